@@ -1,0 +1,31 @@
+"""What several test files need: real MNIST digits."""
+
+import numpy as np
+import pytest
+
+from vaeflow.data import Folders
+from vaeflow.data.content import read_content
+from vaeflow.data.fetch import fetch
+
+
+@pytest.fixture(scope="session")
+def mnist_folders():
+    """The ordinary folders, with MNIST in the cache; the first run of the tests fetches it."""
+    folders = Folders.default()
+    fetch("mnist", folders)
+    return folders
+
+
+@pytest.fixture(scope="session")
+def mnist_content(mnist_folders):
+    """MNIST's four arrays, mapped from the cache."""
+    return read_content(mnist_folders.cache / "mnist.npz")
+
+
+@pytest.fixture
+def tiny_arrays(tmp_path, mnist_content):
+    """A .npz file with the first 256 training and 64 test digits of MNIST, for the data set `arrays`."""
+    x_train, y_train, x_test, y_test = mnist_content
+    path = tmp_path / "tiny.npz"
+    np.savez(path, x_train=x_train[:256], y_train=y_train[:256], x_test=x_test[:64], y_test=y_test[:64])
+    return path

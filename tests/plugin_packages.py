@@ -1,0 +1,60 @@
+"""Writes plugins as they are installed: a module and the metadata of a distribution on the import path."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+HEAD = "from vaeflow import Component, hookimpl\n"
+GOOD = """
+def resnet(x_shape: tuple[int, ...], *, depth: int = 32):
+    '''Residual encoder.'''
+    return ("resnet", x_shape, depth)
+
+@hookimpl
+def vaeflow_components():
+    yield Component("encoder", "resnet", resnet)
+"""
+_numbers = itertools.count()
+
+
+@dataclass
+class Site:
+    """A directory on the import path."""
+
+    path: Path
+    modules: list[str] = field(default_factory=list)
+
+    def module(self, source: str, *, head: str = HEAD) -> str:
+        """Write a module under a name that no other test has used, and return the name."""
+        name = f"made_plugin_{next(_numbers)}"
+        (self.path / f"{name}.py").write_text(head + dedent(source))
+        self.modules.append(name)
+        return name
+
+    def install(self, source: str, distribution: str = "vaeflow-made", version: str = "1.2", *, head: str = HEAD) -> str:
+        """Write a module and a distribution with an entry point to it, and return the module's name."""
+        name = self.module(source, head=head)
+        info = self.path / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[vaeflow]\nmade = {name}\n")
+        return name
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """An empty directory on the import path."""
+    path = tmp_path / "site"
+    path.mkdir()
+    monkeypatch.syspath_prepend(str(path))
+    made = Site(path)
+    yield made
+    for name in made.modules:
+        sys.modules.pop(name, None)
+        sys.modules.pop(f"vaeflow_plugin_{name}", None)

@@ -1,0 +1,337 @@
+"""The registry, its rules, and options."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Annotated, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plugin_packages import GOOD
+from pydantic import Field
+
+from vaeflow import Component
+from vaeflow.errors import PluginError, UsageError
+from vaeflow.plugins import hookspecs
+from vaeflow.plugins.options import as_toml, check_signature, options_of, validate
+from vaeflow.plugins.records import KINDS
+from vaeflow.plugins.registry import Registry
+
+
+def select(name, **options):
+    return SimpleNamespace(name=name, options=options)
+
+
+@pytest.fixture(scope="module")
+def builtins():
+    return Registry.load()
+
+
+# What is built in
+
+
+def test_every_builtin_has_options_that_validate_and_a_docstring(builtins):
+    for registered in builtins.all():
+        assert registered.doc, registered.label
+        optional = all(not option.required for option in registered.options())
+        if optional:
+            bound = registered.bind({}, "x")
+            assert dict(registered.bind(bound.toml_options(), "x").options) == dict(bound.options)
+
+
+def test_every_kind_of_the_model_has_a_builtin(builtins):
+    assert [kind for kind in KINDS if not builtins.names(kind)] in ([], ["callback"])
+
+
+def test_the_names_of_the_brief_are_there(builtins):
+    assert builtins.names("encoder") == ["conv-mnist", "mlp"]
+    assert builtins.names("likelihood") == ["bernoulli", "continuous-bernoulli", "gaussian"]
+    assert builtins.names("schedule") == ["capacity", "constant", "cyclical", "linear"]
+    assert builtins.names("binarization") == ["dynamic", "fixed", "none", "threshold"]
+
+
+def test_loading_imports_no_tensorflow():
+    code = (
+        "import sys; from vaeflow.plugins.registry import Registry; r = Registry.load()\n"
+        "[x.bind({}, 'x') for x in r.all() if not any(o.required for o in x.options())]\n"
+        "sys.exit(bool({'tensorflow', 'keras', 'numpy'} & set(sys.modules)) * 3)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_example_of_the_hook_specification_runs(site):
+    doc = hookspecs.vaeflow_components.__doc__
+    example = doc.partition("vaeflow_resnet.py`:\n")[2].partition("`vaeflow train")[0]
+    name = site.module(example.replace("        ", "", 1).replace("\n        ", "\n"), head="")
+    registered = Registry.load([name]).get("encoder", "resnet")
+    assert [str(option) for option in registered.options()] == ["depth: int = 20", "width: int = 64"]
+
+
+# Finding plugins
+
+
+def test_an_installed_plugin_is_found_with_its_origin(site):
+    name = site.install(GOOD)
+    registry = Registry.load()
+    registered = registry.get("encoder", "resnet")
+    assert registered.origin.full == f"vaeflow-made 1.2 (module {name})"
+    assert registered.summary == "Residual encoder."
+    assert registry.bind("encoder", select("resnet", depth=3)).build((28, 28)) == ("resnet", (28, 28), 3)
+
+
+def test_a_module_and_a_file_are_found_by_name(site):
+    name = site.module(GOOD)
+    assert "resnet" in Registry.load([name]).names("encoder")
+    assert "resnet" in Registry.load([str(site.path / f"{name}.py")]).names("encoder")
+
+
+def test_an_installed_plugin_that_is_named_too_is_taken_once(site):
+    name = site.install(GOOD)
+    assert Registry.load([name, name]).names("encoder").count("resnet") == 1
+
+
+def test_registries_know_nothing_of_each_other(site):
+    name = site.module(GOOD)
+    assert "resnet" in Registry.load([name]).names("encoder")
+    assert "resnet" not in Registry.load().names("encoder")
+
+
+BROKEN = {
+    "import": ("import no_such_module_at_all", "ModuleNotFoundError: No module named 'no_such_module_at_all'"),
+    "exit": ("raise SystemExit(3)", "SystemExit: 3"),
+    "syntax": ("def (", "SyntaxError"),
+    "record": (
+        "@hookimpl\ndef vaeflow_components():\n    yield ('encoder', 'x', print)",
+        "must yield Component records, but yielded ('encoder', 'x',",
+    ),
+    "nothing returned": ("@hookimpl\ndef vaeflow_components():\n    pass", "but returned None"),
+    "kind": (
+        "@hookimpl\ndef vaeflow_components():\n    yield Component('encodr', 'x', print)",
+        "'x' is of unknown kind 'encodr'; did you mean 'encoder'?",
+    ),
+    "generator": (
+        GOOD.replace("yield Comp", "yield Component('encoder', 'other', resnet)\n    raise KeyError('boo')\n    yield Comp"),
+        "KeyError: 'boo'",
+    ),
+    "misspelt": (GOOD.replace("vaeflow_components", "vaeflow_component"), "did you mean 'vaeflow_components'?"),
+    "unmarked": (GOOD.replace("@hookimpl", ""), "write @hookimpl above it"),
+    "no hook": ("x = 1", "it has no hook"),
+    "arguments": ("@hookimpl\ndef vaeflow_components(config):\n    return []", "PluginValidationError"),
+    "signature": (GOOD.replace("x_shape: tuple[int, ...], ", ""), "takes 0 positional parameters, not 1"),
+    "twice": (GOOD + "    yield Component('encoder', 'resnet', resnet)\n", "yields encoder 'resnet' twice"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_plugin_is_a_warning_by_name(case, site, caplog):
+    source, reason = BROKEN[case]
+    name = site.install(source)
+    registry = Registry.load()
+    assert registry.names("encoder") == ["conv-mnist", "mlp"]
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"vaeflow: warning: plugin vaeflow-made 1.2 (module {name}) was not loaded: ")
+    assert reason in line
+    assert "\n" not in line
+    assert [str(broken) for broken in registry.broken] == [line.removeprefix("vaeflow: warning: ")]
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_plugin_that_is_named_stops_the_run(case, site):
+    source, reason = BROKEN[case]
+    name = site.module(source)
+    with pytest.raises(PluginError) as error:
+        Registry.load([name])
+    assert reason in str(error.value)
+    assert name in str(error.value)
+
+
+def test_selecting_from_a_broken_plugin_stops_the_run(site):
+    site.install(BROKEN["generator"][0])
+    with pytest.raises(PluginError, match=r"encoder 'other' can't be used: plugin vaeflow-made 1\.2 .*KeyError: 'boo'"):
+        Registry.load().bind("encoder", select("other"))
+
+
+def test_an_unknown_name_beside_a_broken_plugin_names_it(site):
+    site.install(BROKEN["import"][0])
+    with pytest.raises(PluginError, match=r"there is no encoder 'resnet'; .*vaeflow-made 1\.2"):
+        Registry.load().bind("encoder", select("resnet"))
+
+
+def test_a_module_that_is_not_there(site):
+    with pytest.raises(PluginError, match=r"there is no module 'nowhere'; for a file give its path, such as ./nowhere\.py"):
+        Registry.load(["nowhere"])
+    with pytest.raises(PluginError, match="no such file"):
+        Registry.load([str(site.path / "nowhere.py")])
+
+
+def test_one_name_from_two_distributions_names_both(site):
+    first = site.install(GOOD, "vaeflow-one", "1.0")
+    second = site.install(GOOD, "vaeflow-two", "2.0")
+    with pytest.raises(PluginError) as error:
+        Registry.load()
+    assert f"vaeflow-one 1.0 (module {first})" in str(error.value)
+    assert f"vaeflow-two 2.0 (module {second})" in str(error.value)
+
+
+def test_unknown_names_and_kinds_teach(builtins):
+    with pytest.raises(UsageError, match=r"encoder: there is no encoder 'conv-minst'; did you mean 'conv-mnist'\?"):
+        builtins.bind("encoder", select("conv-minst"))
+    with pytest.raises(UsageError, match=r"there is no kind 'encodr'; did you mean 'encoder'\?"):
+        builtins.names("encodr")
+
+
+# Building
+
+
+def test_an_exception_in_a_build_function_names_the_component(site):
+    name = site.install(GOOD.replace('return ("resnet"', 'raise ZeroDivisionError("no\\nway"); return ("resnet"'))
+    with pytest.raises(PluginError) as error:
+        Registry.load().bind("encoder", select("resnet")).build((1,))
+    expected = f"encoder 'resnet' of vaeflow-made 1.2 (module {name}) could not be built: ZeroDivisionError: no way"
+    assert str(error.value) == expected
+    assert isinstance(error.value.__cause__, ZeroDivisionError)
+
+
+def test_an_error_of_vaeflow_passes_a_build_function(builtins):
+    with pytest.raises(UsageError) as error:
+        builtins.bind("encoder", select("conv-mnist")).build((784,))
+    assert not isinstance(error.value, PluginError)
+
+
+# Signatures
+
+
+def encoder(build):
+    return Component("encoder", "made", build)
+
+
+def no_positional(*, depth: int = 1): ...
+def two_positionals(x_shape, other): ...
+def star_args(*x_shape): ...
+def star_kwargs(x_shape, **options): ...
+def no_annotation(x_shape, *, depth=1): ...
+def called_name(x_shape, *, name: str = ""): ...
+
+
+@pytest.mark.parametrize(
+    ("build", "rule"),
+    [
+        (no_positional, "takes 0 positional parameters, not 1"),
+        (two_positionals, "takes 2 positional parameters, not 1"),
+        (star_args, "takes *x_shape"),
+        (star_kwargs, "takes **options; each option is a parameter of its own"),
+        (no_annotation, "its option 'depth' has no type"),
+        (called_name, "can't be called 'name'"),
+        (5, "build must be a function, not 5"),
+    ],
+)
+def test_a_signature_that_breaks_a_rule(build, rule):
+    with pytest.raises(PluginError) as error:
+        check_signature(encoder(build))
+    assert rule in str(error.value)
+
+
+# Options
+
+
+def made(
+    x_shape: NotThereAtRunTime,  # noqa: F821
+    *,
+    depth: int = 32,
+    rate: Annotated[float, Field(gt=0)] = 0.5,
+    mode: Literal["a", "b"] = "a",
+    hidden: tuple[int, ...] = (1, 2),
+    copy: bool = False,
+    width: int | None = None,
+    label: str = "",
+): ...
+
+
+def needs(x_shape, *, path: str): ...
+def unresolved(x_shape, *, depth: NotThereAtRunTime = 1): ...  # noqa: F821
+def wrong_default(x_shape, *, depth: int = None): ...  # noqa: RUF013
+def odd_type(x_shape, *, depth: SimpleNamespace = None): ...  # noqa: RUF013
+
+
+def validated(build, **options):
+    return validate(encoder(build), options, where="encoder", origin="pkg 1.0")
+
+
+def test_defaults_and_given_values():
+    assert validated(made) == {
+        "depth": 32, "rate": 0.5, "mode": "a", "hidden": (1, 2), "copy": False, "width": None, "label": "",
+    }  # fmt: skip
+    options = validated(made, rate=1, hidden=[3], width="none", copy=True)
+    assert (options["rate"], type(options["rate"]), options["hidden"], options["width"]) == (1.0, float, (3,), None)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"depth": "x"}, "encoder.depth: 'x' is not a whole number (made of pkg 1.0 takes depth: int = 32)"),
+        ({"depth": True}, "encoder.depth: true is not a whole number"),
+        ({"depth": 3.0}, "encoder.depth: 3.0 is not a whole number"),
+        ({"rate": 0}, "encoder.rate: 0 is not a number greater than 0 (made of pkg 1.0 takes rate: float = 0.5)"),
+        ({"rate": True}, "encoder.rate: true is not a number"),
+        ({"mode": "c"}, "encoder.mode: 'c' is not 'a' or 'b'"),
+        ({"hidden": [1, "x"]}, "encoder.hidden: [1, 'x'] is not a list (each: a whole number)"),
+        ({"hidden": 3}, "encoder.hidden: 3 is not a list"),
+        ({"copy": 1}, "encoder.copy: 1 is not true or false"),
+        ({"width": "x"}, "encoder.width: 'x' is not a whole number or none"),
+        ({"label": 3}, "encoder.label: 3 is not a text"),
+        ({"label": "none", "depth": "none"}, "encoder.depth: 'none' is not a whole number"),
+        ({"dept": 3}, "encoder.dept: made of pkg 1.0 has no such option; did you mean 'depth'? There are: copy, depth,"),
+    ],
+)
+def test_a_wrong_option_is_one_line(options, line):
+    with pytest.raises(UsageError) as error:
+        validated(made, **options)
+    assert not isinstance(error.value, PluginError)
+    assert str(error.value).startswith(line)
+    assert "\n" not in str(error.value)
+
+
+def test_a_required_option_that_is_missing():
+    with pytest.raises(UsageError) as error:
+        validated(needs)
+    assert str(error.value) == "encoder.path: missing, but made of pkg 1.0 needs it: path: str, a text"
+
+
+@pytest.mark.parametrize(
+    ("build", "rule"),
+    [
+        (unresolved, "the type of an option can't be resolved at run time"),
+        (wrong_default, "the default of made of pkg 1.0 is not a whole number (it has depth: int = None)"),
+        (odd_type, "options must be of type int, float,"),
+    ],
+)
+def test_options_that_no_config_can_hold(build, rule):
+    with pytest.raises(PluginError) as error:
+        validated(build)
+    assert rule in str(error.value)
+
+
+class Layer:
+    def __init__(self, x_shape: NotThereAtRunTime, *, depth: int = 1) -> None: ...  # noqa: F821
+
+
+def test_a_class_is_a_build_function():
+    check_signature(encoder(Layer))
+    assert [str(option) for option in options_of(encoder(Layer))] == ["depth: int = 1"]
+
+
+@given(
+    depth=st.integers(-(2**60), 2**60),
+    rate=st.floats(min_value=1e-300, allow_nan=False),
+    hidden=st.lists(st.integers(-9, 9)),
+    width=st.none() | st.integers(-9, 9),
+    label=st.text(),
+)
+def test_options_survive_the_way_to_toml_and_back(depth, rate, hidden, width, label):
+    width = "none" if width is None else width
+    options = validated(made, depth=depth, rate=rate, hidden=hidden, width=width, label=label)
+    assert options["label"] == label
+    assert validated(made, **as_toml(options)) == options

@@ -1,0 +1,24 @@
+"""Train variational autoencoders on one device, many GPUs or many machines: the same run, bit for bit."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from vaeflow.plugins.hookspecs import hookimpl
+from vaeflow.plugins.records import Component
+from vaeflow.version import version_of_vaeflow
+
+if TYPE_CHECKING:
+    from vaeflow.api import load, train
+
+__all__ = ["Component", "__version__", "hookimpl", "load", "train"]
+
+__version__ = version_of_vaeflow()
+
+
+def __getattr__(name: str) -> Any:
+    """Import `train` and `load` on first use: they bring TensorFlow, which takes seconds."""
+    if name in ("train", "load"):
+        return getattr(importlib.import_module("vaeflow.api"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,56 @@
+"""Plots as PNG files, at the end of a run and in between if asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaeflow.callbacks.base import Callback
+from vaeflow.plots import FOLDER, METRICS, caption_of, plot_all
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vaeflow.callbacks.base import Record, RunView
+
+
+class Plots(Callback):
+    """Draws into `plots/` at the end, and into `plots/epoch-NNN/` after every so many epochs.
+
+    Args:
+        every_epochs: epochs between two sets of plots; 0 for one set, at the end. Sets are drawn after evaluations, so
+            evaluations that are farther apart put them farther apart.
+        examples: how many examples are encoded at most.
+    """
+
+    def __init__(self, *, every_epochs: int = 0, examples: int = 10_000) -> None:
+        self._every = every_epochs
+        self._examples = examples
+        self._drawn = 0
+
+    def on_start(self, run: RunView) -> None:
+        """Go on counting epochs from where the run is."""
+        self._drawn = self._sets(run.first_step / run.steps_per_epoch)
+
+    def on_evaluation(self, run: RunView, record: Record) -> None:
+        """Draw if it is time."""
+        if not record.final and self._sets(record.epoch) > self._drawn:
+            self._drawn = self._sets(record.epoch)
+            self._draw(run, run.directory / FOLDER / f"epoch-{int(record.epoch):03d}", f"epoch {record.epoch:g}")
+
+    def on_end(self, run: RunView) -> None:
+        """Draw the final set."""
+        self._draw(run, run.directory / FOLDER, f"epoch {run.total_steps / run.steps_per_epoch:.4g}")
+
+    def _sets(self, epoch: float) -> int:
+        """Return how many sets a run has drawn by an epoch."""
+        return int(epoch) // self._every if self._every else 0
+
+    def _draw(self, run: RunView, directory: Path, when: str) -> None:
+        plot_all(
+            run.trained,
+            run.dataset,
+            directory,
+            metrics=run.directory / METRICS,
+            examples=self._examples,
+            caption=f"{caption_of(run.config)}, {when}",
+        )

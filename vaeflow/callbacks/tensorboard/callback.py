@@ -1,0 +1,135 @@
+"""When which of TensorBoard's logs is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from vaeflow.callbacks.base import Callback
+from vaeflow.callbacks.tensorboard import embedding, graph, histograms, hparams, images, scalars
+from vaeflow.callbacks.tensorboard.parts import model_of
+from vaeflow.callbacks.tensorboard.restart import mark_restart
+from vaeflow.plots.examples import Examples
+from vaeflow.plots.grid import is_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vaeflow.callbacks.base import Record, RunView
+
+FOLDER = "tensorboard"
+
+
+class TensorBoard(Callback):
+    """Writes `tensorboard/` in the run's directory: `tensorboard --logdir RUN` shows it.
+
+    Scalars are written at log points and evaluations, histograms and images at evaluations, the projector's files at
+    the end, the graph and the hyperparameters at the start. A resumed run voids what was logged after its checkpoint.
+
+    Args:
+        histograms: of weights and latent means.
+        images: reconstructions, samples, manifold or traversals; only where examples are [H, W, 1 or 3].
+        projector: latent means with labels and pictures.
+        graph: of the model.
+        hparams: the config, to compare runs by.
+        examples: held-out examples that histograms and images are made from.
+        projector_examples: held-out examples in the projector.
+    """
+
+    def __init__(
+        self,
+        *,
+        histograms: bool = True,
+        images: bool = True,
+        projector: bool = True,
+        graph: bool = True,
+        hparams: bool = True,
+        examples: int = 1000,
+        projector_examples: int = 1000,
+    ) -> None:
+        self._histograms, self._images, self._projector = histograms, images, projector
+        self._graph, self._hparams = graph, hparams
+        self._limit, self._projector_limit = examples, projector_examples
+        self._writer: tf.summary.SummaryWriter | None = None
+        self._examples: Examples | None = None
+
+    def on_start(self, run: RunView) -> None:
+        """Open the logs; a run that begins writes its config and graph.
+
+        Raises:
+            OSError: if the disk refuses.
+        """
+        folder = self._folder(run)
+        folder.mkdir(parents=True, exist_ok=True)
+        mark_restart(folder, run.first_step + 1 if run.first_step else 0)
+        self._writer = tf.summary.create_file_writer(str(folder))
+        if self._images and not is_image(run.trained.x_shape):
+            run.say(f"TensorBoard shows no images: examples of shape {run.trained.x_shape} are no [H, W, 1 or 3]")
+            self._images = False
+        if run.first_step == 0:
+            self._describe(run)
+
+    def on_log(self, run: RunView, record: Record) -> None:  # noqa: ARG002
+        """Write scalars."""
+        with self._open().as_default():
+            self._write_scalars(record)
+
+    def on_evaluation(self, run: RunView, record: Record) -> None:
+        """Write scalars, histograms and images."""
+        with self._open().as_default():
+            self._write_scalars(record)
+            if self._histograms:
+                histograms.write_weights(model_of(run.trained), record.step)
+                histograms.write_latents(run.trained.encode(self._shown(run).x), record.step)
+            if self._images:
+                images.write_images(run.trained, self._shown(run), record.step)
+        self._open().flush()
+
+    def on_end(self, run: RunView) -> None:
+        """Write the projector's files and close the logs.
+
+        Raises:
+            OSError: if the disk refuses.
+        """
+        if self._projector:
+            examples = Examples.held_out(run.trained, run.dataset, self._projector_limit)
+            embedding.write_projector(self._folder(run), run.trained.encode(examples.x), examples)
+        if self._hparams:
+            with self._open().as_default():
+                hparams.write_success()
+        self._close()
+
+    def on_exception(self, run: RunView, error: BaseException) -> None:  # noqa: ARG002
+        """Close the logs."""
+        self._close()
+
+    def _describe(self, run: RunView) -> None:
+        with self._open().as_default():
+            if self._hparams:
+                hparams.write_start(run.config, str(run.directory))
+            if self._graph:
+                graph.write_graph(model_of(run.trained))
+
+    def _write_scalars(self, record: Record) -> None:
+        scalars.write_scalars(record.scalars, record.step)
+        scalars.write_kl_dimensions(record.kl_per_dimension, record.step)
+
+    def _shown(self, run: RunView) -> Examples:
+        if self._examples is None:
+            self._examples = Examples.held_out(run.trained, run.dataset, self._limit)
+        return self._examples
+
+    def _open(self) -> tf.summary.SummaryWriter:
+        if self._writer is None:
+            raise RuntimeError("TensorBoard.on_start comes before its first record")
+        return self._writer
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    @staticmethod
+    def _folder(run: RunView) -> Path:
+        return run.directory / FOLDER

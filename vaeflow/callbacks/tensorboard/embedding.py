@@ -1,0 +1,73 @@
+"""The embedding projector: latent means with their labels and pictures.
+
+The projector reads a TSV file of vectors, one of labels and a PNG sprite, all named in `projector_config.pbtxt`. It
+ignores a folder without an event file, so these lie beside the scalars.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins import projector
+
+from vaeflow.plots.grid import is_image, tile
+from vaeflow.run_directory import write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vaeflow.plots.examples import Examples
+
+VECTORS, LABELS, SPRITE = "latents.tsv", "labels.tsv", "sprite.png"
+SPRITE_SIDE = 8192  # pixels; browsers take no larger texture
+
+
+def write_projector(folder: Path, means: np.ndarray, examples: Examples) -> None:
+    """Write latent means for the projector.
+
+    Args:
+        folder: where the event files are.
+        means: [N, D], of the examples.
+        examples: N of them; labels and pictures are left out where there are none, pictures also where they would make
+            a sprite of more than 8192 pixels a side.
+
+    Raises:
+        OSError: if the disk refuses.
+    """
+    config = projector.ProjectorConfig()
+    embedding = config.embeddings.add()
+    embedding.tensor_name = f"latent means ({examples.split})"
+    embedding.tensor_path = VECTORS
+    write_atomically(folder / VECTORS, "".join("\t".join(f"{v:.6g}" for v in row) + "\n" for row in means))
+    if examples.y is not None:
+        write_atomically(folder / LABELS, "".join(f"{label}\n" for label in examples.y))
+        embedding.metadata_path = LABELS
+    if _fits(examples):
+        _write_sprite(folder / SPRITE, examples.x)
+        height, width = examples.x.shape[1:3]
+        embedding.sprite.image_path = SPRITE
+        embedding.sprite.single_image_dim.extend([width, height])
+    projector.visualize_embeddings(str(folder), config)
+
+
+def _fits(examples: Examples) -> bool:
+    shape = examples.x.shape[1:]
+    return is_image(shape) and math.ceil(math.sqrt(len(examples.x))) * max(shape[:2]) <= SPRITE_SIDE
+
+
+def _write_sprite(path: Path, images: np.ndarray) -> None:
+    """Write images [N, H, W, C] as one of equally many rows and columns, which the projector expects."""
+    side = math.ceil(math.sqrt(len(images)))
+    square = np.zeros((side * side, *images.shape[1:]), np.float32)
+    square[: len(images)] = images
+    pixels = np.round(tile(square, side) * 255.0).astype(np.uint8)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        aside.write_bytes(tf.io.encode_png(pixels).numpy())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,24 @@
+"""The model's graph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from vaeflow import elbo
+
+if TYPE_CHECKING:
+    from vaeflow.model import VAE
+
+
+def write_graph(model: VAE) -> None:
+    """Write the graph of the bound of a batch of any size, from x and noise (equation 6 with L = 1)."""
+
+    def bound(x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        terms = model.terms(x, noise)
+        return elbo.bound(terms.log_likelihood, terms.kl)
+
+    x = tf.TensorSpec((None, *model.x_shape), tf.float32, name="x")
+    noise = tf.TensorSpec((1, None, model.posterior.noise_size), tf.float32, name="noise")
+    tf.summary.graph(tf.function(bound).get_concrete_function(x, noise).graph)

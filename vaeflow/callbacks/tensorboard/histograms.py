@@ -1,0 +1,36 @@
+"""How weights and latents are distributed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from vaeflow.callbacks.tensorboard.parts import named_weights
+
+if TYPE_CHECKING:
+    from vaeflow.model import VAE
+
+
+def write_weights(model: VAE, step: int) -> None:
+    """Write a histogram of each variable, `weights/encoder/00_conv2d_kernel` and so on."""
+    for name, variable in named_weights(model):
+        _write(f"weights/{name}", np.asarray(variable.value), step)
+
+
+def write_latents(means: np.ndarray, step: int) -> None:
+    """Write a histogram of the posterior's means for each latent dimension, `latents/000` and so on.
+
+    Args:
+        means: [N, D].
+        step: optimizer steps taken.
+    """
+    for dimension, values in enumerate(means.T):
+        _write(f"latents/{dimension:03d}", values, step)
+
+
+def _write(name: str, values: np.ndarray, step: int) -> None:
+    finite = values[np.isfinite(values)]  # a histogram has no place for NaN
+    if finite.size:
+        tf.summary.histogram(name, finite, step=step)

@@ -1,0 +1,38 @@
+"""The group of commands. Nothing here imports TensorFlow: each command does, when it must."""
+
+from __future__ import annotations
+
+import click
+
+from vaeflow.cli.data import data
+from vaeflow.cli.doctor import doctor
+from vaeflow.cli.group import TeachingGroup
+from vaeflow.cli.plugins import plugins
+from vaeflow.cli.recipes import recipes
+from vaeflow.cli.runs import evaluate, plot, sample
+from vaeflow.cli.shared import examples
+from vaeflow.cli.train import resume, train
+from vaeflow.version import version_of_vaeflow
+
+
+@click.group(
+    cls=TeachingGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=examples(
+        "vaeflow train mnist-2d",
+        "vaeflow train mnist-2d epochs=2 encoder=mlp encoder.hidden=[400]",
+        "vaeflow evaluate runs/mnist-2d-1",
+        "vaeflow plugins",
+    ),
+)
+@click.version_option(version_of_vaeflow(), message="%(prog)s %(version)s")
+def app() -> None:
+    """Train variational autoencoders: the same run on one device or many.
+
+    RECIPE is the name of a recipe (mnist-2d) or the path of a TOML file (./mine.toml). RUN is the directory that a
+    training run made (runs/mnist-2d-1).
+    """
+
+
+for _command in (train, resume, evaluate, sample, plot, recipes, plugins, data, doctor):
+    app.add_command(_command)

@@ -1,0 +1,81 @@
+"""`vaeflow plugins` and `vaeflow plugins show`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from vaeflow.cli.group import TeachingGroup
+from vaeflow.cli.shared import examples, plugin_option
+
+if TYPE_CHECKING:
+    from vaeflow.plugins.registered import Registered
+    from vaeflow.plugins.registry import Registry
+
+
+@click.group(
+    cls=TeachingGroup,
+    invoke_without_command=True,
+    epilog=examples(
+        "vaeflow plugins",
+        "vaeflow plugins show encoder conv-mnist",
+        "vaeflow plugins show encoder resnet --plugin ./resnet.py",
+    ),
+)
+@plugin_option
+@click.pass_context
+def plugins(context: click.Context, modules: tuple[str, ...]) -> None:
+    """List the components by kind, and the distribution each is from."""
+    from vaeflow.plugins.registry import Registry
+
+    context.obj = modules
+    if context.invoked_subcommand is None:
+        _list(Registry.load(modules))
+
+
+@plugins.command()
+@click.argument("kind")
+@click.argument("name")
+@plugin_option
+@click.pass_obj
+def show(before: tuple[str, ...], kind: str, name: str, modules: tuple[str, ...]) -> None:
+    """Print a component's options and docstring.
+
+    KIND is a kind (encoder), NAME a component of it (conv-mnist).
+
+    Example: vaeflow plugins show encoder conv-mnist
+    """
+    from vaeflow.plugins.records import KINDS
+    from vaeflow.plugins.registry import Registry
+
+    registered = Registry.load((*before, *modules)).get(kind, name)
+    click.echo(f"{kind} {name}, of {registered.origin.full}")
+    click.echo(f"{KINDS[kind].signature}\n\n{registered.doc}\n\n{_options(registered)}")
+
+
+def _list(registry: Registry) -> None:
+    from vaeflow.plugins.records import KINDS
+
+    found = registry.all()
+    width = max(len(registered.component.name) for registered in found)
+    for kind in KINDS.values():
+        click.echo(f"{kind.name}: {kind.doc}")
+        for registered in found:
+            if registered.component.kind == kind.name:
+                click.echo(f"  {registered.component.name:<{width}}  {registered.origin}  {registered.summary}")
+    for broken in registry.broken:
+        click.echo(str(broken))
+
+
+def _options(registered: Registered) -> str:
+    from vaeflow.words import type_in_words
+
+    options = registered.options()
+    if not options:
+        return "No options."
+    lines = [
+        f"  {option}  ({'required; ' if option.required else ''}{type_in_words(option.annotation)})"
+        for option in options
+    ]
+    return "\n".join(["Options:", *lines])

@@ -1,0 +1,37 @@
+"""`vaeflow recipes`."""
+
+from __future__ import annotations
+
+import click
+
+from vaeflow.cli.shared import examples
+
+
+@click.command(
+    epilog=examples(
+        "vaeflow recipes",
+        "vaeflow recipes mnist-2d > mine.toml",
+    )
+)
+@click.argument("name", required=False)
+def recipes(name: str | None) -> None:
+    """List the recipes, or print one as TOML.
+
+    NAME is the name of a recipe; what is printed can be the start of a file of your own.
+    """
+    if name is None:
+        list_recipes()
+        return
+    from vaeflow.recipes import recipe
+
+    click.echo(recipe(name).text, nl=False)
+
+
+def list_recipes() -> None:
+    """Print each recipe's name and its one line."""
+    from vaeflow.recipes import recipes as shipped
+
+    found = shipped()
+    width = max(len(recipe.name) for recipe in found)
+    for recipe in found:
+        click.echo(f"{recipe.name:<{width}}  {recipe.summary}")

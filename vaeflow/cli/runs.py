@@ -1,0 +1,84 @@
+"""Commands on the directory of a run: `vaeflow evaluate`, `sample` and `plot`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from vaeflow.cli.shared import data_dir_option, plugin_option, require_run, run_argument
+
+
+@click.command()
+@run_argument
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test"]),
+    default="test",
+    show_default=True,
+    help="Which examples. Example: --split validation",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Samples of z for each example. Example: --samples 100",
+)
+@plugin_option
+@data_dir_option
+def evaluate(run: Path, split: str, samples: int, modules: tuple[str, ...], data_dir: Path | None) -> None:
+    """Evaluate a run's model on held-out examples.
+
+    Prints JSON: bound, log-likelihood and KL in nats an example. RUN is the directory of the run.
+
+    Example: vaeflow evaluate runs/mnist-2d-1 --split test --samples 100
+    """
+    require_run(run)
+    from vaeflow.evaluate import evaluate_run
+
+    click.echo(json.dumps(evaluate_run(run, split, samples, modules, data_dir), indent=2))
+
+
+@click.command()
+@run_argument
+@click.option("--count", type=click.IntRange(min=1), default=64, show_default=True, help="How many samples.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the samples.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file to write, .png or .npy; samples-SEED.npy in RUN if left out. Example: --out samples.png",
+)
+@plugin_option
+@data_dir_option
+def sample(
+    *, run: Path, count: int, seed: int, out: Path | None, modules: tuple[str, ...], data_dir: Path | None
+) -> None:
+    """Draw new examples from a run's model.
+
+    RUN is the directory of the run. The same seed gives the same samples.
+
+    Example: vaeflow sample runs/mnist-2d-1 --count 100 --out samples.png
+    """
+    require_run(run)
+    from vaeflow.sampling import sample_run
+
+    click.echo(str(sample_run(run, count, seed, out, modules, data_dir)))
+
+
+@click.command()
+@run_argument
+@plugin_option
+def plot(run: Path, modules: tuple[str, ...]) -> None:
+    """Draw a run's plots again, from its newest checkpoint.
+
+    RUN is the directory of the run; the PNG files are written there.
+
+    Example: vaeflow plot runs/mnist-2d-1
+    """
+    require_run(run)
+    from vaeflow.plots import plot_run
+
+    for path in plot_run(run, modules):
+        click.echo(str(path))

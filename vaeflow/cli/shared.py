@@ -1,0 +1,53 @@
+"""Arguments and options that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vaeflow.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from vaeflow.data import Folders
+
+plugin_option = click.option(
+    "--plugin",
+    "modules",
+    metavar="MODULE",
+    multiple=True,
+    help="Load a plugin that isn't installed: a module or the path of a .py file. May be repeated. "
+    "Example: --plugin ./resnet.py",
+)
+
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Directory of your own that data sets are looked for in first. Example: --data-dir ~/datasets",
+)
+
+run_argument = click.argument("run", type=click.Path(path_type=Path))
+
+
+def examples(*commands: str) -> str:
+    """Return the end of a help text: commands to copy, each on its line."""
+    return "\n".join(["\b", "Examples:", *(f"  {command}" for command in commands)])
+
+
+def require_run(run: Path) -> None:
+    """Check that a run's directory exists, before TensorFlow is imported.
+
+    Raises:
+        UsageError: if it doesn't.
+    """
+    if not run.is_dir():
+        beside = [path.name for path in run.parent.iterdir() if path.is_dir()] if run.parent.is_dir() else []
+        raise UsageError(f"{run} is no directory of a run; in {run.parent}: {nearest(run.name, beside)}")
+
+
+def folders(data_dir: Path | None) -> Folders:
+    """Return where data sets are looked for and kept."""
+    from vaeflow.data import Folders
+
+    return Folders.default(data_dir)

@@ -1,0 +1,83 @@
+"""`vaeflow train` and `vaeflow resume`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vaeflow.cli import recipes
+from vaeflow.cli.shared import data_dir_option, examples, folders, plugin_option, require_run, run_argument
+from vaeflow.errors import UsageError
+
+
+@click.command(
+    epilog=examples(
+        "vaeflow train mnist-2d",
+        "vaeflow train mnist-2d epochs=2 seed=1 precision=mixed_bfloat16",
+        "vaeflow train mnist-2d optimizer=adam learning_rate=1e-4",
+        "vaeflow train ./mine.toml --run-dir runs/mine --dry-run",
+    )
+)
+@click.argument("recipe", required=False)
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--strategy", metavar="NAME", help="Short for strategy.name=NAME. Example: --strategy single")
+@click.option(
+    "--run-dir",
+    type=click.Path(path_type=Path),
+    help="Directory of the run; it must not exist. Example: --run-dir runs/first",
+)
+@plugin_option
+@data_dir_option
+@click.option("--dry-run", is_flag=True, help="Print the resolved config, parameters, steps and memory; train nothing.")
+@click.option("--list", "list_", is_flag=True, help="List the recipes and stop.")
+def train(
+    *,
+    recipe: str | None,
+    settings: tuple[str, ...],
+    strategy: str | None,
+    run_dir: Path | None,
+    modules: tuple[str, ...],
+    data_dir: Path | None,
+    dry_run: bool,
+    list_: bool,
+) -> None:
+    """Train a model by a recipe.
+
+    RECIPE is a recipe's name (mnist-2d) or the path of a TOML file (./mine.toml). KEY=VALUE sets one key of the config;
+    VALUE is TOML or plain text.
+    """
+    if list_:
+        recipes.list_recipes()
+        return
+    if recipe is None:
+        raise UsageError("which recipe? For example: vaeflow train mnist-2d (vaeflow recipes lists them)")
+    from vaeflow.config_layers import compose
+    from vaeflow.config_resolve import resolve
+    from vaeflow.plugins.registry import Registry
+
+    overrides = [*settings, *([f"strategy.name={strategy}"] if strategy else [])]
+    composed = compose(recipe, overrides)
+    if run_dir is not None and run_dir.exists() and not dry_run:
+        raise UsageError(f"--run-dir: {run_dir} exists already; a run is never overwritten")
+    resolved = resolve(composed, Registry.load(modules))
+    from vaeflow.train import run
+
+    run(resolved, run_dir, folders(data_dir), dry_run=dry_run)
+
+
+@click.command()
+@run_argument
+@plugin_option
+@data_dir_option
+def resume(run: Path, modules: tuple[str, ...], data_dir: Path | None) -> None:
+    """Go on with a run that was stopped or killed.
+
+    It starts from the newest checkpoint that is whole. RUN is the directory of the run. On one device the weights become, bit for bit, those of an uninterrupted run.
+
+    Example: vaeflow resume runs/mnist-2d-1
+    """
+    require_run(run)
+    from vaeflow.train import resume as go_on
+
+    go_on(run, modules, folders=folders(data_dir))

@@ -1,0 +1,90 @@
+"""The built-in components: a plugin like any other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaeflow.components import (
+    binarizations,
+    datasets,
+    learning_rates,
+    likelihoods,
+    networks,
+    objectives,
+    optimizers,
+    posteriors,
+    priors,
+    schedules,
+    strategies,
+)
+from vaeflow.plugins.hookspecs import hookimpl
+from vaeflow.plugins.records import Component
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@hookimpl
+def vaeflow_components() -> Iterator[Component]:
+    """Return every built-in component."""
+    yield from _model()
+    yield from _training()
+    yield from _optimizers()
+    yield from _data()
+
+
+def _model() -> Iterator[Component]:
+    yield Component("encoder", "conv-mnist", networks.conv_mnist_encoder)
+    yield Component("encoder", "mlp", networks.mlp_encoder)
+    yield Component("decoder", "conv-mnist", networks.conv_mnist_decoder)
+    yield Component("decoder", "mlp", networks.mlp_decoder)
+    yield Component("posterior", "diagonal-gaussian", posteriors.diagonal_gaussian)
+    yield Component("prior", "standard-normal", priors.standard_normal)
+    yield Component("likelihood", "bernoulli", likelihoods.bernoulli)
+    yield Component("likelihood", "gaussian", likelihoods.gaussian)
+    yield Component("likelihood", "continuous-bernoulli", likelihoods.continuous_bernoulli)
+
+
+def _training() -> Iterator[Component]:
+    yield Component("objective", "elbo", objectives.elbo)
+    yield Component("objective", "beta-vae", objectives.beta_vae)
+    yield Component("schedule", "constant", schedules.constant)
+    yield Component("schedule", "linear", schedules.linear)
+    yield Component("schedule", "cyclical", schedules.cyclical)
+    yield Component("schedule", "capacity", schedules.capacity)
+    yield Component("strategy", "single", strategies.single)
+    yield Component("learning_rate", "constant", learning_rates.constant)
+    yield Component("learning_rate", "exponential-decay", learning_rates.exponential_decay)
+    yield Component("learning_rate", "piecewise-constant-decay", learning_rates.piecewise_constant_decay)
+    yield Component("learning_rate", "polynomial-decay", learning_rates.polynomial_decay)
+    yield Component("learning_rate", "inverse-time-decay", learning_rates.inverse_time_decay)
+    yield Component("learning_rate", "cosine-decay", learning_rates.cosine_decay)
+    yield Component("learning_rate", "cosine-decay-restarts", learning_rates.cosine_decay_restarts)
+
+
+def _optimizers() -> Iterator[Component]:
+    yield Component("optimizer", "adadelta", optimizers.adadelta)
+    yield Component("optimizer", "adafactor", optimizers.adafactor)
+    yield Component("optimizer", "adagrad", optimizers.adagrad)
+    yield Component("optimizer", "adam", optimizers.adam)
+    yield Component("optimizer", "adamax", optimizers.adamax)
+    yield Component("optimizer", "adamw", optimizers.adamw)
+    yield Component("optimizer", "ftrl", optimizers.ftrl)
+    yield Component("optimizer", "lamb", optimizers.lamb)
+    yield Component("optimizer", "lion", optimizers.lion)
+    yield Component("optimizer", "muon", optimizers.muon)
+    yield Component("optimizer", "nadam", optimizers.nadam)
+    yield Component("optimizer", "rmsprop", optimizers.rmsprop)
+    yield Component("optimizer", "schedule-free-adamw", optimizers.schedule_free_adamw)
+    yield Component("optimizer", "sgd", optimizers.sgd)
+
+
+def _data() -> Iterator[Component]:
+    yield Component("dataset", "mnist", datasets.mnist)
+    yield Component("dataset", "fashion-mnist", datasets.fashion_mnist)
+    yield Component("dataset", "arrays", datasets.arrays)
+    yield Component("dataset", "idx", datasets.idx)
+    yield Component("binarization", "threshold", binarizations.threshold)
+    yield Component("binarization", "dynamic", binarizations.dynamic)
+    yield Component("binarization", "fixed", binarizations.fixed)
+    yield Component("binarization", "none", binarizations.none)

@@ -1,0 +1,160 @@
+"""Data sets that come with vaeflow.
+
+Pixels stay as they are stored, uint8 or float32, and mapped where the file allows it: the processes of one machine
+share the pages. MNIST takes 47 MB for its 60000 x 784 training pixels (188 MB as float32, which nobody makes).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+if TYPE_CHECKING:
+    from vaeflow.contracts import Dataset, Split
+    from vaeflow.data import Folders
+
+Count = Annotated[int, Field(ge=1)] | None
+Validation = Annotated[int, Field(ge=0)]
+
+
+def mnist(
+    folders: Folders, *, validation: Validation = 0, train_examples: Count = None, test_examples: Count = None
+) -> Dataset:
+    """MNIST (LeCun et al. 1998): 60000 training and 10000 test digits, [N, 28, 28, 1] uint8, fetched when needed.
+
+    Args:
+        folders: where to look for it and where to keep it.
+        validation: how many of the last training examples are held out.
+        train_examples: how many of the others to train on, the first ones; all by default.
+        test_examples: how many of the test examples to use, the first ones; all by default.
+
+    Raises:
+        VaeflowError: see `vaeflow.data.fetch.fetch`.
+    """
+    from vaeflow.data.splits import Cut
+
+    return Cut(validation, train_examples, test_examples).of(_published("mnist", folders))
+
+
+def fashion_mnist(
+    folders: Folders, *, validation: Validation = 0, train_examples: Count = None, test_examples: Count = None
+) -> Dataset:
+    """Fashion-MNIST (Xiao, Rasul, Vollgraf 2017): pictures of clothes in MNIST's format, fetched when needed.
+
+    Args:
+        folders: where to look for it and where to keep it.
+        validation: how many of the last training examples are held out.
+        train_examples: how many of the others to train on, the first ones; all by default.
+        test_examples: how many of the test examples to use, the first ones; all by default.
+
+    Raises:
+        VaeflowError: see `vaeflow.data.fetch.fetch`.
+    """
+    from vaeflow.data.splits import Cut
+
+    return Cut(validation, train_examples, test_examples).of(_published("fashion-mnist", folders))
+
+
+def arrays(
+    folders: Folders,  # noqa: ARG001
+    *,
+    path: str,
+    labels: str | None = None,
+    check: bool = True,
+    validation: Validation = 0,
+    train_examples: Count = None,
+    test_examples: Count = None,
+) -> Dataset:
+    """Your own arrays: uint8 from 0 to 255 or floats from 0 to 1, [N, K], [N, H, W] or [N, H, W, C].
+
+    .npy files, and .npz files that are not compressed, are mapped: data larger than the memory can be trained on.
+    Floats other than float32 are converted in memory.
+
+    Args:
+        folders: not used.
+        path: a .npz file, or a folder of .npy files, with x_train and, where there are such, y_train, x_validation,
+            y_validation, x_test, y_test; or one .npy file with the training examples. ~ is your home.
+        labels: a .npy file of labels, where path is one .npy file.
+        check: whether to look at every pixel for NaN and values outside the range; false also lets values outside
+            [0, 1] pass, for likelihoods that take them.
+        validation: how many of the last training examples are held out.
+        train_examples: how many of the others to train on, the first ones; all by default.
+        test_examples: how many of the test examples to use, the first ones; all by default.
+
+    Raises:
+        DataError: if a file is missing or damaged, or if what it holds cannot be trained on.
+    """
+    from vaeflow.data.arrays import open_arrays
+    from vaeflow.data.splits import Cut
+
+    found = open_arrays(_path(path), _path(labels) if labels else None, check=check)
+    return Cut(validation, train_examples, test_examples).of(found)
+
+
+def idx(
+    folders: Folders,  # noqa: ARG001
+    *,
+    train_images: str,
+    train_labels: str | None = None,
+    test_images: str | None = None,
+    test_labels: str | None = None,
+    check: bool = True,
+    validation: Validation = 0,
+    train_examples: Count = None,
+    test_examples: Count = None,
+) -> Dataset:
+    """Your own IDX files (MNIST's format), raw or compressed by gzip.
+
+    Args:
+        folders: not used.
+        train_images: the file of the training images. ~ is your home.
+        train_labels: the file of their labels, if there is one.
+        test_images: the file of the test images, if there is one.
+        test_labels: the file of their labels, if there is one.
+        check: whether to look at every pixel; see `arrays`.
+        validation: how many of the last training examples are held out.
+        train_examples: how many of the others to train on, the first ones; all by default.
+        test_examples: how many of the test examples to use, the first ones; all by default.
+
+    Raises:
+        DataError: if a file is missing or damaged, or if what it holds cannot be trained on.
+    """
+    from vaeflow.contracts import Dataset
+    from vaeflow.data.splits import Cut
+    from vaeflow.errors import DataError
+
+    if test_labels and not test_images:
+        raise DataError(f"test_labels={test_labels}: labels without images; set test_images too")
+    train = _idx_split(train_images, train_labels, check=check)
+    test = _idx_split(test_images, test_labels, check=check) if test_images else None
+    found = Dataset("idx", train, None, test, train_images)
+    return Cut(validation, train_examples, test_examples).of(found)
+
+
+def _published(name: str, folders: Folders) -> Dataset:
+    import numpy as np
+
+    from vaeflow.contracts import Dataset, Split
+    from vaeflow.data.content import Content
+    from vaeflow.data.fetch import fetch
+    from vaeflow.data.npy import open_npz
+
+    found = open_npz(fetch(name, folders))
+    content = Content.of(found, name)
+    train = Split(content.x_train[..., np.newaxis], content.y_train)
+    test = Split(content.x_test[..., np.newaxis], content.y_test)
+    return Dataset(name, train, None, test, str(found["source"]))
+
+
+def _idx_split(images: str, labels: str | None, *, check: bool) -> Split:
+    from vaeflow.data.checks import Named, checked_split
+    from vaeflow.data.idx import open_idx
+
+    y = Named(open_idx(_path(labels)), labels) if labels else None
+    return checked_split(Named(open_idx(_path(images)), images), y, pixels=check)
+
+
+def _path(given: str) -> Path:
+    return Path(given).expanduser()

@@ -1,0 +1,170 @@
+"""What each kind of component must be able to do, as typing protocols.
+
+Shapes: B examples, L samples, D latent size, F features, X the shape of one example, P the shape of
+a likelihood's parameters for one example. Log-densities are float32 and in nats, whatever the
+precision of the networks. Nothing here imports TensorFlow at run time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """How long a run is, for schedules that count in epochs or end with the run.
+
+    Attributes:
+        steps_per_epoch: optimizer steps in one pass over the training examples.
+        total_steps: optimizer steps of the whole run.
+    """
+
+    steps_per_epoch: int
+    total_steps: int
+
+
+class Distribution(Protocol):
+    """A distribution over latents (or data) that is sampled from noise it is handed."""
+
+    def sample(self, noise: tf.Tensor) -> tf.Tensor:
+        """Return a sample as a deterministic function of the noise (equation 9 of the article)."""
+
+    def log_prob(self, value: tf.Tensor) -> tf.Tensor:
+        """Return the log-density of each value, summed over all but the leading axes, in nats."""
+
+    def mean(self) -> tf.Tensor:
+        """Return the mean (for plots, active units and reconstructions)."""
+
+
+class Posterior(Protocol):
+    """q(z given x). Usually a Keras layer that owns the heads on top of the encoder's features."""
+
+    noise_size: int
+    """Standard normal numbers that one sample of one example takes."""
+
+    def distribution(self, features: tf.Tensor) -> Distribution:
+        """Return q(z given x) for features [B, F]; `sample` takes noise [L, B, noise_size] to z [L, B, D]."""
+
+
+class Prior(Distribution, Protocol):
+    """p(z). `sample` takes standard normal noise [..., D]; `log_prob` takes z [..., D] to [...]."""
+
+    def kl_terms(self, q: Distribution) -> tf.Tensor | None:
+        """Return terms [B, K] that sum over K to KL(q, p) in nats, or None where no closed form is known.
+
+        K is D where the divergence is a sum over latent dimensions, else 1.
+        """
+
+
+class Likelihood(Protocol):
+    """p(x given z), from a decoder's outputs."""
+
+    parameters_shape: tuple[int, ...]
+    """P: what the decoder puts out for one example."""
+
+    def distribution(self, parameters: tf.Tensor) -> Distribution:
+        """Return p(x given z) for parameters [..., *P].
+
+        `log_prob` takes x [B, *X] to [..., B]; `sample` takes uniform noise in (0, 1) of shape [..., *X].
+        """
+
+
+class Terms(NamedTuple):
+    """What one forward pass knows about L samples of B examples.
+
+    Attributes:
+        log_likelihood: log p(x given z), [L, B], nats.
+        kl: KL(q, p), [B], nats, closed form or Monte Carlo.
+        kl_terms: [B, K], what `kl` sums; K is 1 where it is a Monte Carlo estimate.
+        z: the latents, [L, B, D].
+        q: the posterior.
+        p: the prior.
+    """
+
+    log_likelihood: tf.Tensor
+    kl: tf.Tensor
+    kl_terms: tf.Tensor
+    z: tf.Tensor
+    q: Distribution
+    p: Prior
+
+
+class Schedule(Protocol):
+    """How the KL divergence enters the loss as training goes on."""
+
+    def weight(self, step: tf.Tensor) -> tf.Tensor:
+        """Return the scalar float32 weight of the divergence at a step (for the log)."""
+
+    def penalty(self, kl: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Return what KL(q, p) [B] adds to the loss of each example at a step, [B], nats."""
+
+
+class Objective(Protocol):
+    """Terms to a loss."""
+
+    samples: int
+    """L: how many samples of z an example takes in a training step."""
+
+    def loss(self, terms: Terms, schedule: Schedule, step: tf.Tensor) -> tf.Tensor:
+        """Return the loss of each example, [B], nats; its sum is what is differentiated."""
+
+
+@runtime_checkable
+class Binarization(Protocol):
+    """How stored pixels become x."""
+
+    noise: str
+    """Which uniform noise it takes: 'none', 'step' (new each time) or 'example' (the same for ever)."""
+
+    def __call__(self, pixels: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
+        """Return x [B, *X] float32 for pixels in [0, 1] and uniform noise of the same shape."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples of one split.
+
+    Attributes:
+        x: [N, *X], uint8 (divided by 255 on the device) or float32; may be a memory map.
+        y: [N] integers, or None where there are no labels.
+    """
+
+    x: np.ndarray
+    y: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set as it lies on disk, before binarization.
+
+    Attributes:
+        name: the component's name.
+        train: what is trained on.
+        validation: held-out examples for choices made in training, or None.
+        test: examples for the final figures, or None.
+        source: one line that says where the bytes came from.
+    """
+
+    name: str
+    train: Split
+    validation: Split | None
+    test: Split | None
+    source: str
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        """X, the shape of one example."""
+        return tuple(self.train.x.shape[1:])
+
+    def splits(self) -> dict[str, Split]:
+        """Return the splits that there are by name, in the order train, validation, test."""
+        all_three = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in all_three.items() if split is not None}

@@ -1,0 +1,118 @@
+"""Checks of a user's arrays before anything is trained on them, in blocks so that memory maps stay on the disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vaeflow.contracts import Split
+from vaeflow.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BLOCK_BYTES = 2**24
+TAKES = "vaeflow takes uint8 from 0 to 255, or floats from 0 to 1"
+
+
+@dataclass(frozen=True)
+class Named:
+    """An array with the words that an error message names it by.
+
+    Attributes:
+        array: as it lies in the file.
+        where: the file, and the array's name where the file has several.
+    """
+
+    array: np.ndarray
+    where: str
+
+
+def checked_split(x: Named, y: Named | None, *, pixels: bool) -> Split:
+    """Return a split of arrays that can be trained on.
+
+    Args:
+        x: images [N, H, W] or [N, H, W, C], or vectors [N, K]. uint8 and float32 are used as they are, and stay mapped;
+            other floats and booleans are converted in memory (4 bytes and 1 byte a pixel).
+        y: labels [N], whole numbers, or None.
+        pixels: whether to look at every pixel too.
+
+    Returns:
+        The split; images without a channel axis have got one, [N, H, W, 1].
+
+    Raises:
+        DataError: if the arrays are empty, of the wrong type, shape or range, or of different lengths.
+    """
+    _check_shape(x)
+    _check_type(x)
+    if pixels:
+        _check_pixels(x)
+    images = _as_stored(x.array)
+    labels = None if y is None else _labels(y, len(images))
+    return Split(images[..., np.newaxis] if images.ndim == 3 else images, labels)
+
+
+def _check_shape(x: Named) -> None:
+    if x.array.ndim < 2:
+        raise DataError(f"{x.where}: the shape is {x.array.shape}; allowed are [N, K], [N, H, W] and [N, H, W, C]")
+    if x.array.size == 0:
+        raise DataError(f"{x.where}: the data set is empty, its shape is {x.array.shape}")
+
+
+def _check_type(x: Named) -> None:
+    dtype = x.array.dtype
+    if dtype != np.uint8 and dtype.kind not in "bf":
+        raise DataError(f"{x.where}: the type is {dtype}; {TAKES}")
+
+
+def _check_pixels(x: Named) -> None:
+    if x.array.dtype == np.uint8:
+        _check_bytes(x)
+    elif x.array.dtype.kind == "f":
+        _check_floats(x)
+
+
+def _check_bytes(x: Named) -> None:
+    if all(block.max() <= 1 for _, block in _blocks(x.array)):  # ends at the first block of an ordinary data set
+        raise DataError(
+            f"{x.where}: every byte is 0 or 1, and bytes are divided by 255: "
+            "store such pixels as bool, or multiply them by 255 (check=false lets them pass)"
+        )
+
+
+def _check_floats(x: Named) -> None:
+    for start, block in _blocks(x.array):
+        good = (block >= 0) & (block <= 1)  # NaN compares false
+        if not good.all():
+            row, *rest = (int(i) for i in np.unravel_index(good.argmin(), good.shape))
+            value = block[row, *rest]
+            index = ", ".join(str(i) for i in (start + row, *rest))
+            advice = "divide by the largest value" if np.isfinite(value) else "remove such examples"
+            raise DataError(
+                f"{x.where}[{index}] is {value}: float pixels must lie in [0, 1]; {advice} "
+                "(check=false lets any value pass)"
+            )
+
+
+def _blocks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    rows = max(1, BLOCK_BYTES // x[0].nbytes)
+    for start in range(0, len(x), rows):
+        yield start, x[start : start + rows]
+
+
+def _as_stored(x: np.ndarray) -> np.ndarray:
+    if x.dtype == np.bool_:
+        return x.view(np.uint8) * np.uint8(255)
+    return x if x.dtype in (np.uint8, np.float32) and x.dtype.isnative else x.astype(np.float32)
+
+
+def _labels(y: Named, examples: int) -> np.ndarray:
+    if y.array.dtype.kind not in "iu":
+        raise DataError(f"{y.where}: the type of the labels is {y.array.dtype}; they must be whole numbers")
+    if y.array.ndim != 1:
+        raise DataError(f"{y.where}: the shape of the labels is {y.array.shape}; it must be [N], a number an example")
+    if len(y.array) != examples:
+        raise DataError(f"{y.where}: there are {len(y.array)} labels for {examples} examples")
+    return y.array.astype(y.array.dtype.newbyteorder("="))

@@ -1,0 +1,73 @@
+"""Which examples a step sees: arithmetic on (seed, step), so that nothing is buffered and nothing replayed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from vaeflow.data.noise import PHILOX
+
+# TensorFlow's default of 4 leaves the high bits of neighbours together: the batches are no random samples then.
+ROUNDS = 24
+
+
+@dataclass(frozen=True)
+class Order:
+    """Step s of epoch e takes positions [s*B, (s+1)*B) of a permutation that is computed from (seed, e).
+
+    Attributes:
+        seed: the run's seed.
+        examples: N, the training examples.
+        batch_size: B, the global batch.
+    """
+
+    seed: int
+    examples: int
+    batch_size: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in one pass over the examples; the last one's batch may be short."""
+        return -(-self.examples // self.batch_size)
+
+    def rows(self, step: tf.Tensor, first: tf.Tensor, rows: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return rows [first, first + rows) of a step's global batch.
+
+        Args:
+            step: the step since the start of the run, from 0.
+            first: row in the global batch.
+            rows: how many; rows past the batch or past the epoch's last example are padding.
+
+        Returns:
+            Indices of examples [rows] int64, and which are no padding [rows] bool. Padding repeats examples from the
+            start of the epoch.
+        """
+        step = tf.cast(step, tf.int64)
+        row = tf.cast(first, tf.int64) + tf.range(rows, dtype=tf.int64)
+        epoch, step_in_epoch = step // self.steps_per_epoch, step % self.steps_per_epoch
+        position = step_in_epoch * self.batch_size + row
+        valid = (row < self.batch_size) & (position < self.examples)
+        return self._permuted(epoch, position % self.examples), valid
+
+    def _permuted(self, epoch: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+        # A block cipher cut to [0, N): any position of any epoch without a table of the others.
+        shuffled = tf.raw_ops.RandomIndexShuffle(
+            index=tf.cast(position, tf.uint64),
+            seed=self._cipher_key(epoch),
+            max_index=tf.constant(self.examples - 1, tf.uint64),
+            rounds=ROUNDS,
+        )
+        return tf.cast(shuffled, tf.int64)
+
+    def _cipher_key(self, epoch: tf.Tensor) -> tf.Tensor:
+        # The cipher takes only the low 8 bits of each word for N up to 65536, so the epoch itself cannot be a word.
+        digest = hashlib.blake2b(f"{self.seed}/order".encode(), digest_size=8).digest()
+        return tf.raw_ops.StatelessRandomUniformFullIntV2(
+            shape=(3,),
+            key=tf.constant([int.from_bytes(digest, "little")], tf.uint64),
+            counter=tf.bitcast(tf.stack([tf.zeros((), tf.int64), epoch]), tf.uint64),
+            alg=PHILOX,
+            dtype=tf.uint32,
+        )

@@ -1,0 +1,81 @@
+"""Cuts a data set into the splits that a run asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vaeflow.contracts import Dataset, Split
+from vaeflow.errors import DataError
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Which examples a run uses.
+
+    Attributes:
+        validation: how many of the last training examples are held out.
+        train_examples: how many of the others are trained on, the first ones; None is all.
+        test_examples: how many of the test examples are used, the first ones; None is all.
+    """
+
+    validation: int = 0
+    train_examples: int | None = None
+    test_examples: int | None = None
+
+    def of(self, dataset: Dataset) -> Dataset:
+        """Return the data set with these examples; the arrays are views, nothing is copied.
+
+        Raises:
+            DataError: if it has fewer examples, or a validation split of its own besides the one asked for, or if
+                examples of the splits differ in shape.
+        """
+        train, validation = self._held_out(dataset)
+        test = dataset.test
+        if test is None and self.test_examples is not None:
+            raise DataError(f"{dataset.name}: test_examples={self.test_examples}, but there is no test split")
+        found = Dataset(
+            dataset.name,
+            _first(train, self.train_examples, f"{dataset.name}: train_examples"),
+            validation,
+            None if test is None else _first(test, self.test_examples, f"{dataset.name}: test_examples"),
+            dataset.source,
+        )
+        _check_shapes(found)
+        return found
+
+    def _held_out(self, dataset: Dataset) -> tuple[Split, Split | None]:
+        if not self.validation:
+            return dataset.train, dataset.validation
+        if dataset.validation is not None:
+            raise DataError(
+                f"{dataset.name}: validation={self.validation}, but the data have a validation split already; "
+                "leave the option at 0, or the arrays out"
+            )
+        rest = len(dataset.train) - self.validation
+        if rest < 1:
+            raise DataError(
+                f"{dataset.name}: validation={self.validation} leaves nothing of {len(dataset.train)} training examples"
+            )
+        return _rows(dataset.train, 0, rest), _rows(dataset.train, rest, len(dataset.train))
+
+
+def _first(split: Split, count: int | None, option: str) -> Split:
+    if count is None:
+        return split
+    if not 1 <= count <= len(split):
+        raise DataError(f"{option}={count}; allowed are 1 to {len(split)}")
+    return _rows(split, 0, count)
+
+
+def _rows(split: Split, start: int, end: int) -> Split:
+    return Split(split.x[start:end], None if split.y is None else split.y[start:end])
+
+
+def _check_shapes(dataset: Dataset) -> None:
+    train = dataset.train.x
+    for name, split in dataset.splits().items():
+        if split.x.shape[1:] != train.shape[1:] or split.x.dtype != train.dtype:
+            raise DataError(
+                f"{dataset.name}: an example of {name} is {split.x.dtype} {split.x.shape[1:]}, "
+                f"one of train is {train.dtype} {train.shape[1:]}; they must agree"
+            )

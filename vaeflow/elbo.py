@@ -1,0 +1,78 @@
+"""The reparameterized evidence lower bound: pure functions of tensors, in nats.
+
+Equations are those of the article (Krasser, "Latent variable models, part 2"); it follows Kingma and
+Welling, "Auto-Encoding Variational Bayes", 2014. Shapes: B examples, L samples, D latent dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    from vaeflow.contracts import Distribution, Prior
+
+
+def expected_log_likelihood(log_likelihood_LB: tf.Tensor) -> tf.Tensor:
+    """Return the mean over L samples of log p(x given z), the first term of equation 6.
+
+    Args:
+        log_likelihood_LB: log p(x given z_l), [L, B], nats.
+
+    Returns:
+        [B], nats.
+    """
+    return tf.reduce_mean(log_likelihood_LB, axis=0)
+
+
+def kl_terms(q: Distribution, p: Prior, z_LBD: tf.Tensor) -> tf.Tensor:
+    """Return terms of KL(q, p), the second term of equation 6: closed form if there is one, else Monte Carlo.
+
+    The Monte Carlo estimate is the mean over L samples of log q(z given x) - log p(z), unbiased and, for a single
+    example, possibly negative.
+
+    Args:
+        q: the posterior of B examples.
+        p: the prior.
+        z_LBD: samples of q, [L, B, D].
+
+    Returns:
+        [B, K], nats; the sum over K is the divergence.
+    """
+    closed = p.kl_terms(q)
+    if closed is not None:
+        return closed
+    return tf.reduce_mean(q.log_prob(z_LBD) - p.log_prob(z_LBD), axis=0)[:, None]
+
+
+def bound(log_likelihood_LB: tf.Tensor, kl_B: tf.Tensor) -> tf.Tensor:
+    """Return the bound on log p(x) of each example (equation 6; equation 12 for L = 1).
+
+    Args:
+        log_likelihood_LB: log p(x given z_l), [L, B], nats.
+        kl_B: KL(q, p), [B], nats.
+
+    Returns:
+        [B], nats.
+
+    >>> bound(tf.constant([[-3.0], [-5.0]]), tf.constant([1.5])).numpy().tolist()
+    [-5.5]
+    """
+    return expected_log_likelihood(log_likelihood_LB) - kl_B
+
+
+def data_set_bound(bound_M: tf.Tensor, examples: int) -> tf.Tensor:
+    """Return the estimate of the whole data set's bound from a minibatch of it (equation 11).
+
+    Args:
+        bound_M: the bound of each of M examples drawn at random, [M], nats.
+        examples: N, the examples in the data set.
+
+    Returns:
+        A scalar in nats, N/M times the sum of the bounds.
+
+    >>> float(data_set_bound(tf.constant([-1.0, -3.0]), examples=100))
+    -200.0
+    """
+    return tf.reduce_sum(bound_M) * (examples / tf.cast(tf.shape(bound_M)[0], bound_M.dtype))

@@ -1,0 +1,1 @@
+"""The engine: the step, its state, evaluation and checkpoints."""

@@ -1,0 +1,32 @@
+"""An exponential moving average of the weights (Polyak and Juditsky 1992), to evaluate and sample with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    import keras
+
+
+class MovingAverage:
+    """Averages that follow the weights: a <- decay * a + (1 - decay) * w after each step.
+
+    Args:
+        weights: the trainable variables; the averages start at their values.
+        decay: in (0, 1); None keeps no averages.
+    """
+
+    def __init__(self, weights: list[keras.Variable], decay: float | None) -> None:
+        self.decay = decay
+        self.weights = weights if decay is not None else []
+        self.variables = [tf.Variable(w.value, trainable=False, name="ema") for w in self.weights]
+
+    def next(self) -> list[tf.Tensor]:
+        """Return the averages' next values, given the weights as they are now."""
+        return [a + (1.0 - self.decay) * (w.value - a) for a, w in zip(self.variables, self.weights, strict=True)]
+
+    def mapping(self) -> list[tuple[keras.Variable, tf.Tensor]]:
+        """Return (weight, average) pairs for a `keras.StatelessScope` that computes with the averages."""
+        return [(w, tf.convert_to_tensor(a)) for w, a in zip(self.weights, self.variables, strict=True)]

@@ -1,0 +1,122 @@
+"""Forward and backward of one microbatch: what is differentiated on its own, whoever holds it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from vaeflow import elbo
+from vaeflow.data.noise import Noise
+from vaeflow.errors import PluginError
+
+if TYPE_CHECKING:
+    from vaeflow.contracts import Objective, Schedule, Terms
+    from vaeflow.data.batches import Batch, Batches
+    from vaeflow.engine.loss_scale import LossScale
+    from vaeflow.model import VAE
+
+SUMS = ("examples", "loss", "bound", "log_likelihood", "kl")
+
+
+class Part(NamedTuple):
+    """Sums over the valid examples of one microbatch; sums over microbatches are the batch's.
+
+    Attributes:
+        gradients: of the summed loss, one a trainable variable, float32.
+        state: what layers keep (batch normalization's averages, say), times the number of valid examples.
+        sums: [len(SUMS) + K]: examples, then nats; the last K are the terms of the KL divergence.
+    """
+
+    gradients: list[tf.Tensor]
+    state: list[tf.Tensor]
+    sums: tf.Tensor
+
+
+class Microbatches:
+    """Cuts a step's global batch into V parts and differentiates each.
+
+    Args:
+        model: the autoencoder.
+        batches: the training split.
+        objective: terms to a loss.
+        schedule: how the divergence enters it.
+        loss_scale: what multiplies the loss before it is differentiated.
+        count: V.
+        xla: compile forward and backward with XLA.
+
+    Raises:
+        PluginError: if a layer keeps integers, which can't be averaged over microbatches.
+    """
+
+    def __init__(
+        self,
+        model: VAE,
+        batches: Batches,
+        objective: Objective,
+        schedule: Schedule,
+        loss_scale: LossScale,
+        *,
+        count: int,
+        xla: bool,
+    ) -> None:
+        self.model, self.batches, self.objective, self.schedule = model, batches, objective, schedule
+        self.loss_scale = loss_scale
+        self.count = count
+        self.rows = -(-batches.order.batch_size // count)
+        self.noise = Noise(batches.order.seed, "posterior")
+        self.seeds, self.state = _split_state(model)
+        self._differentiate = tf.function(self._forward_backward, jit_compile=True) if xla else self._forward_backward
+
+    def part(self, step: tf.Tensor, number: tf.Tensor) -> Part:
+        """Return the sums of microbatch `number` of a step; past V it is all padding."""
+        first = tf.cast(number, tf.int64) * self.rows
+        batch = self.batches.shuffled(step, first, self.rows)
+        inside = tf.cast(number < self.count, tf.float32)
+        samples, width = self.objective.samples, self.model.posterior.noise_size
+        noise = self.noise.normal(step, first * samples, self.rows * samples, width)
+        noise = tf.transpose(tf.reshape(noise, (self.rows, samples, width)), (1, 0, 2))
+        return self._differentiate(batch._replace(valid=batch.valid * inside), noise, step, number)
+
+    def part_signature(self) -> Part:
+        """Return the types and shapes of a part."""
+        gradients = [tf.TensorSpec(w.shape, tf.float32) for w in self.model.trainable_variables]
+        return Part(gradients, [tf.TensorSpec(v.shape, tf.float32) for v in self.state], tf.TensorSpec((None,)))
+
+    def _forward_backward(self, batch: Batch, noise: tf.Tensor, step: tf.Tensor, number: tf.Tensor) -> Part:
+        weights = [w.value for w in self.model.trainable_variables]
+        # A layer's own random numbers (dropout) come from (step, microbatch), not from a counter of the device's.
+        seeds = [(v, tf.cast(tf.stack([step, i + len(self.seeds) * number]), v.dtype))
+                 for i, v in enumerate(self.seeds)]
+        with keras.StatelessScope(state_mapping=seeds) as scope, tf.GradientTape() as tape:
+            terms = self.model.terms(batch.x, noise, training=True)
+            loss = self.objective.loss(terms, self.schedule, step)
+            scaled = tf.reduce_sum(loss * batch.valid) * self.loss_scale.scale
+        gradients = tape.gradient(scaled, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        examples = tf.reduce_sum(batch.valid)
+        state = [examples * tf.cast(_current(scope, v), tf.float32) for v in self.state]
+        return Part([tf.convert_to_tensor(g) for g in gradients], state, _sums(terms, loss, batch.valid))
+
+
+def _sums(terms: Terms, loss: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    log_likelihood = elbo.expected_log_likelihood(terms.log_likelihood)
+    bound = elbo.bound(terms.log_likelihood, terms.kl)
+    columns = tf.stack([tf.ones_like(loss), loss, bound, log_likelihood, terms.kl], axis=1)
+    return tf.einsum("b,bk->k", valid, tf.concat([columns, terms.kl_terms], axis=1))
+
+
+def _current(scope: keras.StatelessScope, variable: keras.Variable) -> tf.Tensor:
+    value = scope.get_current_value(variable)
+    return variable.value if value is None else value
+
+
+def _split_state(model: VAE) -> tuple[list[keras.Variable], list[keras.Variable]]:
+    """Return the states of seed generators, and what layers average."""
+    generators = {id(layer.seed_generator.state): layer.seed_generator.state
+                  for layer in model._flatten_layers() if hasattr(layer, "seed_generator")}  # noqa: SLF001
+    state = [v for v in model.non_trainable_variables if id(v) not in generators]
+    for variable in state:
+        if not tf.as_dtype(variable.dtype).is_floating:
+            raise PluginError(f"layer state {variable.path!r} is {variable.dtype}: only floats can be averaged over microbatches")
+    return list(generators.values()), state

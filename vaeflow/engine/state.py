@@ -1,0 +1,79 @@
+"""All that training changes, as named arrays."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vaeflow.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import tensorflow as tf
+
+    from vaeflow.engine.step import TrainStep
+
+
+class TrainingState:
+    """Weights, optimizer slots, moving averages and loss scale under names that do not depend on the topology.
+
+    Args:
+        step: the training step that owns them.
+    """
+
+    def __init__(self, step: TrainStep) -> None:
+        model = step.microbatches.model
+        self._weights = _named("model", [(v.name, v.value) for v in model.variables])
+        self._variables = {
+            **self._weights,
+            **_named("optimizer", [(v.name, v.value) for v in step.optimizer.variables]),
+            **_named("average", [("value", v) for v in step.average.variables]),
+            **_named("loss_scale", [("value", v) for v in step.microbatches.loss_scale.variables]),
+        }
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return a copy of every variable by its name."""
+        return {name: np.array(v) for name, v in self._variables.items()}
+
+    def assign(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Set every variable.
+
+        Raises:
+            CheckpointError: if a name is missing or left over, or a shape or type differs; nothing is changed then.
+        """
+        odd = sorted(set(arrays) ^ set(self._variables))
+        if odd:
+            raise CheckpointError(f"the checkpoint is of another model: {odd[0]!r} is in only one of the two")
+        for name, variable in self._variables.items():
+            if arrays[name].shape != tuple(variable.shape) or arrays[name].dtype != variable.dtype.as_numpy_dtype:
+                raise CheckpointError(
+                    f"the checkpoint is of another model: {name!r} is {arrays[name].dtype}{arrays[name].shape} there "
+                    f"and {variable.dtype.name}{tuple(variable.shape)} here"
+                )
+        for name, variable in self._variables.items():
+            variable.assign(arrays[name])
+
+    def weights_sha256(self) -> str:
+        """Return the hash of the model's variables."""
+        return sha256_of((name, np.array(v)) for name, v in self._weights.items())
+
+    def sha256(self) -> str:
+        """Return the hash of the whole training state."""
+        return sha256_of(self.arrays().items())
+
+
+def sha256_of(arrays: Iterable[tuple[str, np.ndarray]]) -> str:
+    """Return one hash of names, types, shapes and bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name, array in arrays:
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _named(part: str, variables: list[tuple[str, tf.Variable]]) -> dict[str, tf.Variable]:
+    # Keras numbers its layers by process ("dense_3"), so the position in the model is the stable name.
+    return {f"{part}/{index:03d}/{name}": variable for index, (name, variable) in enumerate(variables)}

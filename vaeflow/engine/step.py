@@ -1,0 +1,159 @@
+"""The training step: forward, backward, reduce, clip, apply; many of them in one compiled call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import tensorflow as tf
+
+from vaeflow.engine.microbatch import SUMS, Microbatches, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import keras
+
+    from vaeflow.engine.ema import MovingAverage
+    from vaeflow.engine.reduce import Reduction
+    from vaeflow.engine.strategies.base import Strategy
+
+SCALARS = (*SUMS, "gradient_norm", "learning_rate", "kl_weight", "loss_scale", "skipped")
+
+
+class Update(NamedTuple):
+    """What a step does to the weights once all replicas have been summed.
+
+    Attributes:
+        gradients: of the mean loss of an example, clipped, one a trainable variable.
+        state: new values of what layers keep.
+        finite: whether the update is made at all.
+        row: what the log gets, [len(SCALARS) + K] float32: means over the batch's examples.
+    """
+
+    gradients: list[tf.Tensor]
+    state: list[tf.Tensor]
+    finite: tf.Tensor
+    row: tf.Tensor
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """One optimizer step on a global batch, whatever runs it.
+
+    Attributes:
+        microbatches: what is differentiated.
+        optimizer: a Keras optimizer, built.
+        average: moving average of the weights.
+        strategy: how replicas are run.
+        reduction: how microbatches are added.
+        clip_norm: largest global norm of the gradient of the mean loss; None does not clip.
+    """
+
+    microbatches: Microbatches
+    optimizer: keras.optimizers.Optimizer
+    average: MovingAverage
+    strategy: Strategy
+    reduction: Reduction
+    clip_norm: float | None
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """Train on the batch of a step; return its row of the log, [len(SCALARS) + K]."""
+        update = self.strategy.run(self._differentiate, step)
+        # Outside the replicas, since tf.distribute updates no variable inside a conditional of a replica.
+        tf.cond(self.strategy.local(update.finite), lambda: self._run(self._apply, update), lambda: None)
+        self._run(self._rescale, update)
+        return self.strategy.local(update.row)
+
+    def _run(self, function: Callable[[Update], None], update: Update) -> None:
+        self.strategy.run(function, update)
+
+    def _differentiate(self, step: tf.Tensor) -> Update:
+        """Forward, backward, reduce, clip."""
+        total = self._sum(self._own_parts(step))
+        examples = total.sums[0]
+        divisor = examples * self.microbatches.loss_scale.scale
+        gradients = [g / divisor for g in total.gradients]
+        norm = tf.linalg.global_norm(gradients)
+        finite = tf.math.is_finite(norm) & tf.math.is_finite(total.sums[1])
+        if self.clip_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)
+        return Update(gradients, [s / examples for s in total.state], finite, self._row(step, total, norm, finite))
+
+    def _own_parts(self, step: tf.Tensor) -> Part:
+        """Return the parts of this replica's microbatches, stacked: one body for all, so that all compute alike."""
+        share = -(-self.microbatches.count // self.strategy.replicas)
+        numbers = tf.cast(self.strategy.replica(), tf.int64) * share + tf.range(share, dtype=tf.int64)
+        if share == 1:
+            return tf.nest.map_structure(lambda t: t[None], self.microbatches.part(step, numbers[0]))
+        return tf.map_fn(
+            lambda number: self.microbatches.part(step, number),
+            numbers,
+            fn_output_signature=self.microbatches.part_signature(),
+            parallel_iterations=share,
+        )
+
+    def _sum(self, parts: Part) -> Part:
+        totals = self.reduction.sum(tf.nest.flatten(parts), self.strategy)
+        return tf.nest.pack_sequence_as(parts, totals)
+
+    def _row(self, step: tf.Tensor, total: Part, norm: tf.Tensor, finite: tf.Tensor) -> tf.Tensor:
+        examples = total.sums[:1]
+        extra = [
+            norm,
+            tf.cast(self.optimizer.learning_rate, tf.float32),
+            self.microbatches.schedule.weight(step),
+            tf.identity(self.microbatches.loss_scale.scale),
+            1.0 - tf.cast(finite, tf.float32),
+        ]
+        means = total.sums[1:] / examples
+        scalars = len(SUMS) - 1
+        return tf.concat([examples, means[:scalars], tf.stack(extra), means[scalars:]], axis=0)
+
+    def _apply(self, update: Update) -> None:
+        """Change the weights, what layers keep, and the averages."""
+        model = self.microbatches.model
+        self.optimizer.apply(update.gradients, model.trainable_variables)
+        self.strategy.assign([v.value for v in self.microbatches.state], update.state)
+        self.strategy.assign(self.average.variables, self.average.next())
+
+    def _rescale(self, update: Update) -> None:
+        loss_scale = self.microbatches.loss_scale
+        if loss_scale.dynamic:
+            self.strategy.assign(loss_scale.variables, loss_scale.next(update.finite))
+
+
+class Trainer:
+    """Runs chunks of steps in one compiled call each.
+
+    Args:
+        step: what is done for each step.
+    """
+
+    def __init__(self, step: TrainStep) -> None:
+        self._step = step
+        scalar = tf.TensorSpec((), tf.int64)
+        self._compiled = tf.function(self._steps, input_signature=[scalar, scalar])
+
+    def chunk(self, first: int, count: int) -> tf.Tensor:
+        """Take steps [first, first + count); return their rows of the log, [count, len(SCALARS) + K]."""
+        return self._compiled(tf.constant(first, tf.int64), tf.constant(count, tf.int64))
+
+    @property
+    def traces(self) -> int:
+        """How often the steps were traced."""
+        return int(self._compiled.experimental_get_tracing_count())
+
+    @property
+    def rows(self) -> int:
+        """Examples in a microbatch."""
+        return self._step.microbatches.rows
+
+    def _steps(self, first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        rows = tf.TensorArray(tf.float32, size=tf.cast(count, tf.int32))
+
+        def body(i: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            return i + 1, rows.write(tf.cast(i, tf.int32), self._step(first + i))
+
+        _, rows = tf.while_loop(lambda i, _: i < count, body, (tf.constant(0, tf.int64), rows), parallel_iterations=1)
+        return rows.stack()

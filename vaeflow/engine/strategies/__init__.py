@@ -1,0 +1,1 @@
+"""Strategies: how the replicas of a run are run."""

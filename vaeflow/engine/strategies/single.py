@@ -1,0 +1,54 @@
+"""One device: every sum over replicas is what it is handed."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class SingleStrategy:
+    """The strategy of one device, see `Strategy`."""
+
+    name: str = "single"
+    replicas: int = 1
+    rank: int = 0
+    chief: bool = True
+
+    def scope(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context that does nothing."""
+        return contextlib.nullcontext()
+
+    def run(self, step: Callable[..., Any], *args: Any) -> Any:
+        """Return what the function returns."""
+        return step(*args)
+
+    def local(self, result: Any) -> tf.Tensor:
+        """Return the result."""
+        return result
+
+    def replica(self) -> int:
+        """Return 0."""
+        return 0
+
+    def all_reduce_sum(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Return the tensors."""
+        return list(tensors)
+
+    def all_reduce_max(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Return the tensor."""
+        return tensor
+
+    def assign(self, variables: Sequence[tf.Variable], values: Sequence[tf.Tensor]) -> None:
+        """Set variables to values."""
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+    def own_reduction(self, optimizer: Any) -> None:
+        """Do nothing: on one device an optimizer's own reduction is the identity."""

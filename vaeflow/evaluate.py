@@ -1,0 +1,46 @@
+"""Evaluates a finished or interrupted run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vaeflow.run_directory import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def evaluate_run(
+    run_dir: Path, split: str = "test", samples: int = 1, modules: Sequence[str] = (), data_dir: Path | None = None
+) -> dict[str, Any]:
+    """Evaluate the newest checkpoint of a run on a split and write `evaluation-SPLIT.json` into its directory.
+
+    Args:
+        run_dir: the run's directory.
+        split: `train`, `validation` or `test`.
+        samples: L, samples of z an example.
+        modules: plugins that are not installed.
+        data_dir: the user's folder of data sets.
+
+    Returns:
+        What was written: the binarization, the number of examples and samples, and the metrics by name in nats.
+
+    Raises:
+        UsageError: if there is no such run or split.
+        CheckpointError: if none of its checkpoints is whole.
+    """
+    from vaeflow.api import load
+
+    loaded = load(run_dir, plugins=modules, data_dir=data_dir)
+    evaluation = loaded.experiment.evaluator(split, samples=samples)()
+    result = {
+        "dataset": loaded.config.dataset.name,
+        "binarization": loaded.config.binarization.name,
+        "split": split,
+        "examples": evaluation.examples,
+        "samples": samples,
+        "metrics": evaluation.scalars(split),
+    }
+    write_json(run_dir / f"evaluation-{split}.json", result)
+    return result

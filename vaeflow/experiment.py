@@ -1,0 +1,184 @@
+"""From a resolved config to the objects of a run: the one place where they are put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import keras
+import tensorflow as tf
+
+from vaeflow.contracts import Timeline
+from vaeflow.data.batches import Batches
+from vaeflow.engine.ema import MovingAverage
+from vaeflow.engine.evaluation import Evaluator
+from vaeflow.engine.loss_scale import LossScale
+from vaeflow.engine.microbatch import Microbatches
+from vaeflow.engine.precision import built_in
+from vaeflow.engine.reduce import ExactSum, PlainSum
+from vaeflow.engine.state import TrainingState
+from vaeflow.engine.step import Trainer, TrainStep
+from vaeflow.errors import UsageError
+from vaeflow.model import VAE
+from vaeflow.trained import TrainedVAE
+
+if TYPE_CHECKING:
+    from vaeflow.config import Config
+    from vaeflow.config_resolve import Resolved
+    from vaeflow.contracts import Dataset
+    from vaeflow.data import Folders
+    from vaeflow.engine.strategies.base import Strategy
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a run trains and evaluates with.
+
+    Attributes:
+        config: as resolved.
+        dataset: as loaded.
+        timeline: how long the run is.
+        strategy: how replicas are run.
+        model: the autoencoder.
+        average: moving averages of its weights.
+        trainer: takes steps.
+        state: all that they change.
+        trained: the model as NumPy sees it.
+        batches: every split's examples.
+    """
+
+    config: Config
+    dataset: Dataset
+    timeline: Timeline
+    strategy: Strategy
+    model: VAE
+    average: MovingAverage
+    trainer: Trainer
+    state: TrainingState
+    trained: TrainedVAE
+    batches: dict[str, Batches]
+
+    def evaluator(self, split: str, *, samples: int = 1) -> Evaluator:
+        """Return what evaluates a split.
+
+        Args:
+            split: `train`, `validation` or `test`.
+            samples: L, samples of z an example.
+
+        Raises:
+            UsageError: if the data set has no such split.
+        """
+        if split not in self.batches:
+            raise UsageError(f"data set {self.dataset.name!r} has no split {split!r}; there are: {', '.join(self.batches)}")
+        return Evaluator(
+            self.model,
+            self.batches[split],
+            self.average,
+            batch_size=self.config.evaluate.batch_size,
+            samples=samples,
+            seed=self.config.seed,
+        )
+
+
+def build(resolved: Resolved, folders: Folders) -> Experiment:
+    """Load the data and build the model, the optimizer and the step.
+
+    Args:
+        resolved: the config and its components.
+        folders: where data sets lie.
+
+    Raises:
+        VaeflowError: if the data can't be had, or components don't fit each other.
+    """
+    config = resolved.config
+    dataset = resolved.dataset.build(folders)
+    binarization = resolved.binarization.build()
+    batches = {
+        name: Batches.of(name, split, binarization, seed=config.seed, batch_size=config.batch_size)
+        for name, split in dataset.splits().items()
+    }
+    timeline = _timeline(config, batches["train"].order.steps_per_epoch)
+    strategy = resolved.strategy.build()
+    with strategy.scope():
+        model = build_model(resolved, dataset.x_shape)
+        step = _train_step(resolved, model, batches["train"], timeline, strategy)
+    return Experiment(
+        config=config,
+        dataset=dataset,
+        timeline=timeline,
+        strategy=strategy,
+        model=model,
+        average=step.average,
+        trainer=Trainer(step),
+        state=TrainingState(step),
+        trained=TrainedVAE(model, step.average, binarization, seed=config.seed),
+        batches=batches,
+    )
+
+
+def build_model(resolved: Resolved, x_shape: tuple[int, ...]) -> VAE:
+    """Build the autoencoder for examples of a shape; its weights are a function of the seed.
+
+    Raises:
+        UsageError: if the decoder's output is not what the likelihood takes.
+    """
+    config = resolved.config
+    keras.utils.set_random_seed(config.seed)
+    with built_in(config.precision):
+        likelihood = resolved.likelihood.build(x_shape)
+        model = VAE(
+            x_shape=x_shape,
+            latent_size=config.latent_size,
+            encoder=resolved.encoder.build(x_shape),
+            posterior=resolved.posterior.build(config.latent_size),
+            prior=resolved.prior.build(config.latent_size),
+            decoder=resolved.decoder.build(config.latent_size, likelihood.parameters_shape),
+            likelihood=likelihood,
+        )
+    _check_decoder(resolved, model)
+    noise = tf.zeros((1, 1, model.posterior.noise_size))
+    model.terms(tf.zeros((1, *x_shape)), noise)  # makes the variables of layers that wait for their input's shape
+    return model
+
+
+def _check_decoder(resolved: Resolved, model: VAE) -> None:
+    given, wanted = tuple(model.decoder.output_shape[1:]), tuple(model.likelihood.parameters_shape)
+    if given != wanted:
+        raise UsageError(
+            f"decoder {resolved.decoder.name!r} puts out {given}, but likelihood {resolved.likelihood.name!r} takes "
+            f"{wanted} for examples of shape {model.x_shape}"
+        )
+
+
+def _train_step(
+    resolved: Resolved, model: VAE, batches: Batches, timeline: Timeline, strategy: Strategy
+) -> TrainStep:
+    config = resolved.config
+    exact = config.microbatches != "auto"
+    count = config.microbatches if exact else strategy.replicas * config.accumulate
+    optimizer = resolved.optimizer.build(resolved.learning_rate.build(timeline))
+    optimizer.build(model.trainable_variables)
+    strategy.own_reduction(optimizer)
+    microbatches = Microbatches(
+        model,
+        batches,
+        resolved.objective.build(),
+        resolved.kl_schedule.build(timeline),
+        LossScale.for_precision(config.precision),
+        count=count,
+        xla=config.xla,
+    )
+    return TrainStep(
+        microbatches=microbatches,
+        optimizer=optimizer,
+        average=MovingAverage(model.trainable_variables, config.ema),
+        strategy=strategy,
+        reduction=ExactSum(count) if exact else PlainSum(),
+        clip_norm=config.clip_norm,
+    )
+
+
+def _timeline(config: Config, steps_per_epoch: int) -> Timeline:
+    total = config.steps if config.steps is not None else (config.epochs or 0) * steps_per_epoch
+    return Timeline(steps_per_epoch, total)
+

@@ -1,0 +1,96 @@
+"""The bound as training went on."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vaeflow.plots import style
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+
+COLOURS = {"train": "#31688e", "validation": "#35b779", "test": "#d1495b"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The bound of one split.
+
+    Attributes:
+        split: its name.
+        epochs: passes over the training examples, rising.
+        bounds: nats an example.
+    """
+
+    split: str
+    epochs: list[float]
+    bounds: list[float]
+
+
+def read(metrics: Path) -> list[Curve]:
+    """Return the curves of a run's metrics.jsonl: of training the mean of each epoch, of other splits each evaluation.
+
+    Args:
+        metrics: the file; one that isn't there has no curves.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    if not metrics.is_file():
+        return []
+    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    curves = [_epoch_means(rows)]
+    for split in ("validation", "test"):
+        points = [(row["epoch"], row[f"{split}/bound"]) for row in rows if _has(row, f"{split}/bound")]
+        curves.append(Curve(split, [epoch for epoch, _ in points], [bound for _, bound in points]))
+    return [curve for curve in curves if curve.epochs]
+
+
+def draw(curves: Iterable[Curve], *, caption: str = "") -> Figure:
+    """Return the bound by epoch as a figure.
+
+    Args:
+        curves: one a split.
+        caption: one small line below the plot.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure = style.new_figure(7.4, 4.8, caption=caption)
+    axes = style.add_axes(figure, "Lower bound on log p(x)")
+    for curve in curves:
+        name = "train, mean of the epoch" if curve.split == "train" else curve.split
+        label = f"{name} (last {curve.bounds[-1]:.2f})"
+        axes.plot(curve.epochs, curve.bounds, marker="o", markersize=3.5, label=label, color=COLOURS[curve.split])
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("nats an example")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, loc="lower right", fontsize=9)
+    return figure
+
+
+def _epoch_means(rows: list[dict[str, Any]]) -> Curve:
+    """Return the mean training bound of each epoch; a row stands for the steps since the row before it."""
+    sums: dict[int, float] = defaultdict(float)
+    steps: dict[int, int] = defaultdict(int)
+    ends: dict[int, float] = {}
+    before = 0
+    for row in (row for row in rows if "train/bound" in row):
+        epoch = math.ceil(row["epoch"])
+        if _has(row, "train/bound"):
+            sums[epoch] += row["train/bound"] * (row["step"] - before)
+            steps[epoch] += row["step"] - before
+            ends[epoch] = row["epoch"]
+        before = row["step"]
+    return Curve("train", [ends[e] for e in ends], [sums[e] / steps[e] for e in ends])
+
+
+def _has(row: dict[str, Any], name: str) -> bool:
+    return row.get(name) is not None  # null stands for NaN and infinities

@@ -1,0 +1,55 @@
+"""The held-out examples that plots show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from vaeflow.contracts import Dataset
+    from vaeflow.trained import TrainedVAE
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples of one split, as the model sees them.
+
+    Attributes:
+        split: its name.
+        x: [N, *X] float32, binarized.
+        y: [N] integers, or None where there are no labels.
+    """
+
+    split: str
+    x: np.ndarray
+    y: np.ndarray | None
+
+    @classmethod
+    def held_out(cls, trained: TrainedVAE, dataset: Dataset, limit: int) -> Examples:
+        """Return the first examples of the test split, or of the next best: validation, then train.
+
+        Args:
+            trained: what binarizes them.
+            dataset: where they come from.
+            limit: how many at most.
+        """
+        splits = dataset.splits()
+        name = next(name for name in ("test", "validation", "train") if name in splits)
+        split = splits[name]
+        labels = None if split.y is None else np.asarray(split.y[:limit])
+        return cls(name, trained.prepare(np.asarray(split.x[:limit]), split=name), labels)
+
+    def spread(self, count: int) -> np.ndarray:
+        """Return x of `count` examples, [count, *X], in turn one of each label; the first ones without labels.
+
+        >>> Examples("test", np.arange(6), np.array([7, 7, 7, 0, 0, 1])).spread(4).tolist()
+        [3, 5, 0, 4]
+        """
+        if self.y is None:
+            return self.x[:count]
+        rank = np.zeros(len(self.y), np.int64)  # how many of the same label come before
+        for label in np.unique(self.y):
+            rank[self.y == label] = np.arange(np.count_nonzero(self.y == label))
+        return self.x[np.lexsort((self.y, rank))[:count]]

@@ -1,0 +1,57 @@
+"""What a two-dimensional latent space decodes to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vaeflow.plots import style
+from vaeflow.plots.grid import prior_quantiles, tile
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from vaeflow.trained import TrainedVAE
+
+SIDE = 20
+"""Images in a row, as in the article."""
+
+
+def picture(trained: TrainedVAE, side: int = SIDE) -> np.ndarray:
+    """Return expected images on a grid of the prior's quantiles 0.05 to 0.95, as one image.
+
+    Columns are the first latent dimension, rising to the right; rows the second, rising downwards (the article's
+    arrangement). The quantiles are the standard normal's, whatever the prior.
+
+    Args:
+        trained: a model with two latent dimensions and images for examples.
+        side: images in a row and in a column.
+
+    Returns:
+        [side * H, side * W, C] in [0, 1].
+    """
+    second, first = np.meshgrid(prior_quantiles(side), prior_quantiles(side), indexing="ij")
+    return tile(trained.decode(np.stack([first.ravel(), second.ravel()], axis=1)), side)
+
+
+def draw(trained: TrainedVAE, *, side: int = SIDE, caption: str = "") -> Figure:
+    """Return the manifold as a figure with its latent coordinates at the edges.
+
+    Args:
+        trained: a model with two latent dimensions and images for examples.
+        side: images in a row and in a column.
+        caption: one small line below the plot.
+    """
+    figure = style.new_figure(8.6, 9.0, caption=caption)
+    axes = style.add_axes(figure, "Expected x given z, at the prior's quantiles 0.05 to 0.95")
+    style.show_image(axes, picture(trained, side))
+    height, width = trained.x_shape[:2]
+    every = np.unique(np.linspace(0, side - 1, min(side, 7)).round().astype(int))
+    names = [f"{value:.2f}" for value in prior_quantiles(side)[every]]
+    axes.set_xticks((every + 0.5) * width - 0.5, names)
+    axes.set_yticks((every + 0.5) * height - 0.5, names)
+    axes.tick_params(length=2, labelsize=8)
+    axes.set_xlabel("$z_0$")
+    axes.set_ylabel("$z_1$")
+    return figure

@@ -1,0 +1,53 @@
+"""Originals beside what the model makes of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vaeflow.plots import style
+from vaeflow.plots.grid import tile
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from vaeflow.plots.examples import Examples
+    from vaeflow.trained import TrainedVAE
+
+COLUMNS, PAIRS, GAP = 10, 3, 2
+
+
+def picture(trained: TrainedVAE, examples: Examples) -> np.ndarray:
+    """Return rows of originals, each above a row of their reconstructions, as one image [H', W', C] in [0, 1].
+
+    A reconstruction is the expected x given the posterior's mean. Where there are labels, each label has its column.
+
+    Args:
+        trained: the model.
+        examples: up to 30 of them are shown.
+    """
+    x = examples.spread(COLUMNS * PAIRS)
+    both = (x, trained.reconstruct(x))
+    rows = [part[first : first + COLUMNS] for first in range(0, len(x), COLUMNS) for part in both]
+    blank = np.ones((COLUMNS, *trained.x_shape), np.float32)
+    return tile(np.concatenate([np.concatenate([row, blank[len(row) :]]) for row in rows]), COLUMNS, gap=GAP)
+
+
+def draw(trained: TrainedVAE, examples: Examples, *, caption: str = "") -> Figure:
+    """Return originals and reconstructions as a figure.
+
+    Args:
+        trained: a model with images for examples.
+        examples: up to 30 of them are shown.
+        caption: one small line below the plot.
+    """
+    image = picture(trained, examples)
+    figure = style.new_figure(8.0, 1.0 + 7.0 * image.shape[0] / image.shape[1], caption=caption)
+    axes = style.add_axes(figure, f"{examples.split.capitalize()} examples, each above its reconstruction")
+    style.show_image(axes, image)
+    step = trained.x_shape[0] + GAP
+    centres = np.arange(trained.x_shape[0] / 2 - 0.5, image.shape[0], step)
+    axes.set_yticks(centres, [("x", "x\N{COMBINING CIRCUMFLEX ACCENT}")[i % 2] for i in range(len(centres))])
+    axes.tick_params(length=0)
+    return figure

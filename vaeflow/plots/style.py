@@ -1,0 +1,68 @@
+"""How every plot looks, and how it gets to the disk. Matplotlib's objects alone: no pyplot, no global state."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+GREY = "#666666"
+DOTS_PER_INCH = 150
+
+
+def new_figure(width: float, height: float, *, caption: str = "") -> Figure:
+    """Return an empty figure.
+
+    Args:
+        width: inches.
+        height: inches.
+        caption: one small line below the plot.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    if caption:
+        figure.supxlabel(caption, fontsize=8, color=GREY)
+    return figure
+
+
+def add_axes(figure: Figure, title: str) -> Axes:
+    """Return a figure's only axes, with its title and without the upper and the right line."""
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=11, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=GREY, labelsize=9)
+    return axes
+
+
+def show_image(axes: Axes, image: np.ndarray) -> None:
+    """Draw an image [H, W, 1 or 3] with values in [0, 1], one pixel a square, without ticks."""
+    if image.shape[-1] == 1:
+        axes.imshow(image[:, :, 0], cmap="Greys_r", vmin=0.0, vmax=1.0, interpolation="nearest")
+    else:
+        axes.imshow(image, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as a PNG file, whole or not at all, and return its path.
+
+    Raises:
+        OSError: if the disk refuses; an earlier file of this name is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        figure.savefig(aside, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,1 @@
+"""How components come in: hook specifications, typed records, one fresh registry a run."""

@@ -1,0 +1,175 @@
+"""Finding plugins and collecting their components, one at a time, so that a broken one can be named."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaeflow.errors import PluginError, nearest
+from vaeflow.plugins import hookspecs
+from vaeflow.plugins.options import check_signature
+from vaeflow.plugins.records import KINDS, Component, Origin
+from vaeflow.plugins.registered import Registered
+from vaeflow.version import version_of_vaeflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+    import pluggy
+
+HOOKS = ("vaeflow_components",)
+PREFIX = "vaeflow_"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A plugin that was found but not imported.
+
+    Attributes:
+        origin: where it is.
+        load: imports it.
+        demanded: whether it must work: built in, or named by --plugin.
+    """
+
+    origin: Origin
+    load: Callable[[], Any]
+    demanded: bool
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plugin that was found and not loaded.
+
+    Attributes:
+        origin: where it is.
+        reason: what is wrong with it, one line.
+        claimed: the (kind, name) pairs that it is known to hold.
+    """
+
+    origin: Origin
+    reason: str
+    claimed: frozenset[tuple[str, str]] = frozenset()
+
+    def __str__(self) -> str:
+        return f"plugin {self.origin.full} was not loaded: {self.reason}"
+
+
+def builtins() -> Source:
+    """Return the plugin that holds the built-in components."""
+    module = "vaeflow.components"
+    origin = Origin(module, "vaeflow", version_of_vaeflow())
+    return Source(origin, lambda: importlib.import_module(module), demanded=True)
+
+
+def installed() -> Iterator[Source]:
+    """Yield the plugins that installed distributions declare by entry points of the group `vaeflow`."""
+    for point in importlib.metadata.entry_points(group=hookspecs.NAMESPACE):
+        dist = point.dist
+        origin = Origin(point.value, dist.name, dist.version) if dist else Origin(point.value)
+        yield Source(origin, point.load, demanded=False)
+
+
+def named(module: str) -> Source:
+    """Return the plugin that --plugin names.
+
+    Args:
+        module: a dotted module name, or the path of a .py file.
+    """
+    if module.endswith(".py"):
+        path = Path(module).resolve()
+        return Source(Origin(str(path)), lambda: _import_file(path), demanded=True)
+    return Source(Origin(module), lambda: _import_module(module), demanded=True)
+
+
+def collect(source: Source, manager: pluggy.PluginManager) -> tuple[list[Registered], Broken | None]:
+    """Import a plugin and ask it for its components.
+
+    Args:
+        source: the plugin.
+        manager: what the plugin is registered with.
+
+    Returns:
+        Its components, and None; or none, and what is wrong. A plugin is taken whole or not at all.
+    """
+    found: list[Component] = []
+    try:
+        plugin = source.load()
+        if manager.is_registered(plugin):
+            return [], None
+        _check_hooks(plugin)
+        manager.register(plugin, source.origin.module)
+        for implementation in manager.hook.vaeflow_components.get_hookimpls():
+            if implementation.plugin is plugin:
+                _take(implementation.function(), found)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 Whatever a plugin raises is reported in its name.
+        reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+        claimed = frozenset((component.kind, component.name) for component in found)
+        return [], Broken(source.origin, " ".join(reason.split()), claimed)
+    return [Registered(component, source.origin) for component in found], None
+
+
+def _take(returned: Any, found: list[Component]) -> None:
+    """Check what a hook returned, record by record; `found` keeps the records up to a bad one."""
+    if not hasattr(returned, "__iter__"):
+        raise PluginError(f"vaeflow_components must yield Component records, but returned {returned!r}")
+    for record in returned:
+        if not isinstance(record, Component):
+            raise PluginError(f"vaeflow_components must yield Component records, but yielded {record!r}")
+        if record.kind not in KINDS:
+            raise PluginError(
+                f"component {record.name!r} is of unknown kind {record.kind!r}; {nearest(record.kind, KINDS)}"
+            )
+        twice = any((one.kind, one.name) == (record.kind, record.name) for one in found)
+        found.append(record)
+        if twice:
+            raise PluginError(f"it yields {record.kind} {record.name!r} twice")
+        check_signature(record)
+
+
+def _check_hooks(plugin: Any) -> None:
+    """Refuse hooks that would silently not be called: misspelt ones, and ones without the marker."""
+    hooks = [name for name, _ in inspect.getmembers(plugin, inspect.isroutine) if name.startswith(PREFIX)]
+    for name in hooks:
+        if name not in HOOKS:
+            raise PluginError(
+                f"there is no hook {name!r} (names in {PREFIX}* are kept for hooks); {nearest(name, HOOKS)}"
+            )
+        if not hasattr(getattr(plugin, name), f"{hookspecs.NAMESPACE}_impl"):
+            raise PluginError(f"{name} is not marked; write @hookimpl above it (from vaeflow import hookimpl)")
+    if not hooks:
+        raise PluginError(f"it has no hook; define one of: {', '.join(HOOKS)}")
+
+
+def _import_module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
+            raise
+        raise PluginError(
+            f"there is no module {name!r}; for one that isn't installed give its path, {name}.py"
+        ) from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise PluginError("there is no such file")
+    name = f"vaeflow_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError("it can't be imported as a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # Data classes and type hints look their own module up.
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -1,0 +1,51 @@
+"""The hooks that a plugin may implement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import pluggy
+
+if TYPE_CHECKING:
+    from vaeflow.plugins.records import Component
+
+NAMESPACE = "vaeflow"
+"""The pluggy project name, and the group of entry points that plugins are found by."""
+
+_Hook = TypeVar("_Hook", bound=Callable[..., object])
+hookspec = cast("Callable[[_Hook], _Hook]", pluggy.HookspecMarker(NAMESPACE))
+hookimpl = cast("Callable[[_Hook], _Hook]", pluggy.HookimplMarker(NAMESPACE))
+"""Marks a function as the implementation of a hook."""
+
+
+@hookspec
+def vaeflow_components() -> Iterable[Component]:
+    """Return the components of a plugin.
+
+    It is called once for each run, before TensorFlow is imported, so import TensorFlow inside the build functions.
+
+    Example, a whole plugin in one module `vaeflow_resnet.py`:
+
+        from vaeflow import Component, hookimpl
+
+        def resnet(x_shape: tuple[int, int, int], *, depth: int = 20, width: int = 64):
+            \"\"\"Residual encoder: [B, H, W, C] images to [B, F] features.\"\"\"
+            import keras
+            ...
+            return keras.Model(images, features)
+
+        @hookimpl
+        def vaeflow_components():
+            yield Component("encoder", "resnet", resnet)
+
+    `vaeflow train mnist-2d encoder=resnet encoder.depth=32 --plugin vaeflow_resnet.py` uses it as it lies there. An
+    installed distribution is found by an entry point in its pyproject.toml:
+
+        [project.entry-points.vaeflow]
+        resnet = "vaeflow_resnet"
+
+    Returns:
+        The components, as any iterable (a generator is usual).
+    """
+    raise NotImplementedError  # A specification is never called.

@@ -1,0 +1,187 @@
+"""A build function's keyword-only parameters as typed options, and the rules of its signature."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import sys
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic_core import to_jsonable_python
+
+from vaeflow.errors import PluginError, UsageError, nearest
+from vaeflow.plugins.records import KINDS, Component
+from vaeflow.words import admits_none, type_in_code, type_in_words, value_in_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+TYPES = "int, float, bool, str, Literal[...], tuple[...], X | None, or Annotated[X, pydantic.Field(...)] of these"
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One keyword-only parameter of a build function.
+
+    Attributes:
+        name: the parameter's name, the key in a config.
+        annotation: its type, resolved.
+        default: its default, or `inspect.Parameter.empty` where a value must be given.
+    """
+
+    name: str
+    annotation: Any
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        """Whether a config has to give it."""
+        return self.default is inspect.Parameter.empty
+
+    def __str__(self) -> str:
+        """The option as it stands in the signature.
+
+        >>> str(Option("depth", int, 32))
+        'depth: int = 32'
+        """
+        default = "" if self.required else f" = {self.default!r}"
+        return f"{self.name}: {type_in_code(self.annotation)}{default}"
+
+
+def check_signature(component: Component) -> None:
+    """Check a build function against the rules of its kind.
+
+    Raises:
+        PluginError: if it breaks one; the message names the rule.
+    """
+    label = f"{component.kind} {component.name!r}"
+    if not callable(component.build):
+        raise PluginError(f"{label}: build must be a function, not {value_in_words(component.build)}")
+    expected = KINDS[component.kind].parameters
+    positional = 0
+    for parameter in _parameters(component.build):
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise PluginError(f"{label}: its build function takes {parameter}; each option is a parameter of its own")
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            positional += 1
+        elif parameter.annotation is parameter.empty:
+            raise PluginError(f"{label}: its option {parameter.name!r} has no type; write e.g. depth: int = 2")
+        elif parameter.name == "name":
+            raise PluginError(f"{label}: an option can't be called 'name', which selects the component in a config")
+    if positional != len(expected):
+        wanted = KINDS[component.kind].signature
+        raise PluginError(
+            f"{label}: its build function takes {positional} positional parameters, not {len(expected)}: "
+            f"{component.kind}s are built by {wanted}, and options come after the *"
+        )
+
+
+def options_of(component: Component) -> tuple[Option, ...]:
+    """Return a component's options in the order of its signature.
+
+    Only their own annotations are resolved: the other ones may name types that exist for type checkers alone.
+
+    Raises:
+        PluginError: if an annotation can't be resolved or isn't a type that a config can hold.
+    """
+    parameters = [p for p in _parameters(component.build) if p.kind is p.KEYWORD_ONLY]
+    holder = type("Options", (), {"__annotations__": {p.name: p.annotation for p in parameters}})
+    try:
+        hints = get_type_hints(holder, globalns=_namespace(component.build), include_extras=True)
+    except Exception as error:
+        raise PluginError(
+            f"{component.kind} {component.name!r}: the type of an option can't be resolved at run time ({error}); "
+            "import what it names outside of TYPE_CHECKING"
+        ) from error
+    return tuple(Option(p.name, hints[p.name], p.default) for p in parameters)
+
+
+def validate(component: Component, given: Mapping[str, Any], *, where: str, origin: str) -> dict[str, Any]:
+    """Return the options to build a component with: those given, validated, and the defaults of the rest.
+
+    Args:
+        component: whose options they are.
+        given: values by option, as a TOML file spells them: lists for tuples, 'none' for None.
+        where: the place in the config, for errors, such as 'encoder'.
+        origin: the distribution and version, for errors.
+
+    Raises:
+        UsageError: if a value is of the wrong type, an option is unknown or a required one is missing.
+        PluginError: if the build function breaks the rules, e.g. a default that isn't of its type.
+    """
+    label = f"{component.name} of {origin}"
+    options = {option.name: option for option in options_of(component)}
+    for name in given:
+        if name not in options:
+            raise UsageError(f"{where}.{name}: {label} has no such option; {nearest(name, options)}")
+    spelled = {
+        name: None if value == "none" and admits_none(options[name].annotation) else value
+        for name, value in given.items()
+    }
+    adapter = _adapter(component, tuple(options.values()))
+    try:
+        validated = adapter.validate_json(json.dumps(spelled, default=str))
+    except ValidationError as error:
+        raise _in_words(error, options, given, where, label) from None
+    return {name: getattr(validated, name) for name in options}
+
+
+def as_toml(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return validated options as a TOML file spells them: lists for tuples, 'none' for None.
+
+    >>> as_toml({"hidden": (200, 100), "weight_decay": None})
+    {'hidden': [200, 100], 'weight_decay': 'none'}
+    """
+    plain = to_jsonable_python(dict(options))
+    return {name: "none" if value is None else value for name, value in plain.items()}
+
+
+def _adapter(component: Component, options: tuple[Option, ...]) -> TypeAdapter[Any]:
+    fields = [
+        (option.name, option.annotation)
+        if option.required
+        else (option.name, option.annotation, dataclasses.field(default=option.default))
+        for option in options
+    ]
+    config = ConfigDict(strict=True, validate_default=True)
+    try:
+        # A dataclass and not a pydantic model: an option may be called `copy` or `json`.
+        made = dataclasses.make_dataclass(
+            "Options", fields, kw_only=True, frozen=True, namespace={"__pydantic_config__": config}
+        )
+        return TypeAdapter(made)
+    except (PydanticUserError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise PluginError(f"{component.kind} {component.name!r}: options must be of type {TYPES} ({reason})") from error
+
+
+def _in_words(
+    error: ValidationError, options: Mapping[str, Option], given: Mapping[str, Any], where: str, label: str
+) -> UsageError:
+    """Turn the first of pydantic's complaints into one line."""
+    option = options[str(error.errors()[0]["loc"][0])]
+    allowed = type_in_words(option.annotation)
+    if option.name in given:
+        value = value_in_words(given[option.name])
+        return UsageError(f"{where}.{option.name}: {value} is not {allowed} ({label} takes {option})")
+    if option.required:
+        return UsageError(f"{where}.{option.name}: missing, but {label} needs it: {option}, {allowed}")
+    return PluginError(f"{where}.{option.name}: the default of {label} is not {allowed} (it has {option})")
+
+
+def _parameters(build: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(build).parameters.values())
+    except (TypeError, ValueError) as error:
+        raise PluginError(f"{build!r} has no signature that can be read; wrap it in a function") from error
+
+
+def _namespace(build: Any) -> dict[str, Any]:
+    """Return the globals that a build function's annotations are written in."""
+    function = inspect.unwrap(getattr(build, "func", build))
+    function = function.__init__ if inspect.isclass(function) else function
+    found = getattr(function, "__globals__", None)
+    return found if found is not None else vars(sys.modules[build.__module__])

@@ -1,0 +1,125 @@
+"""The typed records of the plugin system: a component, the kinds there are, where a component came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True)
+class Component:
+    """What a plugin registers: a build function under a kind and a name.
+
+    Attributes:
+        kind: one of `KINDS`.
+        name: what a config selects it by, in kebab-case.
+        build: takes the kind's positional parameters. Its keyword-only parameters are the component's options:
+            annotations validate the config, defaults fill it, the docstring is what
+            `vaeflow plugins show KIND NAME` prints. It imports TensorFlow inside, not at the top of its module.
+
+    >>> def wide(x_shape: tuple[int, ...], *, width: int = 64) -> "keras.Model":
+    ...     '''One wide dense layer: [B, *X] to [B, width].'''
+    >>> Component("encoder", "wide", wide).name
+    'wide'
+    """
+
+    kind: str
+    name: str
+    build: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A role that components can play.
+
+    Attributes:
+        name: the kind.
+        parameters: what vaeflow passes by position to a build function, as (name, type).
+        returns: the type that a build function returns.
+        doc: one line.
+    """
+
+    name: str
+    parameters: tuple[tuple[str, str], ...]
+    returns: str
+    doc: str
+
+    @property
+    def signature(self) -> str:
+        """The build function's signature without options.
+
+        >>> KINDS["posterior"].signature
+        'build(latent_size: int, *, ...) -> vaeflow.contracts.Posterior'
+        """
+        given = ", ".join([*(f"{name}: {type_}" for name, type_ in self.parameters), "*, ..."])
+        return f"build({given}) -> {self.returns}"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a plugin came from.
+
+    Attributes:
+        module: the module (or the file) that holds the hook.
+        distribution: the installed distribution, or None for a module that was named by --plugin.
+        version: the distribution's version.
+    """
+
+    module: str
+    distribution: str | None = None
+    version: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}" if self.distribution else f"{self.module} (--plugin)"
+
+    @property
+    def full(self) -> str:
+        """Distribution, version and module.
+
+        >>> Origin("vaeflow_resnet", "vaeflow-resnet", "1.2").full
+        'vaeflow-resnet 1.2 (module vaeflow_resnet)'
+        """
+        return f"{self} (module {self.module})" if self.distribution else str(self)
+
+
+_X_SHAPE = (("x_shape", "tuple[int, ...]"),)
+_LATENT_SIZE = (("latent_size", "int"),)
+_TIMELINE = (("timeline", "vaeflow.contracts.Timeline"),)
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("encoder", _X_SHAPE, "keras.Model", "x [B, *X] to features [B, F]"),
+        Kind(
+            "decoder",
+            (*_LATENT_SIZE, ("output_shape", "tuple[int, ...]")),
+            "keras.Model",
+            "z [B, D] to the likelihood's parameters [B, *P]",
+        ),
+        Kind("posterior", _LATENT_SIZE, "vaeflow.contracts.Posterior", "features [B, F] to q(z given x)"),
+        Kind("prior", _LATENT_SIZE, "vaeflow.contracts.Prior", "p(z), and KL(q, p) where it has a closed form"),
+        Kind("likelihood", _X_SHAPE, "vaeflow.contracts.Likelihood", "parameters [B, *P] to p(x given z)"),
+        Kind("objective", (), "vaeflow.contracts.Objective", "log-likelihood and KL to the loss of each example"),
+        Kind("schedule", _TIMELINE, "vaeflow.contracts.Schedule", "weight of the KL divergence as training goes on"),
+        Kind(
+            "optimizer",
+            (("learning_rate", "float | keras.optimizers.schedules.LearningRateSchedule"),),
+            "keras.optimizers.Optimizer",
+            "gradients to new weights",
+        ),
+        Kind(
+            "learning_rate",
+            _TIMELINE,
+            "float | keras.optimizers.schedules.LearningRateSchedule",
+            "the optimizer's step size as training goes on",
+        ),
+        Kind("dataset", (("folders", "vaeflow.data.Folders"),), "vaeflow.contracts.Dataset", "examples on disk"),
+        Kind("binarization", (), "vaeflow.contracts.Binarization", "stored pixels in [0, 1] to x"),
+        Kind("strategy", (), "vaeflow.engine.strategies.Strategy", "how replicas are run and their sums are added"),
+        Kind("callback", (), "vaeflow.callbacks.Callback", "what is done between chunks of steps"),
+    )
+}
+"""Every kind by name."""

@@ -1,0 +1,113 @@
+"""A component that is known, and one that is selected with its options."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from vaeflow.errors import PluginError, VaeflowError
+from vaeflow.plugins import options as options_module
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vaeflow.plugins.options import Option
+    from vaeflow.plugins.records import Component, Origin
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A component and where it came from.
+
+    Attributes:
+        component: the record that the plugin returned.
+        origin: the plugin's distribution, version and module.
+    """
+
+    component: Component
+    origin: Origin
+
+    @property
+    def label(self) -> str:
+        """The component in an error's words, e.g. `encoder 'resnet' of vaeflow-resnet 1.2 (module vaeflow_resnet)`."""
+        return f"{self.component.kind} {self.component.name!r} of {self.origin.full}"
+
+    @property
+    def doc(self) -> str:
+        """The build function's docstring, or an empty string."""
+        return inspect.getdoc(self.component.build) or ""
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return self.doc.partition("\n")[0]
+
+    def options(self) -> tuple[Option, ...]:
+        """Return the component's options.
+
+        Raises:
+            PluginError: if an annotation can't be resolved.
+        """
+        return options_module.options_of(self.component)
+
+    def bind(self, given: Mapping[str, Any], where: str) -> Bound:
+        """Validate options and keep them beside the component.
+
+        Args:
+            given: values by option, as a TOML file spells them.
+            where: the place in the config, for errors.
+
+        Raises:
+            UsageError: if an option is unknown, missing or of the wrong type.
+        """
+        options = options_module.validate(self.component, given, where=where, origin=str(self.origin))
+        return Bound(self, MappingProxyType(options))
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A selected component with validated options, ready to be built.
+
+    Attributes:
+        registered: the component and its origin.
+        options: every option by name: those that were given and the defaults of the rest. Read-only.
+    """
+
+    registered: Registered
+    options: Mapping[str, Any]
+
+    @property
+    def component(self) -> Component:
+        """The component's record."""
+        return self.registered.component
+
+    @property
+    def name(self) -> str:
+        """The component's name."""
+        return self.component.name
+
+    def toml_options(self) -> dict[str, Any]:
+        """Return every option as a TOML file spells it."""
+        return options_module.as_toml(self.options)
+
+    def build(self, *positional: Any) -> Any:
+        """Call the build function.
+
+        Args:
+            *positional: what the kind prescribes; see `vaeflow.plugins.records.KINDS`.
+
+        Raises:
+            VaeflowError: as the build function raises it.
+            PluginError: if the build function raises anything else.
+        """
+        try:
+            return self.component.build(*positional, **self.options)
+        except VaeflowError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise PluginError(
+                f"{self.registered.label} could not be built: {type(error).__name__}: {reason}"
+            ) from error

@@ -1,0 +1,149 @@
+"""The components of one run, by kind and name."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pluggy
+
+from vaeflow.errors import PluginError, UsageError, nearest
+from vaeflow.plugins import discovery, hookspecs
+from vaeflow.plugins.records import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from vaeflow.plugins.discovery import Broken, Source
+    from vaeflow.plugins.registered import Bound, Registered
+
+_log = logging.getLogger("vaeflow")
+
+
+class Selecting(Protocol):
+    """What names a component and gives options: see `vaeflow.config.Selection`."""
+
+    @property
+    def name(self) -> str:
+        """The component's name."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options that were given."""
+
+
+class Registry:
+    """The components there are, and the plugins that could not be loaded.
+
+    Make one a run by `Registry.load`; there is no global one.
+
+    Attributes:
+        modules: what --plugin named.
+        broken: plugins that were found and not loaded; empty in a sound installation.
+    """
+
+    def __init__(
+        self, components: Iterable[Registered], broken: Iterable[Broken] = (), modules: Iterable[str] = ()
+    ) -> None:
+        self.modules = tuple(modules)
+        self.broken = list(broken)
+        self._components: dict[tuple[str, str], Registered] = {}
+        for registered in components:
+            self._add(registered)
+
+    @classmethod
+    def load(cls, modules: Sequence[str] = ()) -> Registry:
+        """Load the built-ins, the installed plugins and those that are named.
+
+        An installed plugin that is broken is logged as a warning by name and left out.
+
+        Args:
+            modules: dotted names or paths of .py files, as --plugin gives them.
+
+        Raises:
+            PluginError: if a named plugin is broken, or two plugins hold a component of one kind and name.
+        """
+        manager = pluggy.PluginManager(hookspecs.NAMESPACE)
+        manager.add_hookspecs(hookspecs)
+        components: list[Registered] = []
+        broken: list[Broken] = []
+        for source in _sources(modules):
+            found, wrong = discovery.collect(source, manager)
+            components += found
+            if wrong is None:
+                continue
+            if source.demanded:
+                raise PluginError(str(wrong))
+            _log.warning("vaeflow: warning: %s", wrong)
+            broken.append(wrong)
+        return cls(components, broken, modules)
+
+    def all(self) -> list[Registered]:
+        """Return every component, by the order of the kinds, then by name."""
+        order = list(KINDS)
+        return sorted(self._components.values(), key=lambda r: (order.index(r.component.kind), r.component.name))
+
+    def names(self, kind: str) -> list[str]:
+        """Return the names of the components of a kind, sorted.
+
+        Raises:
+            UsageError: if there is no such kind.
+        """
+        if kind not in KINDS:
+            raise UsageError(f"there is no kind {kind!r}; {nearest(kind, KINDS)}")
+        return sorted(name for of_kind, name in self._components if of_kind == kind)
+
+    def get(self, kind: str, name: str, where: str = "") -> Registered:
+        """Return a component.
+
+        Args:
+            kind: one of `KINDS`.
+            name: the component's name.
+            where: the place in the config, for the error.
+
+        Raises:
+            UsageError: if there is none of that kind and name.
+            PluginError: the same, where a plugin that could not be loaded may be the cause.
+        """
+        known = self.names(kind)
+        if (kind, name) in self._components:
+            return self._components[kind, name]
+        place = f"{where}: " if where else ""
+        for broken in self.broken:
+            if (kind, name) in broken.claimed:
+                raise PluginError(f"{place}{kind} {name!r} can't be used: {broken}")
+        message = f"{place}there is no {kind} {name!r}; {nearest(name, known)}"
+        if self.broken:
+            raise PluginError(f"{message}; {'; '.join(map(str, self.broken))}")
+        raise UsageError(message)
+
+    def bind(self, kind: str, selection: Selecting, where: str = "") -> Bound:
+        """Look a selection's component up and validate its options.
+
+        Args:
+            kind: one of `KINDS`.
+            selection: a name and options.
+            where: the place in the config, for errors; the kind if it is left out.
+
+        Raises:
+            UsageError: if the name or an option is unknown, or a value is of the wrong type.
+            PluginError: if the component's plugin is broken.
+        """
+        place = where or kind
+        return self.get(kind, selection.name, place).bind(selection.options, place)
+
+    def _add(self, registered: Registered) -> None:
+        key = (registered.component.kind, registered.component.name)
+        other = self._components.get(key)
+        if other is not None:
+            raise PluginError(
+                f"{key[0]} {key[1]!r} is registered twice: by {other.origin.full} and by {registered.origin.full}; "
+                "uninstall one or rename its component"
+            )
+        self._components[key] = registered
+
+
+def _sources(modules: Sequence[str]) -> Iterable[Source]:
+    """Return what to load; named modules come before installed ones, so that they fail loudly."""
+    named = [discovery.named(module) for module in dict.fromkeys(modules)]
+    return [discovery.builtins(), *named, *discovery.installed()]

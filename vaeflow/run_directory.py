@@ -1,0 +1,182 @@
+"""What a run leaves on the disk, and who may write it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaeflow.errors import UsageError
+from vaeflow.version import version_of_vaeflow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vaeflow.config_resolve import Resolved
+
+PACKAGES = ("tensorflow", "keras", "numpy", "horovod", "pluggy", "tensorboard", "matplotlib")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The files of one run.
+
+    Attributes:
+        path: the directory.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The config as resolved."""
+        return self.path / "config.toml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, devices and the commit."""
+        return self.path / "environment.json"
+
+    @property
+    def summary(self) -> Path:
+        """Final figures; there once the run has ended."""
+        return self.path / "summary.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @classmethod
+    def create(cls, wanted: Path | None, name: str) -> RunDirectory:
+        """Make a directory that no run has used.
+
+        Args:
+            wanted: where the user wants it; None takes the next free `runs/NAME`, `runs/NAME-2` and so on.
+            name: the recipe's name.
+
+        Raises:
+            UsageError: if the wanted directory holds something already.
+        """
+        if wanted is not None:
+            if wanted.exists() and (not wanted.is_dir() or any(wanted.iterdir())):
+                raise UsageError(
+                    f"--run-dir {wanted} exists already and nothing is overwritten: `vaeflow resume {wanted}` goes on "
+                    "with it, or name another"
+                )
+            wanted.mkdir(parents=True, exist_ok=True)
+            return cls(wanted)
+        number = 1
+        while True:
+            path = Path("runs") / (name if number == 1 else f"{name}-{number}")
+            with contextlib.suppress(FileExistsError):
+                path.mkdir(parents=True)
+                return cls(path)
+            number += 1
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """Return the directory of a run that exists.
+
+        Raises:
+            UsageError: if it is none.
+        """
+        directory = cls(path)
+        if not directory.config.is_file():
+            what = "has no config.toml" if path.is_dir() else "does not exist"
+            raise UsageError(f"{path} is no run directory: it {what}")
+        return directory
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other jobs out while this one writes.
+
+        Raises:
+            UsageError: if another process holds the run.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            with lock:
+                yield
+        except Timeout:
+            raise UsageError(f"{self.path} is in use by another process: wait for it, or train elsewhere") from None
+
+    def describe(self, resolved: Resolved) -> None:
+        """Write the config and the environment."""
+        write_atomically(self.config, resolved.to_toml())
+        write_json(self.environment, environment(resolved))
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file whole or not at all."""
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def environment(resolved: Resolved) -> dict[str, Any]:
+    """Return what a run ran on: versions, devices, threads, components' origins, the commit, the command."""
+    import tensorflow as tf
+
+    bound = {key: getattr(resolved, key) for key in type(resolved).__dataclass_fields__ if key not in ("config", "callbacks")}
+    return {
+        "vaeflow": version_of_vaeflow(),
+        "python": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "platform": platform.platform(),
+        "cores": len(os.sched_getaffinity(0)),
+        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        "devices": [_device(device) for device in tf.config.list_physical_devices()],
+        "components": {key: str(one.registered.origin) for key, one in bound.items()},
+        "git_commit": _git_commit(),
+        "command": sys.argv,
+    }
+
+
+def _device(device: Any) -> str:
+    import tensorflow as tf
+
+    details = tf.config.experimental.get_device_details(device)
+    return " ".join(filter(None, [device.name, details.get("device_name")]))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the checkout that vaeflow is run from, with a plus if it was changed; None elsewhere."""
+    here = Path(__file__).parent
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        return f"{commit}+" if _git(here, "status", "--porcelain", "--", ".") else commit
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603

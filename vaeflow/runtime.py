@@ -1,0 +1,92 @@
+"""Starts TensorFlow the way a reproducible run needs it, without its start-up chatter."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vaeflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What TensorFlow runs with.
+
+    Attributes:
+        threads: intra-op threads of a replica; 0 leaves the choice (all cores) to TensorFlow. Kernels
+            split their sums by it, so another number gives other bits.
+        replicas: logical devices to make of the CPU where there is no GPU.
+    """
+
+    threads: int = 0
+    replicas: int = 1
+
+
+def start_tensorflow(runtime: Runtime | None = None) -> None:
+    """Import TensorFlow quietly and, given a runtime, fix what the bits of a run depend on.
+
+    Args:
+        runtime: threads and logical devices. They can be set once in a process, before the first operation.
+
+    Raises:
+        UsageError: if TensorFlow has run already in this process with other settings.
+    """
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    if "tensorflow" not in sys.modules:
+        with _quiet_stderr():
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        tf.get_logger().setLevel("ERROR")
+    if runtime is not None:
+        _configure(runtime)
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep what C++ writes at start-up off the terminal; VAEFLOW_TENSORFLOW_LOG=1 lets it through."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if os.environ.get("VAEFLOW_TENSORFLOW_LOG"):
+        yield
+        return
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+
+
+def _configure(runtime: Runtime) -> None:
+    from tensorflow import config
+
+    if config.threading.get_intra_op_parallelism_threads() != runtime.threads:
+        try:
+            config.threading.set_intra_op_parallelism_threads(runtime.threads)
+        except RuntimeError:
+            raise UsageError(
+                f"threads = {runtime.threads} can't be set any more: TensorFlow has run in this process with "
+                f"{config.threading.get_intra_op_parallelism_threads() or 'all'}; start a new process"
+            ) from None
+    # It rewrites sums across unrolled microbatches: with it on, topologies differ in the last bits.
+    config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+    gpus = config.list_physical_devices("GPU")
+    for gpu in gpus:
+        config.experimental.set_memory_growth(gpu, True)
+    if gpus:  # Not verified on a GPU: cuDNN's fastest kernels add in whatever order.
+        config.experimental.enable_op_determinism()
+    elif runtime.replicas > 1:
+        cpu = config.list_physical_devices("CPU")[0]
+        devices = [config.LogicalDeviceConfiguration()] * runtime.replicas
+        if len(config.get_logical_device_configuration(cpu) or [None]) != runtime.replicas:
+            config.set_logical_device_configuration(cpu, devices)

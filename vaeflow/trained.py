@@ -1,0 +1,118 @@
+"""A trained model as NumPy sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from vaeflow import elbo
+from vaeflow.contracts import Split
+from vaeflow.data.batches import Batches
+from vaeflow.data.noise import Noise
+from vaeflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaeflow.contracts import Binarization
+    from vaeflow.engine.ema import MovingAverage
+    from vaeflow.model import VAE
+
+BLOCK = 200  # examples a compiled call; inputs are padded to whole blocks so that nothing is traced anew
+
+
+class TrainedVAE:
+    """Encodes, decodes, samples and scores with a model's weights as they are when a method is called.
+
+    Args:
+        model: the autoencoder.
+        average: moving average of the weights; used instead of the weights where there is one.
+        binarization: what makes x of pixels, for `prepare`.
+        seed: the run's.
+    """
+
+    def __init__(self, model: VAE, average: MovingAverage, binarization: Binarization, *, seed: int = 0) -> None:
+        self._model = model
+        self._seed = seed
+        self._average = average
+        self._binarization = binarization
+        self.x_shape = model.x_shape
+        self.latent_size = model.latent_size
+        self._encode = tf.function(lambda x: self._averaged(lambda: model.encode(x).mean()))
+        self._decode = tf.function(lambda z: self._averaged(lambda: model.decode(z).mean()))
+        self._draw = tf.function(lambda z, u: self._averaged(lambda: model.decode(z).sample(u)))
+        self._bound = tf.function(self._bounds)
+
+    def prepare(self, pixels: np.ndarray, *, split: str = "test") -> np.ndarray:
+        """Return x [B, *X] float32 for the first B stored examples of a split, uint8 or in [0, 1], as evaluated.
+
+        Args:
+            pixels: [B, *X].
+            split: its name; random binarizations draw other numbers for each.
+        """
+        batches = Batches.of(split, Split(pixels), self._binarization, seed=self._seed, batch_size=len(pixels))
+        return np.asarray(batches.in_order(tf.constant(0, tf.int64), len(pixels)).x)
+
+    def encode(self, x: np.ndarray) -> np.ndarray:
+        """Return the means of q(z given x), [B, D], for x [B, *X]."""
+        return self._in_blocks(self._encode, self._checked(x, self.x_shape, "x"))
+
+    def decode(self, z: np.ndarray) -> np.ndarray:
+        """Return the expected x given z (for a Bernoulli likelihood, probabilities), [B, *X], for z [B, D]."""
+        return self._in_blocks(self._decode, self._checked(z, (self.latent_size,), "z"))
+
+    def reconstruct(self, x: np.ndarray) -> np.ndarray:
+        """Return the expected x given the posterior's mean, [B, *X], for x [B, *X]."""
+        return self.decode(self.encode(x))
+
+    def sample(self, count: int, *, seed: int = 0, expected: bool = True) -> np.ndarray:
+        """Return `count` examples from the prior through the decoder, [count, *X]; equal seeds give equal examples.
+
+        Args:
+            count: how many.
+            seed: of the latents and, for draws, of the likelihood.
+            expected: return expected values; False draws from the likelihood.
+        """
+        z = self._model.prior.sample(Noise(seed, "sample/z").normal(0, 0, count, self.latent_size))
+        if expected:
+            return self.decode(np.asarray(z))
+        uniform = Noise(seed, "sample/x").uniform(0, 0, count, int(np.prod(self.x_shape)))
+        return self._in_blocks(self._draw, np.asarray(z), np.asarray(uniform).reshape((count, *self.x_shape)))
+
+    def elbo(self, x: np.ndarray, *, samples: int = 1, seed: int = 0) -> np.ndarray:
+        """Return the bound on log p(x) of each example (equation 6), [B] nats, for x [B, *X].
+
+        Args:
+            x: examples, binarized if the likelihood wants them so (see `prepare`).
+            samples: L, samples of z an example.
+            seed: of the noise.
+        """
+        x = self._checked(x, self.x_shape, "x")
+        width = self._model.posterior.noise_size
+        noise = np.asarray(Noise(seed, "elbo").normal(0, 0, len(x) * samples, width))
+        return self._in_blocks(self._bound, x, noise.reshape((len(x), samples, width)))
+
+    def _bounds(self, x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        terms = self._averaged(lambda: self._model.terms(x, tf.transpose(noise, (1, 0, 2))))
+        return elbo.bound(terms.log_likelihood, terms.kl)
+
+    def _averaged(self, compute: Callable[[], object]) -> object:
+        with keras.StatelessScope(state_mapping=self._average.mapping()):
+            return compute()
+
+    def _checked(self, values: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+        values = np.asarray(values, np.float32)
+        if values.shape[1:] != shape:
+            raise UsageError(f"{name} has shape {values.shape}, but this model takes [B, {', '.join(map(str, shape))}]")
+        return values
+
+    @staticmethod
+    def _in_blocks(function: Callable[..., tf.Tensor], *inputs: np.ndarray) -> np.ndarray:
+        count = len(inputs[0])
+        padding = -count % BLOCK
+        padded = [np.concatenate([a, np.repeat(a[-1:], padding, axis=0)]) if padding else a for a in inputs]
+        blocks = [function(*(tf.constant(a[i : i + BLOCK]) for a in padded)) for i in range(0, count + padding, BLOCK)]
+        return np.concatenate([np.asarray(b) for b in blocks])[:count]
