@@ -7,15 +7,10 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from hypothesis import settings
-
-from vaeflow.runtime import start_tensorflow
-
-start_tensorflow()
-
 import keras
+import numpy as np
 import tensorflow as tf
+from hypothesis import settings
 
 from vaeflow.components import binarizations, likelihoods, networks, objectives, posteriors, priors, schedules
 from vaeflow.contracts import Split, Timeline
@@ -34,7 +29,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from vaeflow.contracts import Binarization, Objective
+    from vaeflow.distributions import DiagonalNormal
     from vaeflow.engine.reduce import Reduction
+
+
+GRADIENT_RATE = 2.0**20
 
 
 def examples(count: int) -> settings:
@@ -75,6 +74,19 @@ def sigma_points(size: int) -> np.ndarray:
 def binary_pixels(count: int, width: int, seed: int = 0) -> np.ndarray:
     """Return pixels [count, width] float32 that are 0 or 1."""
     return np.random.default_rng(seed).integers(0, 2, (count, width)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class NormalPrior:
+    """N(mean, exp(log_var)) that knows no closed form of its divergence, from anything."""
+
+    inner: DiagonalNormal
+
+    def log_prob(self, value):
+        return self.inner.log_prob(value)
+
+    def kl_terms(self, q):
+        return None
 
 
 def tiny_vae(
@@ -144,9 +156,6 @@ class Training:
         return TrainStep(microbatches, optimizer, average, SingleStrategy(), reduction, self.clip_norm)
 
 
-GRADIENT_RATE = 2.0**20
-
-
 def bound_by_hand(weights: Sequence[Any], x: np.ndarray, eps: np.ndarray) -> tf.Tensor:
     """Return equation 12 (the mean over L samples) for `tiny_vae`, written out in float64, [B] nats.
 
@@ -180,6 +189,24 @@ def gradients_by_sgd(training: Training, step: int) -> tuple[list[np.ndarray], n
     # In float64 the difference is exact; w alone could have rounded it, at 2^-20 of its own precision.
     pairs = zip(before, after, strict=True)
     return [(b.astype(np.float64) - a.astype(np.float64)) / GRADIENT_RATE for b, a in pairs], row
+
+
+def batch_of(training: Training, step: int, samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Return x [b, X] of a step's examples without padding, and their noise [L, b, D]."""
+    size = training.batch_size
+    index, valid = (t.numpy() for t in training.batches.order.rows(tf.constant(step, tf.int64), 0, size))
+    noise = Noise(training.seed, "posterior").normal(step, 0, size * samples, 2).numpy().reshape(size, samples, 2)
+    return training.pixels[index][valid], noise[valid].transpose(1, 0, 2)
+
+
+def by_hand(training: Training, step: int, samples: int = 1) -> tuple[list[np.ndarray], float]:
+    """Return the gradients of the mean negative bound, and that mean, in float64."""
+    x, eps = batch_of(training, step, samples)
+    weights = [tf.constant(w, tf.float64) for w in weights_of(training.model)]
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        loss = -tf.reduce_mean(bound_by_hand(weights, x, eps))
+    return [g.numpy() for g in tape.gradient(loss, weights)], float(loss)
 
 
 def column(rows: np.ndarray, name: str) -> np.ndarray:

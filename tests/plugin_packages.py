@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import itertools
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from textwrap import dedent
+from typing import TYPE_CHECKING
 
-import pytest
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import pytest
 
 HEAD = "from vaeflow import Component, hookimpl\n"
 GOOD = """
@@ -37,7 +42,9 @@ class Site:
         self.modules.append(name)
         return name
 
-    def install(self, source: str, distribution: str = "vaeflow-made", version: str = "1.2", *, head: str = HEAD) -> str:
+    def install(
+        self, source: str, distribution: str = "vaeflow-made", version: str = "1.2", *, head: str = HEAD
+    ) -> str:
         """Write a module and a distribution with an entry point to it, and return the module's name."""
         name = self.module(source, head=head)
         info = self.path / f"{distribution.replace('-', '_')}-{version}.dist-info"
@@ -47,10 +54,10 @@ class Site:
         return name
 
 
-@pytest.fixture
-def site(tmp_path, monkeypatch):
-    """An empty directory on the import path."""
-    path = tmp_path / "site"
+@contextmanager
+def site_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Yield an empty directory on the import path; its modules are forgotten afterwards."""
+    path = folder / "site"
     path.mkdir()
     monkeypatch.syspath_prepend(str(path))
     made = Site(path)

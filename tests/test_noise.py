@@ -15,7 +15,7 @@ from scipy import stats
 from vaeflow.data.noise import Noise
 
 WIDTHS = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 13])
-KINDS = st.sampled_from(["normal", "uniform"])
+KINDS = st.sampled_from(["normal", "uniform", "bits"])
 NOISE = Noise(7, "test")
 
 
@@ -27,9 +27,10 @@ def test_rows_of_a_part_are_the_rows_of_the_whole(width, kind, rows, cut, step):
     count = cut.draw(st.integers(1, rows - first))
     whole = draw(step, 0, rows, width)
     assert whole.shape == (rows, width)
-    assert whole.dtype == tf.float32
-    np.testing.assert_array_equal(draw(tf.constant(step, tf.int64), tf.constant(first), count, width),
-                                  whole[first : first + count])
+    assert whole.dtype == (tf.uint32 if kind == "bits" else tf.float32)
+    np.testing.assert_array_equal(
+        draw(tf.constant(step, tf.int64), tf.constant(first), count, width), whole[first : first + count]
+    )
 
 
 def test_rows_far_out_are_reached_at_their_own_cost():
@@ -53,7 +54,7 @@ def test_uniform_of_takes_rows_in_any_order(width, rows):
         np.testing.assert_array_equal(values, NOISE.uniform(0, row, 1, width)[0])
 
 
-@pytest.mark.parametrize("kind", ["normal", "uniform"])
+@pytest.mark.parametrize("kind", ["normal", "uniform", "bits"])
 def test_other_seeds_names_and_steps_are_other_streams(kind):
     draws = [
         getattr(Noise(seed, name), kind)(step, 0, 500, 3).numpy().ravel()

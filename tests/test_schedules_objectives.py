@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import builders
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-import builders
 from vaeflow.components import objectives, schedules
 from vaeflow.contracts import Terms, Timeline
 from vaeflow.distributions import DiagonalNormal, StandardNormal
@@ -82,8 +82,14 @@ def test_capacity_penalises_the_distance_from_what_has_grown(step, target):
     np.testing.assert_allclose(penalty, 10.0 * np.abs(KL.numpy() - target), rtol=1e-6)
 
 
-@pytest.mark.parametrize(("objective", "beta"), [(objectives.elbo(samples=2), 1.0), (objectives.beta_vae(samples=2), 4.0),
-                                                 (objectives.beta_vae(beta=0.5, samples=2), 0.5)])
+@pytest.mark.parametrize(
+    ("objective", "beta"),
+    [
+        (objectives.elbo(samples=2), 1.0),
+        (objectives.beta_vae(samples=2), 4.0),
+        (objectives.beta_vae(beta=0.5, samples=2), 0.5),
+    ],
+)
 def test_loss_is_reconstruction_and_weighted_divergence(objective, beta):
     known = terms([[-10.0, -20.0], [-14.0, -30.0]], [2.0, 3.0])
     assert objective.samples == 2

@@ -7,37 +7,17 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from builders import Training, column, gradients_by_sgd, relative, weights_of
+from builders import Training, batch_of, by_hand, column, gradients_by_sgd, relative, weights_of
 
-from vaeflow.components import likelihoods, networks, objectives, schedules
+from vaeflow.components import likelihoods, objectives, schedules
 from vaeflow.contracts import Timeline
-from vaeflow.data.noise import Noise
 from vaeflow.engine.ema import MovingAverage
-from vaeflow.engine.loss_scale import GROWTH_STEPS, LARGEST, LossScale
+from vaeflow.engine.loss_scale import LossScale
 from vaeflow.engine.microbatch import Microbatches
-from vaeflow.engine.reduce import ExactSum, PlainSum
+from vaeflow.engine.reduce import PlainSum
 from vaeflow.engine.step import SCALARS, Trainer
-from vaeflow.errors import PluginError
 
 FULL, SHORT = 0, 2  # steps of the 23 examples: batches of 10, 10 and 3
-
-
-def batch_of(training: Training, step: int, samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return x [b, X] of a step's examples without padding, and their noise [L, b, D]."""
-    size = training.batch_size
-    index, valid = (t.numpy() for t in training.batches.order.rows(tf.constant(step, tf.int64), 0, size))
-    noise = Noise(training.seed, "posterior").normal(step, 0, size * samples, 2).numpy().reshape(size, samples, 2)
-    return training.pixels[index][valid], noise[valid].transpose(1, 0, 2)
-
-
-def by_hand(training: Training, step: int, samples: int = 1) -> tuple[list[np.ndarray], float]:
-    """Return the gradients of the mean negative bound, and that mean, in float64."""
-    x, eps = batch_of(training, step, samples)
-    weights = [tf.constant(w, tf.float64) for w in weights_of(training.model)]
-    with tf.GradientTape() as tape:
-        tape.watch(weights)
-        loss = -tf.reduce_mean(builders.bound_by_hand(weights, x, eps))
-    return [g.numpy() for g in tape.gradient(loss, weights)], float(loss)
 
 
 def norm(arrays: list[np.ndarray]) -> float:
@@ -184,190 +164,6 @@ def test_a_model_computes_with_the_averages_inside_their_scope():
 def test_without_a_decay_there_is_no_average():
     average = MovingAverage(builders.tiny_vae().trainable_variables, None)
     assert average.variables == average.next() == average.mapping() == []
-
-
-# Batches that are not finite
-
-
-@pytest.mark.parametrize("microbatches", [1, 3])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("reduction", [ExactSum(3), PlainSum()], ids=["exact", "plain"])
-def test_a_batch_that_is_not_finite_changes_nothing_but_the_log(microbatches, value, reduction):
-    training = Training(microbatches=microbatches, reduction=reduction, optimizer=keras.optimizers.Adam(0.1), ema=0.5)
-    index = training.batches.order.rows(tf.constant(1, tf.int64), 0, 10)[0].numpy()
-    training.pixels[index[4], 2] = value  # one pixel of one example of the second batch
-    training = Training(training.pixels, training.model, microbatches=microbatches, reduction=reduction,
-                        optimizer=training.optimizer, ema=0.5)
-    step = training.step()
-    assert column(step(tf.constant(0, tf.int64)).numpy(), "skipped") == 0.0
-    variables = [*(v.value for v in training.model.variables), *(v.value for v in step.optimizer.variables),
-                 *step.average.variables]
-    before = [v.numpy().copy() for v in variables]
-    row = step(tf.constant(1, tf.int64)).numpy()
-    assert column(row, "skipped") == 1.0
-    assert column(row, "examples") == 10
-    for variable, value_before in zip(variables, before, strict=True):
-        np.testing.assert_array_equal(variable, value_before)
-    assert column(step(tf.constant(2, tf.int64)).numpy(), "skipped") == 0.0
-    assert not np.array_equal(variables[0], before[0])
-
-
-def test_loss_scale_halves_after_what_is_not_finite_and_stays_otherwise():
-    pixels = builders.binary_pixels(20, 6)
-    training = Training(pixels)
-    pixels[training.batches.order.rows(tf.constant(1, tf.int64), 0, 1)[0].numpy()[0]] = np.nan
-    training = Training(pixels, training.model, optimizer=keras.optimizers.SGD(0.01),
-                        loss_scale=LossScale.for_precision("mixed_float16"))
-    rows = Trainer(training.step()).chunk(0, 3).numpy()
-    np.testing.assert_array_equal(column(rows, "skipped"), [0.0, 1.0, 0.0])
-    np.testing.assert_array_equal(column(rows, "loss_scale"), [2.0**15, 2.0**15, 2.0**14])
-    assert int(training.loss_scale.good_steps) == 1
-
-
-def test_loss_scale_grows_within_its_bounds():
-    def after(scale: float, good_steps: int, *, finite: bool) -> tuple[float, int]:
-        state = LossScale(scale, dynamic=True)
-        state.good_steps.assign(good_steps)
-        new_scale, new_steps = state.next(tf.constant(finite))
-        return float(new_scale), int(new_steps)
-
-    assert after(8.0, 5, finite=True) == (8.0, 6)
-    assert after(8.0, GROWTH_STEPS - 1, finite=True) == (16.0, 0)
-    assert after(8.0, 5, finite=False) == (4.0, 0)
-    assert after(1.0, 5, finite=False) == (1.0, 0)
-    assert after(LARGEST, GROWTH_STEPS - 1, finite=True) == (LARGEST, 0)
-    fixed = LossScale.for_precision("float32")
-    assert [float(v) for v in fixed.next(tf.constant(False))] == [1.0, 0.0]
-
-
-@pytest.fixture
-def precision(request):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(request.param)
-    yield request.param
-    keras.config.set_dtype_policy(before)
-
-
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"], indirect=True)
-def test_half_precision_trains_float32_weights_with_float32_densities(precision):
-    training = Training(microbatches=2, loss_scale=LossScale.for_precision(precision))
-    terms = training.model.terms(tf.constant(training.pixels), builders.normal_noise(1, 23, 2))
-    assert all(t.dtype == tf.float32 for t in (terms.log_likelihood, terms.kl, terms.z))
-    assert all(w.dtype == "float32" for w in training.model.trainable_variables)
-    expected, loss = by_hand(training, FULL)
-    got, row = gradients_by_sgd(training, FULL)
-    assert 1e-6 < relative(got, expected) < 0.05
-    assert column(row, "loss") == pytest.approx(loss, rel=0.02)
-    assert column(row, "skipped") == 0.0
-
-
-def test_float16_overflow_is_skipped_until_the_scale_fits():
-    training = Training(pixels=builders.binary_pixels(20, 6), optimizer=keras.optimizers.SGD(0.01),
-                        loss_scale=LossScale(LARGEST, dynamic=True), model=builders.tiny_vae(encoder=HalfEncoder.build()))
-    rows = Trainer(training.step()).chunk(0, 16).numpy()
-    skipped = column(rows, "skipped")
-    assert skipped[0] == 1.0
-    assert skipped[-1] == 0.0
-    np.testing.assert_array_equal(column(rows, "loss_scale"), LARGEST * 0.5 ** np.append(0.0, np.cumsum(skipped)[:-1]))
-
-
-class HalfEncoder:
-    """An encoder whose gradients pass through float16."""
-
-    @staticmethod
-    def build() -> keras.Model:
-        x = keras.Input((6,))
-        return keras.Model(x, keras.layers.Dense(5, dtype="mixed_float16")(x))
-
-
-# Layers that keep something or draw numbers
-
-
-def encoder_with(*layers: keras.layers.Layer) -> keras.Model:
-    x = keras.Input((6,))
-    h = keras.layers.Dense(5, activation="tanh")(x)
-    for layer in layers:
-        h = layer(h)
-    return keras.Model(x, h)
-
-
-def test_dropout_is_a_function_of_step_and_microbatch():
-    def training(microbatches: int) -> Training:
-        encoder = encoder_with(keras.layers.Dropout(0.5, seed=1), keras.layers.Dropout(0.5, seed=2))
-        return Training(model=builders.tiny_vae(encoder=encoder), microbatches=microbatches)
-
-    one, two = training(3), training(3)
-    first, _ = gradients_by_sgd(one, 0)
-    gradients_by_sgd(one, 1)
-    again, _ = gradients_by_sgd(one, 0)
-    fresh, _ = gradients_by_sgd(two, 0)
-    for g, h, k in zip(first, again, fresh, strict=True):
-        np.testing.assert_array_equal(g, h)  # whatever was trained in between
-        np.testing.assert_array_equal(g, k)  # whoever trains
-    assert relative(gradients_by_sgd(training(1), 0)[0], first) > 1e-3
-
-
-def test_dropout_drops_other_units_at_other_steps_microbatches_and_layers():
-    seen = []
-
-    class Recorder(keras.layers.Layer):
-        def call(self, inputs):
-            if tf.executing_eagerly():  # not while Keras infers shapes
-                seen.append(inputs.numpy() == 0.0)
-            return inputs
-
-    drops = [layer for seed in (1, 2) for layer in (keras.layers.Dropout(0.5, seed=seed), Recorder())]
-    model = builders.tiny_vae(encoder=encoder_with(*drops))
-    seen.clear()
-    part = Training(model=model, microbatches=2).step().microbatches.part
-    for step, number in ((0, 0), (0, 1), (1, 0)):
-        part(tf.constant(step, tf.int64), tf.constant(number, tf.int64))
-    masks = [seen[i] for i in (0, 2, 4)]  # of the first layer
-    seconds = [after & ~before for before, after in zip(seen[::2], seen[1::2], strict=True)]
-    assert len({m.tobytes() for m in masks}) == 3
-    assert len({m.tobytes() for m in seconds}) == 3
-    assert not any(np.array_equal(m, after) for m, after in zip(masks, seen[1::2], strict=True))
-
-
-@pytest.mark.parametrize("microbatches", [1, 2, 3])
-def test_batch_normalization_averages_over_the_microbatches(microbatches):
-    normalization = keras.layers.BatchNormalization(momentum=0.9)
-    training = Training(model=builders.tiny_vae(encoder=encoder_with(normalization)), microbatches=microbatches)
-    dense = training.model.encoder.layers[1]
-    normalization.moving_mean.assign([0.1, 0.2, 0.3, 0.4, 0.5])
-    step = training.step()
-    index, _ = training.batches.order.rows(tf.constant(FULL, tf.int64), 0, 3 * step.microbatches.rows)
-    h = dense(tf.constant(training.pixels[index.numpy()])).numpy()
-    parts = [h[i : i + step.microbatches.rows] for i in range(0, 10, step.microbatches.rows)]
-    counts = [min(10 - i, step.microbatches.rows) for i in range(0, 10, step.microbatches.rows)]
-    mean = np.average([p.mean(0) for p in parts], axis=0, weights=counts)
-    variance = np.average([p.var(0) for p in parts], axis=0, weights=counts)
-    step(tf.constant(FULL, tf.int64))
-    np.testing.assert_allclose(normalization.moving_mean.value, 0.9 * np.linspace(0.1, 0.5, 5) + 0.1 * mean, rtol=1e-5)
-    np.testing.assert_allclose(normalization.moving_variance.value, 0.9 + 0.1 * variance, rtol=1e-5)
-
-
-def test_batch_normalization_trains_inside_a_compiled_chunk():
-    encoder = encoder_with(keras.layers.BatchNormalization(), keras.layers.Dropout(0.2))
-    training = Training(model=builders.tiny_vae(encoder=encoder), microbatches=3, optimizer=keras.optimizers.Adam(0.01))
-    trainer = Trainer(training.step())
-    rows = trainer.chunk(0, 7).numpy()
-    assert np.all(np.isfinite(rows))
-    assert trainer.traces == 1
-    assert not np.allclose(training.model.encoder.layers[2].moving_mean.value, 0.0)
-
-
-def test_layers_that_keep_integers_are_refused():
-    class Counter(keras.layers.Layer):
-        def build(self, _):
-            self.count = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="count")
-
-        def call(self, inputs):
-            return inputs
-
-    training = Training(model=builders.tiny_vae(encoder=encoder_with(Counter())))
-    with pytest.raises(PluginError, match=r"count.*int32"):
-        training.step()
 
 
 # Microbatches themselves

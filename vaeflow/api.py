@@ -108,9 +108,7 @@ def train(
     return load(directory.path, plugins=plugins, data_dir=data_dir)
 
 
-def load(
-    run_dir: str | Path, *, plugins: Sequence[str] = (), data_dir: str | Path | None = None
-) -> LoadedRun:
+def load(run_dir: str | Path, *, plugins: Sequence[str] = (), data_dir: str | Path | None = None) -> LoadedRun:
     """Load a run with the weights of its newest checkpoint.
 
     Args:

@@ -8,7 +8,7 @@ precision of the networks. Nothing here imports TensorFlow at run time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +44,9 @@ class Distribution(Protocol):
 class Posterior(Protocol):
     """q(z given x). Usually a Keras layer that owns the heads on top of the encoder's features."""
 
-    noise_size: int
-    """Standard normal numbers that one sample of one example takes."""
+    @property
+    def noise_size(self) -> int:
+        """Standard normal numbers that one sample of one example takes."""
 
     def distribution(self, features: tf.Tensor) -> Distribution:
         """Return q(z given x) for features [B, F]; `sample` takes noise [L, B, noise_size] to z [L, B, D]."""
@@ -64,8 +65,9 @@ class Prior(Distribution, Protocol):
 class Likelihood(Protocol):
     """p(x given z), from a decoder's outputs."""
 
-    parameters_shape: tuple[int, ...]
-    """P: what the decoder puts out for one example."""
+    @property
+    def parameters_shape(self) -> tuple[int, ...]:
+        """P: what the decoder puts out for one example."""
 
     def distribution(self, parameters: tf.Tensor) -> Distribution:
         """Return p(x given z) for parameters [..., *P].
@@ -107,19 +109,20 @@ class Schedule(Protocol):
 class Objective(Protocol):
     """Terms to a loss."""
 
-    samples: int
-    """L: how many samples of z an example takes in a training step."""
+    @property
+    def samples(self) -> int:
+        """L: how many samples of z an example takes in a training step."""
 
     def loss(self, terms: Terms, schedule: Schedule, step: tf.Tensor) -> tf.Tensor:
         """Return the loss of each example, [B], nats; its sum is what is differentiated."""
 
 
-@runtime_checkable
 class Binarization(Protocol):
     """How stored pixels become x."""
 
-    noise: str
-    """Which uniform noise it takes: 'none', 'step' (new each time) or 'example' (the same for ever)."""
+    @property
+    def noise(self) -> str:
+        """Which uniform noise it takes: 'none', 'step' (new each time) or 'example' (the same for ever)."""
 
     def __call__(self, pixels: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
         """Return x [B, *X] float32 for pixels in [0, 1] and uniform noise of the same shape."""

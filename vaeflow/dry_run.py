@@ -30,8 +30,10 @@ def describe(resolved: Resolved, experiment: Experiment) -> str:
             f"examples      {splits}; each of shape {model.x_shape}",
             f"parameters    {counts}",
             f"steps         {timeline.total_steps:,} ({timeline.steps_per_epoch:,} an epoch)",
-            f"memory        data {data / MEBIBYTE:.1f} MiB, training state {state / MEBIBYTE:.1f} MiB, "
-            f"activations about {_activations(experiment) / MEBIBYTE:.0f} MiB a microbatch",
+            (
+                f"memory        data {data / MEBIBYTE:.1f} MiB, training state {state / MEBIBYTE:.1f} MiB, "
+                f"activations about {_activations(experiment) / MEBIBYTE:.0f} MiB a microbatch"
+            ),
             "nothing was trained or written: this was a dry run",
         ]
     )

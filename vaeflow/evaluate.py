@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 
 def evaluate_run(
-    run_dir: Path, split: str = "test", samples: int = 1, modules: Sequence[str] = (), data_dir: Path | None = None
+    run_dir: Path,
+    *,
+    split: str = "test",
+    samples: int = 1,
+    modules: Sequence[str] = (),
+    data_dir: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate the newest checkpoint of a run on a split and write `evaluation-SPLIT.json` into its directory.
 

@@ -69,7 +69,8 @@ class Experiment:
             UsageError: if the data set has no such split.
         """
         if split not in self.batches:
-            raise UsageError(f"data set {self.dataset.name!r} has no split {split!r}; there are: {', '.join(self.batches)}")
+            there_are = ", ".join(self.batches)
+            raise UsageError(f"data set {self.dataset.name!r} has no split {split!r}; there are: {there_are}")
         return Evaluator(
             self.model,
             self.batches[split],
@@ -150,12 +151,9 @@ def _check_decoder(resolved: Resolved, model: VAE) -> None:
         )
 
 
-def _train_step(
-    resolved: Resolved, model: VAE, batches: Batches, timeline: Timeline, strategy: Strategy
-) -> TrainStep:
+def _train_step(resolved: Resolved, model: VAE, batches: Batches, timeline: Timeline, strategy: Strategy) -> TrainStep:
     config = resolved.config
-    exact = config.microbatches != "auto"
-    count = config.microbatches if exact else strategy.replicas * config.accumulate
+    count = strategy.replicas * config.accumulate if config.microbatches == "auto" else config.microbatches
     optimizer = resolved.optimizer.build(resolved.learning_rate.build(timeline))
     optimizer.build(model.trainable_variables)
     strategy.own_reduction(optimizer)
@@ -164,7 +162,7 @@ def _train_step(
         batches,
         resolved.objective.build(),
         resolved.kl_schedule.build(timeline),
-        LossScale.for_precision(config.precision),
+        LossScale.for_precision(config.precision, -(-config.batch_size // count)),
         count=count,
         xla=config.xla,
     )
@@ -173,7 +171,7 @@ def _train_step(
         optimizer=optimizer,
         average=MovingAverage(model.trainable_variables, config.ema),
         strategy=strategy,
-        reduction=ExactSum(count) if exact else PlainSum(),
+        reduction=PlainSum() if config.microbatches == "auto" else ExactSum(count),
         clip_norm=config.clip_norm,
     )
 
@@ -181,4 +179,3 @@ def _train_step(
 def _timeline(config: Config, steps_per_epoch: int) -> Timeline:
     total = config.steps if config.steps is not None else (config.epochs or 0) * steps_per_epoch
     return Timeline(steps_per_epoch, total)
-

@@ -33,7 +33,7 @@ class LogWindow:
 
     @property
     def examples(self) -> float:
-        """Training examples since the last log point."""
+        """Training examples since the last log point, without those of skipped steps."""
         return float(self._sums[1 + EXAMPLES])
 
     def add(self, rows: np.ndarray) -> None:
@@ -48,8 +48,8 @@ class LogWindow:
             loss_scale: whether the loss scale is worth a line.
         """
         steps, sums = self._sums[0], self._sums[1:]
-        means = sums / sums[EXAMPLES]
         good = steps - sums[SKIPPED]
+        means = sums / sums[EXAMPLES] if good else np.full_like(sums, math.nan)
         scalars = {
             "train/bound": means[BOUND],
             "train/log_likelihood": means[LOG_LIKELIHOOD],
@@ -67,11 +67,18 @@ class LogWindow:
 
 
 def _added(sums: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Return sums [1 + columns] with one step more: nats by examples, norms by steps, states as they are now."""
-    weights = np.full(row.size, row[EXAMPLES])
-    weights[[EXAMPLES, NORM, SKIPPED]] = 1.0
-    new = sums + np.concatenate([[1.0], np.where(weights == 0.0, 0.0, weights * row)])
-    if row[SKIPPED]:
-        new[1 + NORM] = sums[1 + NORM]  # an infinite norm says only that the step was skipped
+    """Return sums [1 + columns] with one step more: nats by examples, norms by steps, states as they are now.
+
+    A skipped step changed nothing and its figures may be infinite: only that it was skipped is counted.
+    """
+    new = sums.copy()
+    new[0] += 1.0
     new[[1 + column for column in STATES]] = row[list(STATES)]
+    if row[SKIPPED]:
+        new[1 + SKIPPED] += 1.0
+        return new
+    weights = np.full(row.size, row[EXAMPLES])
+    weights[[EXAMPLES, NORM]] = 1.0
+    weights[[*STATES, SKIPPED]] = 0.0
+    new[1:] += weights * row
     return new

@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vaeflow.callbacks import Record
 from vaeflow.engine.checkpoint import Progress
 from vaeflow.errors import VaeflowError
@@ -15,6 +13,8 @@ from vaeflow.log_window import SKIPPED, LogWindow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
 
     from vaeflow.callbacks import Callback, RunView
     from vaeflow.engine.checkpoint import CheckpointFolder

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vaeflow.config import KINDS_OF_SELECTIONS
 from vaeflow.errors import UsageError
 from vaeflow.version import version_of_vaeflow
 
@@ -138,7 +139,7 @@ def environment(resolved: Resolved) -> dict[str, Any]:
     """Return what a run ran on: versions, devices, threads, components' origins, the commit, the command."""
     import tensorflow as tf
 
-    bound = {key: getattr(resolved, key) for key in type(resolved).__dataclass_fields__ if key not in ("config", "callbacks")}
+    selected = {key: getattr(resolved, key) for key in KINDS_OF_SELECTIONS}
     return {
         "vaeflow": version_of_vaeflow(),
         "python": platform.python_version(),
@@ -147,7 +148,7 @@ def environment(resolved: Resolved) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "devices": [_device(device) for device in tf.config.list_physical_devices()],
-        "components": {key: str(one.registered.origin) for key, one in bound.items()},
+        "components": {key: str(one.registered.origin) for key, one in selected.items()},
         "git_commit": _git_commit(),
         "command": sys.argv,
     }

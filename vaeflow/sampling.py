@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 def sample_run(
     run_dir: Path,
+    *,
     count: int = 64,
     seed: int = 0,
     out: Path | None = None,
@@ -47,13 +49,25 @@ def sample_run(
     from vaeflow.api import load
 
     samples = load(run_dir, plugins=modules, data_dir=data_dir).sample(count, seed=seed)
-    if target.suffix == ".png":
-        from vaeflow.plots.samples import draw_samples
-
-        draw_samples(samples, target)
-        return target
     aside = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    with aside.open("wb") as file:
-        np.save(file, samples, allow_pickle=False)
-    aside.replace(target)
+    try:
+        with aside.open("wb") as file:
+            _write(samples, file, picture=target.suffix == ".png")
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
     return target
+
+
+def _write(samples: np.ndarray, file: BinaryIO, *, picture: bool) -> None:
+    if not picture:
+        np.save(file, samples, allow_pickle=False)
+        return
+    from matplotlib import image
+
+    from vaeflow.plots.grid import is_image, tile
+
+    if not is_image(samples.shape[1:]):
+        raise UsageError(f"examples of shape {samples.shape[1:]} are no images: let --out end with .npy")
+    grid = tile(samples, math.ceil(math.sqrt(len(samples))))
+    image.imsave(file, grid.squeeze(-1) if grid.shape[-1] == 1 else grid, cmap="gray", vmin=0.0, vmax=1.0, format="png")

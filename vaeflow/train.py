@@ -32,9 +32,7 @@ def say(line: str) -> None:
     tqdm.write(line)
 
 
-def run(
-    resolved: Resolved, run_dir: Path | None, folders: Folders, *, dry_run: bool = False
-) -> RunDirectory | None:
+def run(resolved: Resolved, run_dir: Path | None, folders: Folders, *, dry_run: bool = False) -> RunDirectory | None:
     """Train a config in a new directory.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -99,7 +99,7 @@ class TrainedVAE:
         terms = self._averaged(lambda: self._model.terms(x, tf.transpose(noise, (1, 0, 2))))
         return elbo.bound(terms.log_likelihood, terms.kl)
 
-    def _averaged(self, compute: Callable[[], object]) -> object:
+    def _averaged(self, compute: Callable[[], Any]) -> Any:
         with keras.StatelessScope(state_mapping=self._average.mapping()):
             return compute()
 

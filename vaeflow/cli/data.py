@@ -45,7 +45,8 @@ def list_(data_dir: Path | None) -> None:
 def fetch(name: str, data_dir: Path | None) -> None:
     """Fetch a data set into the cache.
 
-    It is checked by its checksum. NAME is a data set of `vaeflow data list`. Sources are tried in turn: your directory, the cache, public mirrors.
+    It is checked by its checksum. NAME is a data set of `vaeflow data list`. Sources are tried in turn: your
+    directory, the cache, public mirrors.
 
     Example: vaeflow data fetch mnist --data-dir ~/datasets
     """

@@ -38,7 +38,9 @@ def evaluate(run: Path, split: str, samples: int, modules: tuple[str, ...], data
     require_run(run)
     from vaeflow.evaluate import evaluate_run
 
-    click.echo(json.dumps(evaluate_run(run, split, samples, modules, data_dir), indent=2))
+    click.echo(
+        json.dumps(evaluate_run(run, split=split, samples=samples, modules=modules, data_dir=data_dir), indent=2)
+    )
 
 
 @click.command()
@@ -64,7 +66,7 @@ def sample(
     require_run(run)
     from vaeflow.sampling import sample_run
 
-    click.echo(str(sample_run(run, count, seed, out, modules, data_dir)))
+    click.echo(str(sample_run(run, count=count, seed=seed, out=out, modules=modules, data_dir=data_dir)))
 
 
 @click.command()

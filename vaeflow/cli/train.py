@@ -73,7 +73,8 @@ def train(
 def resume(run: Path, modules: tuple[str, ...], data_dir: Path | None) -> None:
     """Go on with a run that was stopped or killed.
 
-    It starts from the newest checkpoint that is whole. RUN is the directory of the run. On one device the weights become, bit for bit, those of an uninterrupted run.
+    It starts from the newest checkpoint that is whole. RUN is the directory of the run. On one device the weights
+    become, bit for bit, those of an uninterrupted run.
 
     Example: vaeflow resume runs/mnist-2d-1
     """

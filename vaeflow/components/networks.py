@@ -126,4 +126,6 @@ def _biased(layer: keras.Layer, inputs: keras.KerasTensor) -> keras.KerasTensor:
 
 def _require_image(name: str, shape: tuple[int, ...]) -> None:
     if len(shape) != 3:
-        raise UsageError(f"'{name}' takes images (height, width, channels), but an example has shape {shape}; try 'mlp'")
+        raise UsageError(
+            f"'{name}' takes images (height, width, channels), but an example has shape {shape}; try 'mlp'"
+        )

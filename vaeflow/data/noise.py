@@ -7,6 +7,7 @@ and gets the bits that one device would have drawn, at the cost of its own rows 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PHILOX = 1
-LANES = 4  # float32 numbers that one counter gives
+LANES = 4  # 32-bit numbers that one counter gives
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Noise:
         """Return rows in any order, as `uniform` would at step 0, [len(rows), width] float32."""
         spec = tf.TensorSpec((width,), tf.float32)
         return tf.map_fn(lambda row: self.uniform(0, row, 1, width)[0], rows, fn_output_signature=spec)
+
+    def bits(self, step: tf.Tensor, first: tf.Tensor, rows: int, width: int) -> tf.Tensor:
+        """Return rows of random bits, [rows, width] uint32, to key other generators with."""
+        draw = functools.partial(tf.raw_ops.StatelessRandomUniformFullIntV2, dtype=tf.uint32)
+        return self._rows(draw, step, first, rows, width)
 
     def _rows(
         self, draw: Callable[..., tf.Tensor], step: tf.Tensor, first: tf.Tensor, rows: int, width: int

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import tensorflow as tf
 
-from vaeflow.data.noise import PHILOX
+from vaeflow.data.noise import Noise
 
-# TensorFlow's default of 4 leaves the high bits of neighbours together: the batches are no random samples then.
+# After TensorFlow's default of 4 the high bits still follow the position: batches would be no random samples.
 ROUNDS = 24
 
 
@@ -52,22 +51,12 @@ class Order:
         return self._permuted(epoch, position % self.examples), valid
 
     def _permuted(self, epoch: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
-        # A block cipher cut to [0, N): any position of any epoch without a table of the others.
+        # A block cipher cut to [0, N): any position of any epoch without a table of the others. For N up to 65536 it
+        # takes only the low 8 bits of each word of its key, so the epoch cannot be a word: neighbours would be alike.
         shuffled = tf.raw_ops.RandomIndexShuffle(
             index=tf.cast(position, tf.uint64),
-            seed=self._cipher_key(epoch),
+            seed=Noise(self.seed, "order").bits(epoch, 0, 1, 3)[0],
             max_index=tf.constant(self.examples - 1, tf.uint64),
             rounds=ROUNDS,
         )
         return tf.cast(shuffled, tf.int64)
-
-    def _cipher_key(self, epoch: tf.Tensor) -> tf.Tensor:
-        # The cipher takes only the low 8 bits of each word for N up to 65536, so the epoch itself cannot be a word.
-        digest = hashlib.blake2b(f"{self.seed}/order".encode(), digest_size=8).digest()
-        return tf.raw_ops.StatelessRandomUniformFullIntV2(
-            shape=(3,),
-            key=tf.constant([int.from_bytes(digest, "little")], tf.uint64),
-            counter=tf.bitcast(tf.stack([tf.zeros((), tf.int64), epoch]), tf.uint64),
-            alg=PHILOX,
-            dtype=tf.uint32,
-        )

@@ -31,7 +31,7 @@ class Progress:
     Attributes:
         step: optimizer steps taken.
         seconds: training time so far, over all processes that continued the run.
-        window: sums of the log rows since the last log point, so that a resumed run logs what an uninterrupted one does.
+        window: sums of the log rows since the last log point, so that a resumed run logs the same rows.
         window_seconds: time that the window's steps took.
     """
 
@@ -70,7 +70,7 @@ class CheckpointFolder:
             _write_arrays(aside / "state", arrays)
             (aside / PROGRESS).write_text(json.dumps(dataclasses.asdict(progress)))
             _write_manifest(aside)
-            shutil.rmtree(final, ignore_errors=True)  # a damaged one of the same step, which was named when it was found
+            shutil.rmtree(final, ignore_errors=True)  # damaged, and named when it was found
             aside.rename(final)
             _sync(self._folder)
         finally:

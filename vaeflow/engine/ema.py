@@ -19,13 +19,13 @@ class MovingAverage:
     """
 
     def __init__(self, weights: list[keras.Variable], decay: float | None) -> None:
-        self.decay = decay
-        self.weights = weights if decay is not None else []
+        self._rate = 0.0 if decay is None else 1.0 - decay
+        self.weights = [] if decay is None else weights
         self.variables = [tf.Variable(w.value, trainable=False, name="ema") for w in self.weights]
 
     def next(self) -> list[tf.Tensor]:
         """Return the averages' next values, given the weights as they are now."""
-        return [a + (1.0 - self.decay) * (w.value - a) for a, w in zip(self.variables, self.weights, strict=True)]
+        return [a + self._rate * (w.value - a) for a, w in zip(self.variables, self.weights, strict=True)]
 
     def mapping(self) -> list[tuple[keras.Variable, tf.Tensor]]:
         """Return (weight, average) pairs for a `keras.StatelessScope` that computes with the averages."""

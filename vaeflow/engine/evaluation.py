@@ -80,12 +80,12 @@ class Evaluator:
         """Return the evaluation of the whole split."""
         count = self._batches.examples
         batches = -(-count // self._rows)
-        rows, kl_terms, means = [], [], []
+        kept: tuple[list[np.ndarray], ...] = ([], [], [])
         for first in range(0, batches, BATCHES_A_CALL):
             chunk = self._compiled(*(tf.constant(n, tf.int64) for n in (first, min(BATCHES_A_CALL, batches - first))))
-            for kept, part in zip((rows, kl_terms, means), chunk, strict=True):
-                kept.append(np.asarray(part, np.float64).reshape((-1, part.shape[-1])))
-        table, terms, mean = (np.concatenate(parts)[:count] for parts in (rows, kl_terms, means))
+            for parts, part in zip(kept, chunk, strict=True):
+                parts.append(np.asarray(part, np.float64).reshape((-1, part.shape[-1])))
+        table, terms, mean = (np.concatenate(parts)[:count] for parts in kept)
         per_dimension = terms.mean(axis=0) if terms.shape[1] == self._model.latent_size else np.empty(0)
         active = int(np.sum(mean.var(axis=0) > ACTIVE_VARIANCE))
         log_likelihood, kl = (float(v) for v in table.mean(axis=0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 GROWTH_STEPS = 2000
-LARGEST = 2.0**24
+SMALLEST, LARGEST = 2.0**-24, 2.0**24
 
 
 class LossScale:
@@ -22,9 +22,14 @@ class LossScale:
         self.good_steps = tf.Variable(0, trainable=False, dtype=tf.int64, name="good_steps")
 
     @classmethod
-    def for_precision(cls, precision: str) -> LossScale:
-        """Return dynamic scaling from 2^15 for mixed_float16, none for the others (they have float32's range)."""
-        return cls(2.0**15, dynamic=True) if precision == "mixed_float16" else cls()
+    def for_precision(cls, precision: str, rows: int) -> LossScale:
+        """Return dynamic scaling for mixed_float16, none for the others (they have float32's range).
+
+        Args:
+            precision: the config's.
+            rows: examples in a microbatch; the loss is their sum, so the scale starts at 2^15 divided by about as many.
+        """
+        return cls(2.0 ** (15 - rows.bit_length()), dynamic=True) if precision == "mixed_float16" else cls()
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -38,4 +43,4 @@ class LossScale:
         good = tf.where(finite, self.good_steps + 1, tf.constant(0, tf.int64))
         grow = good >= GROWTH_STEPS
         scale = tf.where(finite, tf.where(grow, self.scale * 2.0, self.scale), self.scale / 2.0)
-        return [tf.clip_by_value(scale, 1.0, LARGEST), tf.where(grow, tf.constant(0, tf.int64), good)]
+        return [tf.clip_by_value(scale, SMALLEST, LARGEST), tf.where(grow, tf.constant(0, tf.int64), good)]

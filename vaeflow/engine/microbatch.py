@@ -66,6 +66,7 @@ class Microbatches:
         self.count = count
         self.rows = -(-batches.order.batch_size // count)
         self.noise = Noise(batches.order.seed, "posterior")
+        self.layer_noise = Noise(batches.order.seed, "layers")
         self.seeds, self.state = _split_state(model)
         self._differentiate = tf.function(self._forward_backward, jit_compile=True) if xla else self._forward_backward
 
@@ -86,9 +87,10 @@ class Microbatches:
 
     def _forward_backward(self, batch: Batch, noise: tf.Tensor, step: tf.Tensor, number: tf.Tensor) -> Part:
         weights = [w.value for w in self.model.trainable_variables]
-        # A layer's own random numbers (dropout) come from (step, microbatch), not from a counter of the device's.
-        seeds = [(v, tf.cast(tf.stack([step, i + len(self.seeds) * number]), v.dtype))
-                 for i, v in enumerate(self.seeds)]
+        # A layer's own random numbers (dropout) come from (seed, step, microbatch), not from a counter of the device's.
+        count = len(self.seeds)
+        bits = tf.unstack(self.layer_noise.bits(step, number * count, count, 2))
+        seeds = [(v, tf.cast(b, v.dtype)) for v, b in zip(self.seeds, bits, strict=True)]
         with keras.StatelessScope(state_mapping=seeds) as scope, tf.GradientTape() as tape:
             terms = self.model.terms(batch.x, noise, training=True)
             loss = self.objective.loss(terms, self.schedule, step)
@@ -113,10 +115,12 @@ def _current(scope: keras.StatelessScope, variable: keras.Variable) -> tf.Tensor
 
 def _split_state(model: VAE) -> tuple[list[keras.Variable], list[keras.Variable]]:
     """Return the states of seed generators, and what layers average."""
-    generators = {id(layer.seed_generator.state): layer.seed_generator.state
-                  for layer in model._flatten_layers() if hasattr(layer, "seed_generator")}  # noqa: SLF001
+    states = [g.state for layer in model._flatten_layers() for g in layer._seed_generators]  # noqa: SLF001
+    generators = {id(v): v for v in states}
     state = [v for v in model.non_trainable_variables if id(v) not in generators]
     for variable in state:
         if not tf.as_dtype(variable.dtype).is_floating:
-            raise PluginError(f"layer state {variable.path!r} is {variable.dtype}: only floats can be averaged over microbatches")
+            raise PluginError(
+                f"layer state {variable.path!r} is {variable.dtype}: only floats can be averaged over microbatches"
+            )
     return list(generators.values()), state

@@ -52,9 +52,7 @@ class ExactSum:
         peaks = strategy.all_reduce_max(tf.stack([_peak(part) for part in parts]))
         finite = tf.math.is_finite(peaks)
         scales = self._scales(tf.where(finite, peaks, 1.0))
-        integers = [
-            tf.reduce_sum(_to_integers(part, scales[i], finite[i]), axis=0) for i, part in enumerate(parts)
-        ]
+        integers = [tf.reduce_sum(_to_integers(part, scales[i], finite[i]), axis=0) for i, part in enumerate(parts)]
         sums = strategy.all_reduce_sum(integers)
         return [
             tf.where(finite[i], tf.cast(tf.cast(total, tf.float64) / scales[i], tf.float32), float("nan"))

@@ -36,7 +36,7 @@ class TrainingState:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return a copy of every variable by its name."""
-        return {name: np.array(v) for name, v in self._variables.items()}
+        return {name: v.numpy().copy() for name, v in self._variables.items()}
 
     def assign(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Set every variable.
@@ -58,7 +58,7 @@ class TrainingState:
 
     def weights_sha256(self) -> str:
         """Return the hash of the model's variables."""
-        return sha256_of((name, np.array(v)) for name, v in self._weights.items())
+        return sha256_of((name, v.numpy()) for name, v in self._weights.items())
 
     def sha256(self) -> str:
         """Return the hash of the whole training state."""

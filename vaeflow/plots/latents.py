@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,16 +59,16 @@ def draw(trained: TrainedVAE, examples: Examples, *, caption: str = "") -> Figur
 
 
 def _scatter(figure: Figure, axes: Axes, x: np.ndarray, y: np.ndarray, labels: np.ndarray | None) -> None:
-    # Square points: ten thousand marks neither vanish nor merge.
-    look = {"marker": "x", "s": float(np.clip(20_000 / len(x), 2.0, 30.0)), "linewidths": 0.6}
+    size = float(np.clip(20_000 / len(x), 2.0, 30.0))  # square points: ten thousand marks neither vanish nor merge
+    mark = partial(axes.scatter, x, y, s=size, marker="x", linewidths=0.6)
     if labels is None or labels.ndim != 1 or len(np.unique(labels)) > MOST_LABELS:
-        axes.scatter(x, y, color="#31688e", **look)
+        mark(color="#31688e")
         return
     import matplotlib as mpl
 
     names, colour = np.unique(labels, return_inverse=True)
     colours = mpl.colormaps["viridis"].resampled(len(names))
-    marks = axes.scatter(x, y, c=colour, cmap=colours, vmin=-0.5, vmax=len(names) - 0.5, **look)
+    marks = mark(c=colour, cmap=colours, vmin=-0.5, vmax=len(names) - 0.5)
     _colour_bar(figure, axes, marks, names)
 
 

@@ -153,9 +153,7 @@ def _import_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
             raise
-        raise PluginError(
-            f"there is no module {name!r}; for one that isn't installed give its path, {name}.py"
-        ) from error
+        raise PluginError(f"there is no module {name!r}; for a file give its path, such as ./{name}.py") from error
 
 
 def _import_file(path: Path) -> ModuleType:

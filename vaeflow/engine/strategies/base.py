@@ -12,19 +12,23 @@ if TYPE_CHECKING:
 
 
 class Strategy(Protocol):
-    """How replicas are run. What says "in a step" is called inside the function handed to `run`.
+    """How replicas are run. What says "in a step" is called inside the function handed to `run`."""
 
-    Attributes:
-        name: the component's name.
-        replicas: devices that share a step, over all processes.
-        rank: this process, from 0.
-        chief: whether this process writes files.
-    """
+    @property
+    def name(self) -> str:
+        """The component's name."""
 
-    name: str
-    replicas: int
-    rank: int
-    chief: bool
+    @property
+    def replicas(self) -> int:
+        """Devices that share a step, over all processes."""
+
+    @property
+    def rank(self) -> int:
+        """This process, from 0."""
+
+    @property
+    def chief(self) -> bool:
+        """Whether this process writes files."""
 
     def scope(self) -> AbstractContextManager[Any]:
         """Return the context in which variables are made."""

@@ -1,0 +1,39 @@
+# `make train` and `make test` do everything on a fresh machine with Python 3.11 or newer: environment, data, the rest.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RECIPE ?= mnist-2d
+
+.PHONY: train test lint docs package clean
+
+train: $(VENV)/installed
+	$(BIN)/vaeflow train $(RECIPE) $(SETTINGS)
+
+test: $(VENV)/installed-dev lint
+	$(BIN)/vaeflow data fetch mnist
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(VENV)/installed-dev
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build
+
+package: $(VENV)/installed-dev
+	$(BIN)/python -m build
+
+clean:
+	rm -rf $(VENV) build dist docs/_build docs/generated
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@ $(VENV)/installed

@@ -1,0 +1,55 @@
+"""How Sphinx builds these pages: sphinx-build -W --keep-going -b html docs docs/_build."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import generate
+
+from vaeflow.runtime import start_tensorflow
+from vaeflow.version import version_of_vaeflow
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+start_tensorflow()  # quietly; the Python page imports it anyhow
+
+project = "vaeflow"
+copyright = "the vaeflow authors"
+version = release = version_of_vaeflow()
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon", "sphinx_click"]
+exclude_patterns = ["_build", "generated", "examples"]
+html_theme = "furo"
+html_title = f"vaeflow {release}"
+html_static_path: list[str] = []
+html_copy_source = False
+
+myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+default_role = "code"
+suppress_warnings = ["myst.header"]  # Included fragments start at the second level.
+
+_STAR = re.compile(r"(?<!`)\*")
+
+
+def _escape_stars(_app: Sphinx, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+    r"""Keep shapes such as [B, *X] from starting an emphasis; code keeps its stars."""
+    lines[:] = [line if line.lstrip().startswith((">>>", "...")) else _STAR.sub(r"\*", line) for line in lines]
+
+
+def setup(app: Sphinx) -> None:
+    """Write the generated fragments, and mend docstrings before napoleon sees them."""
+    generate.write()
+    app.connect("autodoc-process-docstring", _escape_stars, priority=400)
