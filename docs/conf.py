@@ -39,17 +39,20 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 default_role = "code"
+smartquotes = False  # they make one dash of the two in --option
 suppress_warnings = ["myst.header"]  # Included fragments start at the second level.
 
 _STAR = re.compile(r"(?<!`)\*")
 
 
-def _escape_stars(_app: Sphinx, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
-    r"""Keep shapes such as [B, *X] from starting an emphasis; code keeps its stars."""
+def _mend(_app: Sphinx, what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+    r"""Keep shapes such as [B, *X] from starting an emphasis, and `P: what ...` of a property from being its type."""
     lines[:] = [line if line.lstrip().startswith((">>>", "...")) else _STAR.sub(r"\*", line) for line in lines]
+    if what == "property":
+        lines[0] = lines[0].replace(": ", ", ", 1)
 
 
 def setup(app: Sphinx) -> None:
     """Write the generated fragments, and mend docstrings before napoleon sees them."""
     generate.write()
-    app.connect("autodoc-process-docstring", _escape_stars, priority=400)
+    app.connect("autodoc-process-docstring", _mend, priority=400)

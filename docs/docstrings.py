@@ -53,10 +53,10 @@ def parse(docstring: str | None) -> Docstring:
 
 
 def escape(text: str) -> str:
-    """Return a text in which Markdown sees no marks outside of backticks.
+    r"""Return a text in which Markdown sees no marks outside of backticks.
 
-    >>> escape("[B, *X] by `a * b`")
-    '\\\\[B, \\\\*X\\\\] by `a * b`'
+    >>> print(escape("[B, *X] by `a * b`"))
+    \[B, \*X\] by `a * b`
     """
     parts = text.split("`")
     return "`".join(part if odd % 2 else _SPECIAL.sub(r"\\\1", part) for odd, part in enumerate(parts))

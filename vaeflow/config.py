@@ -1,7 +1,7 @@
 """The config of a run: one validated, typed tree of options.
 
 `Config` checks what can be known without plugins. That the components exist and take the options given to them is
-checked by `vaeflow.config_layers.resolve`. Every key's description here is the reference's text.
+checked by `vaeflow.config_resolve.resolve`. Every key's description here is the reference's text.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class EvaluateConfig(Section):
     """Evaluation on the held-out examples while training."""
 
     every_epochs: AtLeastOne = Field(1, description="Epochs between two evaluations; the last epoch always has one.")
-    batch_size: AtLeastOne = Field(200, description="Examples in a batch of evaluation; it doesn't change figures.")
+    batch_size: AtLeastOne = Field(200, description="Examples in a batch of evaluation; figures change by rounding alone.")
 
 
 class PlotsConfig(Section):

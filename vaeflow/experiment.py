@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -18,7 +18,7 @@ from vaeflow.engine.precision import built_in
 from vaeflow.engine.reduce import ExactSum, PlainSum
 from vaeflow.engine.state import TrainingState
 from vaeflow.engine.step import Trainer, TrainStep
-from vaeflow.errors import UsageError
+from vaeflow.errors import PluginError, UsageError, VaeflowError
 from vaeflow.model import VAE
 from vaeflow.trained import TrainedVAE
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from vaeflow.config import Config
     from vaeflow.config_resolve import Resolved
     from vaeflow.contracts import Dataset
-    from vaeflow.data import Folders
     from vaeflow.engine.strategies.base import Strategy
+    from vaeflow.plugins.registered import Bound
 
 
 @dataclass(frozen=True)
@@ -81,18 +81,17 @@ class Experiment:
         )
 
 
-def build(resolved: Resolved, folders: Folders) -> Experiment:
-    """Load the data and build the model, the optimizer and the step.
+def build(resolved: Resolved, dataset: Dataset) -> Experiment:
+    """Build the model, the optimizer and the step.
 
     Args:
         resolved: the config and its components.
-        folders: where data sets lie.
+        dataset: as loaded.
 
     Raises:
-        VaeflowError: if the data can't be had, or components don't fit each other.
+        VaeflowError: if components can't be built, or don't fit the data or each other.
     """
     config = resolved.config
-    dataset = resolved.dataset.build(folders)
     binarization = resolved.binarization.build()
     batches = {
         name: Batches.of(name, split, binarization, seed=config.seed, batch_size=config.batch_size)
@@ -122,6 +121,7 @@ def build_model(resolved: Resolved, x_shape: tuple[int, ...]) -> VAE:
 
     Raises:
         UsageError: if the decoder's output is not what the likelihood takes.
+        PluginError: if components cannot compute with each other's outputs.
     """
     config = resolved.config
     keras.utils.set_random_seed(config.seed)
@@ -130,20 +130,40 @@ def build_model(resolved: Resolved, x_shape: tuple[int, ...]) -> VAE:
         model = VAE(
             x_shape=x_shape,
             latent_size=config.latent_size,
-            encoder=resolved.encoder.build(x_shape),
+            encoder=_network(resolved.encoder, x_shape),
             posterior=resolved.posterior.build(config.latent_size),
             prior=resolved.prior.build(config.latent_size),
-            decoder=resolved.decoder.build(config.latent_size, likelihood.parameters_shape),
+            decoder=_network(resolved.decoder, config.latent_size, likelihood.parameters_shape),
             likelihood=likelihood,
         )
-    _check_decoder(resolved, model)
-    noise = tf.zeros((1, 1, model.posterior.noise_size))
-    model.terms(tf.zeros((1, *x_shape)), noise)  # makes the variables of layers that wait for their input's shape
+    try:
+        _try_out(resolved, model)
+    except VaeflowError:
+        raise
+    except Exception as error:
+        parts = (resolved.encoder, resolved.posterior, resolved.prior, resolved.decoder, resolved.likelihood)
+        labels = ", ".join(part.registered.label for part in parts)
+        raise PluginError(f"these don't fit each other: {labels}: {type(error).__name__}: {error}") from error
     return model
 
 
+def _network(bound: Bound, *positional: Any) -> keras.Model:
+    network = bound.build(*positional)
+    if not isinstance(network, keras.Model):
+        raise PluginError(f"{bound.registered.label} built {type(network).__name__}, not a keras.Model")
+    return network
+
+
+def _try_out(resolved: Resolved, model: VAE) -> None:
+    """Compute the bound of one example, which makes the variables of layers that wait for their input's shape."""
+    _check_decoder(resolved, model)
+    noise = tf.zeros((1, 1, model.posterior.noise_size))
+    model.terms(tf.zeros((1, *model.x_shape)), noise)
+
+
 def _check_decoder(resolved: Resolved, model: VAE) -> None:
-    given, wanted = tuple(model.decoder.output_shape[1:]), tuple(model.likelihood.parameters_shape)
+    given = tuple(model.decoder(tf.zeros((1, model.latent_size))).shape[1:])
+    wanted = tuple(model.likelihood.parameters_shape)
     if given != wanted:
         raise UsageError(
             f"decoder {resolved.decoder.name!r} puts out {given}, but likelihood {resolved.likelihood.name!r} takes "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaeflow.callbacks import Record
@@ -34,9 +34,7 @@ class Loop:
         view: what callbacks see.
         callbacks: what is called between chunks.
         checkpoints: where the state is saved.
-        step: optimizer steps taken.
-        seconds: training time.
-        final: the newest training and evaluation metrics.
+        progress: where it is.
     """
 
     experiment: Experiment
@@ -44,10 +42,10 @@ class Loop:
     callbacks: Sequence[Callback]
     checkpoints: CheckpointFolder
     progress: Progress
-    final: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.step, self.seconds = self.progress.step, self.progress.seconds
+        self.metrics = dict(self.progress.metrics)
         self._window = LogWindow(self.progress.window)
         self._window_seconds = self.progress.window_seconds
         self._skipped = 0
@@ -67,8 +65,6 @@ class Loop:
                 self._evaluate()
             if self._at(self.experiment.config.checkpoint.every_steps or self.view.steps_per_epoch):
                 self._save()
-        if not self.final:
-            self.final = self._scalars()[0]
         for callback in self.callbacks:
             callback.on_end(self.view)
 
@@ -109,7 +105,7 @@ class Loop:
         examples, seconds = self._window.examples, self._window_seconds
         loss_scale = self.experiment.config.precision == "mixed_float16"
         scalars, kl_terms = self._window.take(loss_scale=loss_scale)
-        self.final.update(scalars)
+        self.metrics.update(scalars)
         scalars["train/examples_per_second"] = examples / seconds
         self._window_seconds = 0.0
         per_dimension = {"train": kl_terms} if kl_terms.size == self.experiment.model.latent_size else {}
@@ -119,7 +115,7 @@ class Loop:
 
     def _evaluate(self) -> None:
         scalars, per_dimension = self._scalars()
-        self.final.update(scalars)
+        self.metrics.update(scalars)
         for callback in self.callbacks:
             callback.on_evaluation(self.view, self._record(scalars, per_dimension))
 
@@ -138,7 +134,7 @@ class Loop:
         return Record(self.step, epoch, scalars, per_dimension, final=self.step == self.view.total_steps)
 
     def _save(self) -> None:
-        progress = Progress(self.step, self.seconds, self._window.sums, self._window_seconds)
+        progress = Progress(self.step, self.seconds, self._window.sums, self._window_seconds, self.metrics)
         self.checkpoints.save(self.experiment.state.arrays(), progress)
         for callback in self.callbacks:
             callback.on_checkpoint(self.view, self.step)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaeflow.config import KINDS_OF_SELECTIONS
-from vaeflow.errors import UsageError
+from vaeflow.errors import UsageError, VaeflowError
 from vaeflow.version import version_of_vaeflow
 
 if TYPE_CHECKING:
@@ -65,22 +67,13 @@ class RunDirectory:
 
         Raises:
             UsageError: if the wanted directory holds something already.
+            VaeflowError: if the disk refuses.
         """
-        if wanted is not None:
-            if wanted.exists() and (not wanted.is_dir() or any(wanted.iterdir())):
-                raise UsageError(
-                    f"--run-dir {wanted} exists already and nothing is overwritten: `vaeflow resume {wanted}` goes on "
-                    "with it, or name another"
-                )
-            wanted.mkdir(parents=True, exist_ok=True)
-            return cls(wanted)
-        number = 1
-        while True:
-            path = Path("runs") / (name if number == 1 else f"{name}-{number}")
-            with contextlib.suppress(FileExistsError):
-                path.mkdir(parents=True)
-                return cls(path)
-            number += 1
+        try:
+            return cls(_made(wanted) if wanted is not None else _next_free(Path("runs"), name))
+        except OSError as error:
+            where = error.filename or wanted or "runs"
+            raise VaeflowError(f"the run directory {where} can't be made: {error.strerror}") from error
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
@@ -112,14 +105,50 @@ class RunDirectory:
             raise UsageError(f"{self.path} is in use by another process: wait for it, or train elsewhere") from None
 
     def describe(self, resolved: Resolved) -> None:
-        """Write the config and the environment."""
-        write_atomically(self.config, resolved.to_toml())
-        write_json(self.environment, environment(resolved))
+        """Write the config and the environment of a run that begins.
+
+        Raises:
+            OSError: if the disk refuses; the directory is removed again then, since nothing could go on with it.
+        """
+        try:
+            write_atomically(self.config, resolved.to_toml())
+            write_json(self.environment, environment(resolved))
+        except OSError:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
+
+
+def _made(wanted: Path) -> Path:
+    if wanted.exists() and (not wanted.is_dir() or any(wanted.iterdir())):
+        raise UsageError(
+            f"--run-dir {wanted} exists already and nothing is overwritten: `vaeflow resume {wanted}` goes on "
+            "with it, or name another"
+        )
+    wanted.mkdir(parents=True, exist_ok=True)
+    return wanted
+
+
+def _next_free(folder: Path, name: str) -> Path:
+    """Make the first of `NAME`, `NAME-2` and so on that is free; another process may be looking for one too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = folder / (name if number == 1 else f"{name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(parents=True)
+            return path
+        number += 1
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    write_atomically(path, json.dumps(content, indent=2) + "\n")
+    """Write a JSON file whole or not at all. JSON has no NaN and no infinity: both are null."""
+    write_atomically(path, json.dumps(_spelled(content), indent=2, allow_nan=False) + "\n")
+
+
+def _spelled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _spelled(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_atomically(path: Path, text: str) -> None:

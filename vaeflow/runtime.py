@@ -67,17 +67,26 @@ def _quiet_stderr() -> Iterator[None]:
         os.close(terminal)
 
 
+def _set_threads(wanted: int) -> None:
+    from tensorflow.config import threading
+
+    if threading.get_intra_op_parallelism_threads() == wanted:
+        return
+    try:
+        threading.set_intra_op_parallelism_threads(wanted)
+    except RuntimeError:
+        has = threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))  # 0: TensorFlow took all
+        if wanted not in (0, has):
+            raise UsageError(
+                f"threads = {wanted} can't be set any more: TensorFlow has run in this process with {has}; "
+                "start a new process"
+            ) from None
+
+
 def _configure(runtime: Runtime) -> None:
     from tensorflow import config
 
-    if config.threading.get_intra_op_parallelism_threads() != runtime.threads:
-        try:
-            config.threading.set_intra_op_parallelism_threads(runtime.threads)
-        except RuntimeError:
-            raise UsageError(
-                f"threads = {runtime.threads} can't be set any more: TensorFlow has run in this process with "
-                f"{config.threading.get_intra_op_parallelism_threads() or 'all'}; start a new process"
-            ) from None
+    _set_threads(runtime.threads)
     # It rewrites sums across unrolled microbatches: with it on, topologies differ in the last bits.
     config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     gpus = config.list_physical_devices("GPU")

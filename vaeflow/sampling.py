@@ -39,11 +39,14 @@ def sample_run(
         The file.
 
     Raises:
-        UsageError: if the file exists already, has another ending, or examples are no images for a picture.
+        UsageError: if the file exists already, has another ending or no directory, or examples are no images for a
+            picture.
     """
     target = out or run_dir / f"samples-{seed}.npy"
     if target.suffix not in (".npy", ".png"):
         raise UsageError(f"--out {target}: the file's name must end with .npy or .png")
+    if not target.parent.is_dir():
+        raise UsageError(f"--out {target}: there is no directory {target.parent}")
     if target.exists():
         raise UsageError(f"--out {target} exists already and nothing is overwritten: name another file")
     from vaeflow.api import load

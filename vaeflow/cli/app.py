@@ -21,7 +21,7 @@ from vaeflow.version import version_of_vaeflow
     epilog=examples(
         "vaeflow train mnist-2d",
         "vaeflow train mnist-2d epochs=2 encoder=mlp encoder.hidden=[400]",
-        "vaeflow evaluate runs/mnist-2d-1",
+        "vaeflow evaluate runs/mnist-2d",
         "vaeflow plugins",
     ),
 )
@@ -30,7 +30,7 @@ def app() -> None:
     """Train variational autoencoders: the same run on one device or many.
 
     RECIPE is the name of a recipe (mnist-2d) or the path of a TOML file (./mine.toml). RUN is the directory that a
-    training run made (runs/mnist-2d-1).
+    training run made (runs/mnist-2d).
     """
 
 

@@ -21,8 +21,11 @@ TRACEBACK = "VAEFLOW_TRACEBACK"
 
 USAGE = 2
 INTERRUPTED = 130
-MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-"""Errors of the disk that no program can foresee: full, over quota, read-only, forbidden."""
+MACHINE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EIO, errno.ESTALE, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EMFILE),
+)
+"""Errors of the disk that no program can foresee: full, over quota or limit, read-only, forbidden, gone."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -33,7 +33,7 @@ def evaluate(run: Path, split: str, samples: int, modules: tuple[str, ...], data
 
     Prints JSON: bound, log-likelihood and KL in nats an example. RUN is the directory of the run.
 
-    Example: vaeflow evaluate runs/mnist-2d-1 --split test --samples 100
+    Example: vaeflow evaluate runs/mnist-2d --split test --samples 100
     """
     require_run(run)
     from vaeflow.evaluate import evaluate_run
@@ -61,7 +61,7 @@ def sample(
 
     RUN is the directory of the run. The same seed gives the same samples.
 
-    Example: vaeflow sample runs/mnist-2d-1 --count 100 --out samples.png
+    Example: vaeflow sample runs/mnist-2d --count 100 --out samples.png
     """
     require_run(run)
     from vaeflow.sampling import sample_run
@@ -77,7 +77,7 @@ def plot(run: Path, modules: tuple[str, ...]) -> None:
 
     RUN is the directory of the run; the PNG files are written there.
 
-    Example: vaeflow plot runs/mnist-2d-1
+    Example: vaeflow plot runs/mnist-2d
     """
     require_run(run)
     from vaeflow.plots import plot_run

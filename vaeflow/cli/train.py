@@ -61,7 +61,7 @@ def train(
     if run_dir is not None and run_dir.exists() and not dry_run:
         raise UsageError(f"--run-dir: {run_dir} exists already; a run is never overwritten")
     resolved = resolve(composed, Registry.load(modules))
-    from vaeflow.train import run
+    from vaeflow.runs import run
 
     run(resolved, run_dir, folders(data_dir), dry_run=dry_run)
 
@@ -76,9 +76,9 @@ def resume(run: Path, modules: tuple[str, ...], data_dir: Path | None) -> None:
     It starts from the newest checkpoint that is whole. RUN is the directory of the run. On one device the weights
     become, bit for bit, those of an uninterrupted run.
 
-    Example: vaeflow resume runs/mnist-2d-1
+    Example: vaeflow resume runs/mnist-2d
     """
     require_run(run)
-    from vaeflow.train import resume as go_on
+    from vaeflow.runs import resume as go_on
 
     go_on(run, modules, folders=folders(data_dir))

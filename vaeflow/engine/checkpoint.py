@@ -33,12 +33,14 @@ class Progress:
         seconds: training time so far, over all processes that continued the run.
         window: sums of the log rows since the last log point, so that a resumed run logs the same rows.
         window_seconds: time that the window's steps took.
+        metrics: the newest training and evaluation metrics by name.
     """
 
     step: int = 0
     seconds: float = 0.0
     window: list[float] = field(default_factory=list)
     window_seconds: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 class CheckpointFolder:
@@ -140,6 +142,8 @@ def _damage(folder: Path) -> str | None:
         wrong = [name for name, digest in expected.items() if _sha256(folder / name) != digest]
     except FileNotFoundError as error:
         return f"{os.path.basename(error.filename)} is missing"  # noqa: PTH119
+    except OSError as error:
+        return str(error.strerror)
     except (ValueError, KeyError, TypeError):
         return f"{MANIFEST} can't be read"
     return f"{wrong[0]} has another checksum" if wrong else None

@@ -29,7 +29,7 @@ class TrainingState:
         self._weights = _named("model", [(v.name, v.value) for v in model.variables])
         self._variables = {
             **self._weights,
-            **_named("optimizer", [(v.name, v.value) for v in step.optimizer.variables]),
+            **_named("optimizer", [("slot", v.value) for v in step.optimizer.variables]),
             **_named("average", [("value", v) for v in step.average.variables]),
             **_named("loss_scale", [("value", v) for v in step.microbatches.loss_scale.variables]),
         }
@@ -75,5 +75,5 @@ def sha256_of(arrays: Iterable[tuple[str, np.ndarray]]) -> str:
 
 
 def _named(part: str, variables: list[tuple[str, tf.Variable]]) -> dict[str, tf.Variable]:
-    # Keras numbers its layers by process ("dense_3"), so the position in the model is the stable name.
+    # Keras numbers layers by process and names slots after them ("dense_3_kernel_momentum"): only the position is stable.
     return {f"{part}/{index:03d}/{name}": variable for index, (name, variable) in enumerate(variables)}

@@ -44,7 +44,7 @@ def tile(images: np.ndarray, columns: int, *, gap: int = 0) -> np.ndarray:
 def prior_quantiles(count: int) -> np.ndarray:
     """Return `count` standard normal quantiles at equal steps of probability from 0.05 to 0.95.
 
-    >>> prior_quantiles(3).round(3).tolist()
-    [-1.645, 0.0, 1.645]
+    >>> [f"{value:z.3f}" for value in prior_quantiles(3)]
+    ['-1.645', '0.000', '1.645']
     """
     return np.array([NormalDist().inv_cdf(p) for p in np.linspace(LOWEST, HIGHEST, count)], np.float32)

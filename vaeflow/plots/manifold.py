@@ -47,11 +47,10 @@ def draw(trained: TrainedVAE, *, side: int = SIDE, caption: str = "") -> Figure:
     axes = style.add_axes(figure, "Expected x given z, at the prior's quantiles 0.05 to 0.95")
     style.show_image(axes, picture(trained, side))
     height, width = trained.x_shape[:2]
-    every = np.unique(np.linspace(0, side - 1, min(side, 7)).round().astype(int))
-    names = [f"{value:.2f}" for value in prior_quantiles(side)[every]]
-    axes.set_xticks((every + 0.5) * width - 0.5, names)
-    axes.set_yticks((every + 0.5) * height - 0.5, names)
-    axes.tick_params(length=2, labelsize=8)
+    centres, names = np.arange(side) + 0.5, [f"{value:z.2f}" for value in prior_quantiles(side)]
+    axes.set_xticks(centres * width - 0.5, names)
+    axes.set_yticks(centres * height - 0.5, names)
+    axes.tick_params(length=2, labelsize=7)
     axes.set_xlabel("$z_0$")
     axes.set_ylabel("$z_1$")
     return figure

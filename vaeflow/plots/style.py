@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 GREY = "#666666"
 DOTS_PER_INCH = 150
+MARGIN = 0.1  # inches
 
 
 def new_figure(width: float, height: float, *, caption: str = "") -> Figure:
@@ -25,8 +26,9 @@ def new_figure(width: float, height: float, *, caption: str = "") -> Figure:
         caption: one small line below the plot.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=MARGIN, h_pad=MARGIN))
     if caption:
         figure.supxlabel(caption, fontsize=8, color=GREY)
     return figure

@@ -73,6 +73,6 @@ def draw(trained: TrainedVAE, examples: Examples, *, caption: str = "") -> Figur
     centres_y = np.arange(len(traversal.dimensions)) * (height + GAP) + height / 2 - 0.5
     centres_x = np.arange(len(traversal.values)) * (width + GAP) + width / 2 - 0.5
     axes.set_yticks(centres_y, [f"$z_{{{d}}}$" for d in traversal.dimensions])
-    axes.set_xticks(centres_x, [f"{value:.2f}" for value in traversal.values])
+    axes.set_xticks(centres_x, [f"{value:z.2f}" for value in traversal.values])
     axes.tick_params(length=0, labelsize=8)
     return figure

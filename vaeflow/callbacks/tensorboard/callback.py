@@ -9,7 +9,7 @@ import tensorflow as tf
 from vaeflow.callbacks.base import Callback
 from vaeflow.callbacks.tensorboard import embedding, graph, histograms, hparams, images, scalars
 from vaeflow.callbacks.tensorboard.parts import model_of
-from vaeflow.callbacks.tensorboard.restart import mark_restart
+from vaeflow.callbacks.tensorboard.truncate import drop_after
 from vaeflow.plots.examples import Examples
 from vaeflow.plots.grid import is_image
 
@@ -25,7 +25,7 @@ class TensorBoard(Callback):
     """Writes `tensorboard/` in the run's directory: `tensorboard --logdir RUN` shows it.
 
     Scalars are written at log points and evaluations, histograms and images at evaluations, the projector's files at
-    the end, the graph and the hyperparameters at the start. A resumed run voids what was logged after its checkpoint.
+    the end, the graph and the hyperparameters at the start. A resumed run drops what was logged after its checkpoint.
 
     Args:
         histograms: of weights and latent means.
@@ -62,7 +62,7 @@ class TensorBoard(Callback):
         """
         folder = self._folder(run)
         folder.mkdir(parents=True, exist_ok=True)
-        mark_restart(folder, run.first_step + 1 if run.first_step else 0)
+        drop_after(folder, run.first_step)
         self._writer = tf.summary.create_file_writer(str(folder))
         if self._images and not is_image(run.trained.x_shape):
             run.say(f"TensorBoard shows no images: examples of shape {run.trained.x_shape} are no [H, W, 1 or 3]")

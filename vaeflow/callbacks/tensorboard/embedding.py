@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vaeflow.plots.examples import Examples
 
 VECTORS, LABELS, SPRITE = "latents.tsv", "labels.tsv", "sprite.png"
+LEAST_DIMENSIONS = 3
 SPRITE_SIDE = 8192  # pixels; browsers take no larger texture
 
 
@@ -31,7 +32,7 @@ def write_projector(folder: Path, means: np.ndarray, examples: Examples) -> None
 
     Args:
         folder: where the event files are.
-        means: [N, D], of the examples.
+        means: [N, D], of the examples; below three dimensions, zeros are added.
         examples: N of them; labels and pictures are left out where there are none, pictures also where they would make
             a sprite of more than 8192 pixels a side.
 
@@ -42,7 +43,7 @@ def write_projector(folder: Path, means: np.ndarray, examples: Examples) -> None
     embedding = config.embeddings.add()
     embedding.tensor_name = f"latent means ({examples.split})"
     embedding.tensor_path = VECTORS
-    write_atomically(folder / VECTORS, "".join("\t".join(f"{v:.6g}" for v in row) + "\n" for row in means))
+    write_atomically(folder / VECTORS, _tsv(means))
     if examples.y is not None:
         write_atomically(folder / LABELS, "".join(f"{label}\n" for label in examples.y))
         embedding.metadata_path = LABELS
@@ -52,6 +53,12 @@ def write_projector(folder: Path, means: np.ndarray, examples: Examples) -> None
         embedding.sprite.image_path = SPRITE
         embedding.sprite.single_image_dim.extend([width, height])
     projector.visualize_embeddings(str(folder), config)
+
+
+def _tsv(means: np.ndarray) -> str:
+    # The projector draws nothing (its components are NaN) below three dimensions: the ones that lack are zero.
+    padded = np.pad(means, ((0, 0), (0, max(0, LEAST_DIMENSIONS - means.shape[1]))))
+    return "".join("\t".join(f"{value:.6g}" for value in row) + "\n" for row in padded)
 
 
 def _fits(examples: Examples) -> bool:

@@ -20,14 +20,14 @@ def write_weights(model: VAE, step: int) -> None:
 
 
 def write_latents(means: np.ndarray, step: int) -> None:
-    """Write a histogram of the posterior's means for each latent dimension, `latents/000` and so on.
+    """Write a histogram of the posterior's means for each latent dimension, `z_mean/000` and so on.
 
     Args:
         means: [N, D].
         step: optimizer steps taken.
     """
     for dimension, values in enumerate(means.T):
-        _write(f"latents/{dimension:03d}", values, step)
+        _write(f"z_mean/{dimension:03d}", values, step)
 
 
 def _write(name: str, values: np.ndarray, step: int) -> None:

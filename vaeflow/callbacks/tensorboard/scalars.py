@@ -20,16 +20,16 @@ def write_scalars(scalars: Mapping[str, float], step: int) -> None:
 def write_kl_dimensions(per_dimension: Mapping[str, np.ndarray], step: int) -> None:
     """Write the mean KL divergence of each latent dimension, in nats.
 
-    `kl_dimension/000` and so on for the test split, `kl_dimension_train/000` for another; beside them a histogram over
-    the dimensions, `kl_dimension` or `kl_dimension_train`.
+    `z_kl/000` and so on for the test split, `z_kl_train/000` for another; beside them a histogram over the dimensions,
+    `z_kl/all`. TensorBoard opens the first two groups of a page: with this prefix they are test and train.
 
     Args:
         per_dimension: [D] by split.
         step: optimizer steps taken.
     """
     for split, values in per_dimension.items():
-        group = "kl_dimension" if split == "test" else f"kl_dimension_{split}"
+        group = "z_kl" if split == "test" else f"z_kl_{split}"
         for dimension, value in enumerate(values):
             tf.summary.scalar(f"{group}/{dimension:03d}", value, step=step)
         if np.isfinite(values).all():
-            tf.summary.histogram(group, values, step=step)
+            tf.summary.histogram(f"{group}/all", values, step=step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from vaeflow.callbacks import RunView
@@ -55,10 +56,11 @@ def run(resolved: Resolved, run_dir: Path | None, folders: Folders, *, dry_run: 
         return None
     from vaeflow.engine.checkpoint import Progress
 
+    callbacks = _callbacks(resolved)
     directory = RunDirectory.create(run_dir, resolved.config.name)
     with directory.locked():
         directory.describe(resolved)
-        _fit(directory, resolved, experiment, Progress())
+        _fit(directory, resolved, experiment, callbacks, Progress())
     return directory
 
 
@@ -78,9 +80,12 @@ def resume(run_dir: Path, modules: Sequence[str] = (), *, folders: Folders | Non
     with directory.locked():
         resolved = resolve(compose(directory.config), Registry.load(modules))
         experiment = prepare(resolved, folders or Folders.default())
-        progress = restore(directory, experiment)
-        say(f"{run_dir}: going on from step {progress.step} of {experiment.timeline.total_steps}")
-        _fit(directory, resolved, experiment, progress)
+        progress, total = restore(directory, experiment), experiment.timeline.total_steps
+        if directory.summary.exists() and progress.step >= total:
+            say(f"{run_dir}: finished already, at step {total} of {total}; nothing was changed")
+            return directory
+        say(f"{run_dir}: going on from step {progress.step} of {total}")
+        _fit(directory, resolved, experiment, _callbacks(resolved), progress)
     return directory
 
 
@@ -96,23 +101,33 @@ def restore(directory: RunDirectory, experiment: Experiment) -> Progress:
 
 
 def prepare(resolved: Resolved, folders: Folders, *, to_train: bool = True) -> Experiment:
-    """Start TensorFlow and build an experiment.
+    """Load the data, start TensorFlow and build an experiment.
 
     Args:
         resolved: the config and its components.
         folders: where data sets lie.
         to_train: fix threads and graph rewrites, on which the bits of training depend.
+
+    Raises:
+        VaeflowError: if the data can't be had, or components don't fit them or each other.
     """
     from vaeflow.runtime import Runtime, start_tensorflow
     from vaeflow.threads import threads_of
 
+    dataset = resolved.dataset.build(folders)  # before TensorFlow's seconds: what is wrong is mostly wrong here
     start_tensorflow(Runtime(threads=threads_of(resolved.config)) if to_train else None)
     from vaeflow.experiment import build
 
-    return build(resolved, folders)
+    return build(resolved, dataset)
 
 
-def _fit(directory: RunDirectory, resolved: Resolved, experiment: Experiment, progress: Progress) -> None:
+def _fit(
+    directory: RunDirectory,
+    resolved: Resolved,
+    experiment: Experiment,
+    callbacks: Sequence[Callback],
+    progress: Progress,
+) -> None:
     from vaeflow.loop import Loop
 
     view = RunView(
@@ -125,13 +140,14 @@ def _fit(directory: RunDirectory, resolved: Resolved, experiment: Experiment, pr
         steps_per_epoch=experiment.timeline.steps_per_epoch,
         say=say,
     )
-    callbacks = _callbacks(resolved) if experiment.strategy.chief else []
+    callbacks = callbacks if experiment.strategy.chief else []
     loop = Loop(experiment, view, callbacks, _checkpoints(directory, resolved.config), progress)
     try:
         loop.run()
     except BaseException as error:
         for callback in callbacks:
-            callback.on_exception(view, error)
+            with contextlib.suppress(Exception):  # on a full disk, say: what went wrong first is what counts
+                callback.on_exception(view, error)
         raise
     _summarise(directory, resolved, loop)
 
@@ -170,7 +186,7 @@ def _summarise(directory: RunDirectory, resolved: Resolved, loop: Loop) -> None:
             "precision": config.precision,
             "steps": loop.step,
             "epochs": loop.step / loop.view.steps_per_epoch,
-            "metrics": loop.final,
+            "metrics": loop.metrics,
             "weights_sha256": experiment.state.weights_sha256(),
             "state_sha256": experiment.state.sha256(),
             "seconds": loop.seconds,

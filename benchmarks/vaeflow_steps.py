@@ -1,0 +1,34 @@
+"""Training steps of a recipe as `vaeflow train` takes them, without logs and evaluations.
+
+    python benchmarks/vaeflow_steps.py STEPS [KEY=VALUE]...
+
+Prints images a second, as a number.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from vaeflow.config_layers import compose
+from vaeflow.config_resolve import resolve
+from vaeflow.data import Folders
+from vaeflow.loop import STEPS_A_CALL
+from vaeflow.plugins.registry import Registry
+from vaeflow.runs import prepare
+
+WARM_UP = 20
+
+
+def images_per_second(steps: int, settings: list[str]) -> float:
+    resolved = resolve(compose("mnist-2d", settings), Registry.load())
+    trainer = prepare(resolved, Folders.default()).trainer
+    trainer.chunk(0, WARM_UP)
+    started = time.perf_counter()
+    for first in range(WARM_UP, WARM_UP + steps, STEPS_A_CALL):
+        trainer.chunk(first, STEPS_A_CALL).numpy()
+    return steps * resolved.config.batch_size / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    print(images_per_second(int(sys.argv[1]), sys.argv[2:]))

@@ -1,0 +1,63 @@
+"""Small runs of the command on real digits, in this process or in one of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vaeflow.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CALL = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
+SHORT = ("batch_size=32", "epochs=2", "log.every_steps=5", "log.tensorboard=false")
+SMALL = ("encoder=mlp", "encoder.hidden=[8]", "decoder=mlp", "decoder.hidden=[8]")
+
+
+def write_digits(path: Path, content: Any, *, train: int = 256, test: int = 64, labels: bool = True) -> Path:
+    """Write the first digits of MNIST for the data set `arrays`; without test digits there is no test split."""
+    arrays = {"x_train": content.x_train[:train], "y_train": content.y_train[:train]}
+    if test:
+        arrays |= {"x_test": content.x_test[:test], "y_test": content.y_test[:test]}
+    np.savez(path, **{name: array for name, array in arrays.items() if labels or name.startswith("x")})
+    return path
+
+
+def on(data: Path, *settings: str) -> list[str]:
+    """Return settings of a short run of a small model; later ones win."""
+    return ["dataset=arrays", f"dataset.path={data}", *SHORT, *SMALL, *settings]
+
+
+def train(run_dir: Path, data: Path, *settings: str) -> Path:
+    """Train in this process and return the run's directory."""
+    assert main(["train", "mnist-2d", "--run-dir", str(run_dir), *on(data, *settings)]) == 0
+    return run_dir
+
+
+def vaeflow(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own to its end."""
+    command = [sys.executable, "-c", CALL, *map(str, arguments)]
+    return subprocess.run(command, check=False, text=True, **{"capture_output": True, **options})
+
+
+def summary(run_dir: Path) -> dict[str, Any]:
+    """Return a run's summary; what it cost to compute is left out."""
+    found = json.loads((run_dir / "summary.json").read_text())
+    return {key: value for key, value in found.items() if key not in ("seconds", "examples_per_second", "traces")}
+
+
+def rows(run_dir: Path) -> list[dict[str, Any]]:
+    """Return a run's metrics without the speed."""
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "train/examples_per_second"} for line in lines]
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Return every file below a folder with its content, and every folder; locks aside, which hold nothing."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.name != ".lock"]
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
