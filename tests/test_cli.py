@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 import click
 import pytest
@@ -42,18 +41,13 @@ def line_of(arguments, capsys, code=2):
     return err.removeprefix("vaeflow: ").rstrip("\n")
 
 
-# Speed
+# Start-up; how long it takes is measured in benchmarks/start_up.py
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["plugins"], ["train", "--list"], ["train", "--help"]])
-def test_it_answers_at_once_and_without_tensorflow(arguments):
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        done = vaeflow(*arguments, after="sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)) * 9)")
-        seconds.append(time.perf_counter() - start)
-        assert (done.returncode, done.stderr) == (0, "")
-    assert min(seconds) < 0.5
+def test_it_answers_without_tensorflow(arguments):
+    done = vaeflow(*arguments, after="sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)) * 9)")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_bad_input_is_refused_without_tensorflow():

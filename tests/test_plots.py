@@ -13,7 +13,8 @@ from builders import tf
 from scipy.stats import norm
 
 from vaeflow.contracts import Dataset, Split
-from vaeflow.plots import curves, latents, manifold, plot_all, plot_run, reconstructions, samples, style, traversals
+from vaeflow.plots import curves, latents, manifold, plot_all, reconstructions, samples, style, traversals
+from vaeflow.plotting import plot_run
 from vaeflow.plots.examples import Examples
 from vaeflow.plots.grid import prior_quantiles, tile
 

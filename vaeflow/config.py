@@ -84,7 +84,9 @@ class EvaluateConfig(Section):
     """Evaluation on the held-out examples while training."""
 
     every_epochs: AtLeastOne = Field(1, description="Epochs between two evaluations; the last epoch always has one.")
-    batch_size: AtLeastOne = Field(200, description="Examples in a batch of evaluation; figures change by rounding alone.")
+    batch_size: AtLeastOne = Field(
+        200, description="Examples in a batch of evaluation; figures change by rounding."
+    )
 
 
 class PlotsConfig(Section):

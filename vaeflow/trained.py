@@ -27,6 +27,8 @@ BLOCK = 200  # examples a compiled call; inputs are padded to whole blocks so th
 class TrainedVAE:
     """Encodes, decodes, samples and scores with a model's weights as they are when a method is called.
 
+    Its attributes: `model`, the autoencoder itself; `x_shape`, X; `latent_size`, D.
+
     Args:
         model: the autoencoder.
         average: moving average of the weights; used instead of the weights where there is one.
@@ -35,7 +37,7 @@ class TrainedVAE:
     """
 
     def __init__(self, model: VAE, average: MovingAverage, binarization: Binarization, *, seed: int = 0) -> None:
-        self._model = model
+        self.model = model
         self._seed = seed
         self._average = average
         self._binarization = binarization
@@ -76,7 +78,7 @@ class TrainedVAE:
             seed: of the latents and, for draws, of the likelihood.
             expected: return expected values; False draws from the likelihood.
         """
-        z = self._model.prior.sample(Noise(seed, "sample/z").normal(0, 0, count, self.latent_size))
+        z = self.model.prior.sample(Noise(seed, "sample/z").normal(0, 0, count, self.latent_size))
         if expected:
             return self.decode(np.asarray(z))
         uniform = Noise(seed, "sample/x").uniform(0, 0, count, int(np.prod(self.x_shape)))
@@ -91,12 +93,12 @@ class TrainedVAE:
             seed: of the noise.
         """
         x = self._checked(x, self.x_shape, "x")
-        width = self._model.posterior.noise_size
+        width = self.model.posterior.noise_size
         noise = np.asarray(Noise(seed, "elbo").normal(0, 0, len(x) * samples, width))
         return self._in_blocks(self._bound, x, noise.reshape((len(x), samples, width)))
 
     def _bounds(self, x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        terms = self._averaged(lambda: self._model.terms(x, tf.transpose(noise, (1, 0, 2))))
+        terms = self._averaged(lambda: self.model.terms(x, tf.transpose(noise, (1, 0, 2))))
         return elbo.bound(terms.log_likelihood, terms.kl)
 
     def _averaged(self, compute: Callable[[], Any]) -> Any:

@@ -70,8 +70,16 @@ def _in_words(error: BaseException) -> tuple[str, int]:
         return _usage(error), USAGE
     if isinstance(error, OSError) and error.errno in MACHINE:
         return f"{error.filename or 'disk'}: {error.strerror}", 1
+    if _is_tensorflows(error):
+        return f"TensorFlow: {text.partition(' [[')[0]} ({TRACEBACK}=1 shows where)", 1
     shown = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return f"{shown} (this is a bug; {TRACEBACK}=1 shows where)", 1
+
+
+def _is_tensorflows(error: BaseException) -> bool:
+    """Say whether an operation failed: memory or a disk that is full, as a rule. Imports no TensorFlow."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is not None and isinstance(error, tensorflow.errors.OpError)
 
 
 def _usage(error: click.ClickException) -> str:

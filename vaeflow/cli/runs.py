@@ -72,7 +72,8 @@ def sample(
 @click.command()
 @run_argument
 @plugin_option
-def plot(run: Path, modules: tuple[str, ...]) -> None:
+@data_dir_option
+def plot(run: Path, modules: tuple[str, ...], data_dir: Path | None) -> None:
     """Draw a run's plots again, from its newest checkpoint.
 
     RUN is the directory of the run; the PNG files are written there.
@@ -80,7 +81,7 @@ def plot(run: Path, modules: tuple[str, ...]) -> None:
     Example: vaeflow plot runs/mnist-2d
     """
     require_run(run)
-    from vaeflow.plots import plot_run
+    from vaeflow.plotting import plot_run
 
-    for path in plot_run(run, modules):
+    for path in plot_run(run, modules=modules, data_dir=data_dir):
         click.echo(str(path))

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -117,7 +118,8 @@ def _write_arrays(prefix: Path, arrays: dict[str, np.ndarray]) -> None:
             tensors=[tf.constant(a) for a in arrays.values()],
         )
     except tf.errors.OpError as error:  # TensorFlow's own class for a full disk and the like
-        raise VaeflowError(f"the checkpoint {prefix.parent} could not be written: {error.message}") from error
+        reason = re.sub(r"\{\{.*?\}\}|\[Op:\w+\]", "", error.message).strip()  # without the graph's names
+        raise VaeflowError(f"the checkpoint {prefix.parent} could not be written: {reason}") from error
 
 
 def _read_arrays(prefix: Path) -> dict[str, np.ndarray]:

@@ -75,5 +75,5 @@ def sha256_of(arrays: Iterable[tuple[str, np.ndarray]]) -> str:
 
 
 def _named(part: str, variables: list[tuple[str, tf.Variable]]) -> dict[str, tf.Variable]:
-    # Keras numbers layers by process and names slots after them ("dense_3_kernel_momentum"): only the position is stable.
+    # Keras numbers layers by process and names slots after them (dense_3_kernel_momentum): only positions are stable.
     return {f"{part}/{index:03d}/{name}": variable for index, (name, variable) in enumerate(variables)}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
+    from pathlib import Path
 
     from matplotlib.figure import Figure
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vaeflow.contracts import Dataset
     from vaeflow.trained import TrainedVAE
 
-__all__ = ["caption_of", "plot_all", "plot_run"]
+__all__ = ["caption_of", "plot_all"]
 
 FOLDER = "plots"
 """Where a run keeps its plots."""
@@ -52,29 +52,6 @@ def plot_all(
 
     figures = _figures(trained, dataset, metrics, examples, caption)
     return [style.save(figure, directory / f"{name}.png") for name, figure in figures]
-
-
-def plot_run(run_dir: Path, modules: Sequence[str] = ()) -> list[Path]:
-    """Draw all that fits a run into its `plots` folder and return the files.
-
-    Args:
-        run_dir: the run's directory.
-        modules: plugins that are not installed, as --plugin names them.
-
-    Raises:
-        VaeflowError: if the run cannot be loaded.
-        OSError: if the disk refuses.
-    """
-    from vaeflow.api import load
-
-    run = load(run_dir, plugins=modules)
-    return plot_all(
-        run.trained,
-        run.dataset,
-        Path(run.directory) / FOLDER,
-        metrics=Path(run.directory) / METRICS,
-        caption=caption_of(run.config),
-    )
 
 
 def caption_of(config: Config) -> str:

@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from vaeflow.callbacks.base import Callback
 from vaeflow.callbacks.tensorboard import embedding, graph, histograms, hparams, images, scalars
-from vaeflow.callbacks.tensorboard.parts import model_of
 from vaeflow.callbacks.tensorboard.truncate import drop_after
 from vaeflow.plots.examples import Examples
 from vaeflow.plots.grid import is_image
@@ -80,7 +79,7 @@ class TensorBoard(Callback):
         with self._open().as_default():
             self._write_scalars(record)
             if self._histograms:
-                histograms.write_weights(model_of(run.trained), record.step)
+                histograms.write_weights(run.trained.model, record.step)
                 histograms.write_latents(run.trained.encode(self._shown(run).x), record.step)
             if self._images:
                 images.write_images(run.trained, self._shown(run), record.step)
@@ -109,7 +108,7 @@ class TensorBoard(Callback):
             if self._hparams:
                 hparams.write_start(run.config, str(run.directory))
             if self._graph:
-                graph.write_graph(model_of(run.trained))
+                graph.write_graph(run.trained.model)
 
     def _write_scalars(self, record: Record) -> None:
         scalars.write_scalars(record.scalars, record.step)

@@ -11,14 +11,8 @@ if TYPE_CHECKING:
     import keras
 
     from vaeflow.model import VAE
-    from vaeflow.trained import TrainedVAE
 
 PARTS = ("encoder", "posterior", "prior", "decoder", "likelihood")
-
-
-def model_of(trained: TrainedVAE) -> VAE:
-    """Return the autoencoder behind a trained model."""
-    return trained._model  # noqa: SLF001
 
 
 def named_weights(model: VAE) -> Iterator[tuple[str, keras.Variable]]:

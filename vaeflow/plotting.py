@@ -1,0 +1,31 @@
+"""Draws the plots of a run again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaeflow.plots import FOLDER, METRICS, caption_of, plot_all
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def plot_run(run_dir: Path, *, modules: Sequence[str] = (), data_dir: Path | None = None) -> list[Path]:
+    """Draw all that fits a run into its `plots` folder and return the files.
+
+    Args:
+        run_dir: the run's directory.
+        modules: plugins that are not installed, as --plugin names them.
+        data_dir: the user's folder of data sets.
+
+    Raises:
+        VaeflowError: if the run cannot be loaded.
+        OSError: if the disk refuses.
+    """
+    from vaeflow.api import load
+
+    run = load(run_dir, plugins=modules, data_dir=data_dir)
+    return plot_all(
+        run.trained, run.dataset, run_dir / FOLDER, metrics=run_dir / METRICS, caption=caption_of(run.config)
+    )
