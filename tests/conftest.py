@@ -1,11 +1,15 @@
 """What several test files need: real MNIST digits."""
 
+import os
+
 import numpy as np
 import pytest
 
 from vaeflow.data import Folders
 from vaeflow.data.content import read_content
 from vaeflow.data.fetch import fetch
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # as vaeflow sets it, for tests that import TensorFlow first
 
 
 @pytest.fixture(scope="session")

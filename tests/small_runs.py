@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CALL = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
-SHORT = ("batch_size=32", "epochs=2", "log.every_steps=5", "log.tensorboard=false")
+SHORT = ("batch_size=32", "log.every_steps=5", "log.tensorboard=false")
 SMALL = ("encoder=mlp", "encoder.hidden=[8]", "decoder=mlp", "decoder.hidden=[8]")
 
 
@@ -29,8 +29,9 @@ def write_digits(path: Path, content: Any, *, train: int = 256, test: int = 64, 
 
 
 def on(data: Path, *settings: str) -> list[str]:
-    """Return settings of a short run of a small model; later ones win."""
-    return ["dataset=arrays", f"dataset.path={data}", *SHORT, *SMALL, *settings]
+    """Return settings of a short run of a small model, two epochs unless told; later ones win."""
+    length = () if any(setting.startswith(("epochs=", "steps=")) for setting in settings) else ("epochs=2",)
+    return ["dataset=arrays", f"dataset.path={data}", *SHORT, *SMALL, *length, *settings]
 
 
 def train(run_dir: Path, data: Path, *settings: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from textwrap import dedent
 
 import numpy as np
 import pytest
-from small_runs import SHORT, SMALL, on, train, tree, vaeflow, write_digits
+from small_runs import SHORT, on, train, tree, write_digits
 
 from vaeflow.cli import main
 
@@ -67,7 +68,7 @@ CONFIG = {
     "a fraction": (["batch_size=1.5"], "command line: batch_size: 1.5 is not a whole number"),
     "boolean": (["xla=perhaps"], "command line: xla: 'perhaps' is not true or false"),
     "range": (["latent_size=0"], "command line: latent_size: 0 is not a whole number of at least 1"),
-    "open range": (["ema=1.0"], "command line: ema: 1.0 is not a number greater than 0.0 and less than 1.0 or none"),
+    "open range": (["ema=1.0"], "command line: ema: 1.0 is not a number greater than 0 and less than 1 or none"),
     "not finite": (["learning_rate=nan"], "command line: learning_rate: nan is not a number"),
     "one of several": (["precision=float64"], "command line: precision: 'float64' is not 'float32' or 'mixed_"),
     "more microbatches": (["microbatches=101"], "command line: microbatches = 101 is more than batch_size = 100"),
@@ -288,6 +289,7 @@ def test_data_errors_come_before_tensorflow(here):
 FLAT = {"x_train": PIXELS.reshape(6, 16)}
 ODD = {"x_train": PIXELS[:, 1:, 1:]}
 CONV = ("encoder=conv-mnist", "decoder=conv-mnist")
+MLP = ("encoder=mlp", "decoder=mlp")
 
 
 @pytest.mark.parametrize(
@@ -304,8 +306,13 @@ CONV = ("encoder=conv-mnist", "decoder=conv-mnist")
         (ODD, ["encoder=mlp", "encoder.hidden=[0]", "decoder=mlp"], "encoder 'mlp' of vaeflow "),
         (
             ODD,
-            ["learning_rate.name=piecewise-constant-decay", "learning_rate.boundaries=[1]", "learning_rate.values=[1]"],
-            "learning_rate",
+            [
+                *MLP,
+                "learning_rate.name=piecewise-constant-decay",
+                "learning_rate.boundaries=[1]",
+                "learning_rate.values=[1]",
+            ],
+            "learning_rate: piecewise-constant-decay takes one value more than boundaries, not 1 values and 1 boundaries",
         ),
         (
             ODD,
@@ -316,7 +323,7 @@ CONV = ("encoder=conv-mnist", "decoder=conv-mnist")
         (ODD, ["encoder=mlp", "decoder=narrow"], "these don't fit each other: encoder 'mlp' of vaeflow "),
         (
             ODD,
-            ["encoder=mlp", "decoder=mlp", "callbacks=[{name='raises'}]"],
+            [*MLP, "callbacks=[{name='raises'}]"],
             "callback 'raises' of {here}/broken.py (--plugin) could not be built: OSError: [Errno 5] no such server",
         ),
     ],
@@ -405,12 +412,12 @@ def test_a_full_disk_while_training(tensorboard, here, digits, capfd):
     assert f"going on from step {int(found[-1].removeprefix('step-'))} of 72" in capfd.readouterr().out
 
 
+# Python ignores SIGXFSZ, so that a write past the limit fails as on a full disk.
 LIMIT = """
     import resource
     from pathlib import Path
     from vaeflow import Component, hookimpl
     from vaeflow.callbacks import Callback
-    SIGNALS = "Python ignores SIGXFSZ, so that a write fails as on a full disk"
     class Limit(Callback):
         def __init__(self, after):
             self._left = after
@@ -420,7 +427,7 @@ LIMIT = """
             self._count()
         def _count(self):
             if self._left == 0:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
             self._left -= 1
     def limit(*, after: int):
         return Limit(after)
@@ -431,14 +438,17 @@ LIMIT = """
 
 
 @pytest.mark.parametrize("good", [0, 2])
-def test_a_disk_that_takes_no_more_than_some_checkpoints(good, here, digits, tmp_path):
+def test_a_disk_that_takes_no_more_than_some_checkpoints(good, digits, tmp_path, capfd):
     (tmp_path / "limit.py").write_text(dedent(LIMIT))
     run = tmp_path / "limited"
     settings = on(digits, "checkpoint.every_steps=3", f"callbacks=[{{name='limit', after={good}}}]")
     arguments = ["train", "mnist-2d", "--plugin", tmp_path / "limit.py", "--run-dir", run, *settings]
-    done = vaeflow(*arguments)
-    assert done.returncode == 1
-    line = line_of(done.stderr)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        assert main([str(a) for a in arguments]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    line = line_of(capfd.readouterr().err)
     assert line.startswith(f"the checkpoint {run}/checkpoints/.step-{3 * good + 3:09d}.")
     assert "could not be written" in line
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-000000003", "step-000000006"][:good]

@@ -10,10 +10,8 @@ import time
 import urllib.request
 from pathlib import Path
 
-import by_hand
+import numpy as np
 import pytest
-
-from vaeflow.callbacks.tensorboard import TensorBoard
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -37,18 +35,36 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory, mnist_content):
-    """The address of a TensorBoard that serves a small run with all its plugins."""
-    directory = tmp_path_factory.mktemp("run")
-    view = by_hand.view_of(directory, by_hand.digits(mnist_content), said=[])
-    by_hand.live([TensorBoard()], view)
-    log = directory / "tensorboard.log"
+def run_dir(tmp_path_factory, mnist_content):
+    """A run of a few seconds on real digits."""
+    folder = tmp_path_factory.mktemp("tensorboard")
+    arrays = dict(zip(("x_train", "y_train", "x_test", "y_test"), mnist_content, strict=True))
+    counts = {"train": 2000, "test": 500}
+    np.savez(folder / "digits.npz", **{name: array[: counts[name[2:]]] for name, array in arrays.items()})
+    settings = [
+        "dataset=arrays",
+        f"dataset.path={folder / 'digits.npz'}",
+        "latent_size=2",
+        "epochs=8",
+        "log.every_steps=5",
+    ]
+    code = (
+        "import sys; from vaeflow.api import train; train('mnist-mlp-20', overrides=sys.argv[2:], run_dir=sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder / "run"), *settings], check=True)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def address(run_dir):
+    """The address of a TensorBoard that serves the run, once all its plugins have found what they show."""
+    log = run_dir.with_suffix(".log")
     command = [
         sys.executable,
         "-m",
         "tensorboard.main",
         "--logdir",
-        str(directory),
+        str(run_dir),
         "--host",
         "127.0.0.1",
         "--port",
@@ -169,7 +185,7 @@ def test_the_projector_draws_every_point(open_tab):
     answers = {}
     page.on("response", lambda answer: answers.update({answer.url.partition("?")[0].rpartition("/")[2]: answer.status}))
     projector = page.frame_locator("plugins-component iframe").frame_locator("iframe").locator("vz-projector")
-    projector.get_by_text("Points: 70").wait_for()
+    projector.get_by_text("Points: 500").wait_for()
     # With two latent dimensions as they are, it says NaN% and draws nothing.
     projector.get_by_text(re.compile(r"Total variance described: \d")).wait_for()
     projector.locator("canvas").first.wait_for()
