@@ -14,9 +14,9 @@ from scipy.stats import norm
 
 from vaeflow.contracts import Dataset, Split
 from vaeflow.plots import curves, latents, manifold, plot_all, reconstructions, samples, style, traversals
-from vaeflow.plotting import plot_run
 from vaeflow.plots.examples import Examples
 from vaeflow.plots.grid import prior_quantiles, tile
+from vaeflow.plotting import plot_run
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ checked by `vaeflow.config_resolve.resolve`. Every key's description here is the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vaeflow.words import admits_none
 
+NAME = re.compile(r"[^\W_][\w .+-]*")
 AtLeastOne = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -84,9 +86,7 @@ class EvaluateConfig(Section):
     """Evaluation on the held-out examples while training."""
 
     every_epochs: AtLeastOne = Field(1, description="Epochs between two evaluations; the last epoch always has one.")
-    batch_size: AtLeastOne = Field(
-        200, description="Examples in a batch of evaluation; figures change by rounding."
-    )
+    batch_size: AtLeastOne = Field(200, description="Examples in a batch of evaluation; figures change by rounding.")
 
 
 class PlotsConfig(Section):
@@ -189,6 +189,11 @@ class Config(Section):
             )
         if self.microbatches != "auto" and self.microbatches > self.batch_size:
             raise ValueError(f"microbatches = {self.microbatches} is more than batch_size = {self.batch_size}")
+        if not NAME.fullmatch(self.name):
+            raise ValueError(
+                f"name = {self.name!r} can't name a run directory: letters, digits, spaces and .+-_ are allowed, "
+                "a letter or digit first"
+            )
         return self
 
 

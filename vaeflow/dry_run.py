@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vaeflow.config_resolve import to_toml
 
 if TYPE_CHECKING:
@@ -44,10 +42,16 @@ def _parameters(part: object) -> int:
 
 
 def _activations(experiment: Experiment) -> int:
-    """Return bytes of all layers' outputs for one microbatch: what the backward pass keeps, to a factor of two."""
+    """Return bytes of all layers' outputs for one microbatch: what the backward pass keeps, to a factor of two.
+
+    Layers inside a subclassed network have no symbolic outputs and are left out.
+    """
+    import keras
+
     rows = experiment.trainer.rows
     numbers = 0
     for network in (experiment.model.encoder, experiment.model.decoder):
         for layer in network.layers:
-            numbers += rows * int(np.prod(layer.output.shape[1:]))
+            outputs = keras.tree.flatten(getattr(layer, "output", ()))
+            numbers += rows * sum(math.prod(output.shape[1:]) for output in outputs)
     return 4 * numbers

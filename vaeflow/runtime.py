@@ -29,6 +29,12 @@ class Runtime:
     replicas: int = 1
 
 
+def set_environment() -> None:
+    """Set what TensorFlow and Keras read when they are imported, by vaeflow or by a plugin."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
 def start_tensorflow(runtime: Runtime | None = None) -> None:
     """Import TensorFlow quietly and, given a runtime, fix what the bits of a run depend on.
 
@@ -38,13 +44,12 @@ def start_tensorflow(runtime: Runtime | None = None) -> None:
     Raises:
         UsageError: if TensorFlow has run already in this process with other settings.
     """
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    if "tensorflow" not in sys.modules:
-        with _quiet_stderr():
-            import tensorflow as tf
+    set_environment()
+    with _quiet_stderr():
+        import tensorflow as tf
 
-            tf.config.list_physical_devices()
-        tf.get_logger().setLevel("ERROR")
+        tf.config.list_physical_devices()
+    tf.get_logger().setLevel("ERROR")
     if runtime is not None:
         _configure(runtime)
 
@@ -52,7 +57,6 @@ def start_tensorflow(runtime: Runtime | None = None) -> None:
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
     """Keep what C++ writes at start-up off the terminal; VAEFLOW_TENSORFLOW_LOG=1 lets it through."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if os.environ.get("VAEFLOW_TENSORFLOW_LOG"):
         yield
         return
