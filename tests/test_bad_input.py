@@ -94,6 +94,7 @@ CONFIG = {
     "type of an option": (["encoder=mlp", "encoder.hidden=3"], "command line: encoder.hidden: 3 is not a list "),
     "range of an option": (["optimizer.rho=1.5"], "command line: optimizer.rho: 1.5 is not a number of at least 0"),
     "missing option": (["dataset=arrays"], "command line: dataset.path: missing, but arrays of vaeflow "),
+    "a path for a name": (["name=../x"], "command line: name = '../x' can't name a run directory: letters, digits,"),
     "no setting": (["epochs"], "command line: 'epochs' is not KEY=VALUE"),
     "plugin missing": (["--plugin", "nowhere"], "plugin nowhere (--plugin) was not loaded: there is no module"),
     "plugin file missing": (

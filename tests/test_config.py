@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaeflow.config import KINDS_OF_SELECTIONS, Config, Section
+from vaeflow.config import KINDS_OF_SELECTIONS, NAME, Config, Section
 from vaeflow.config_layers import compose, merge
 from vaeflow.config_resolve import resolve, to_toml
 from vaeflow.config_sources import Layer, parse_overrides
@@ -244,7 +244,7 @@ def test_a_resolved_config_comes_back_from_its_file(registry, tmp_path):
     epochs=st.none() | st.integers(1, 99),
     clip=st.none() | st.floats(1e-9, 1e9),
     ema=st.none() | st.floats(0.01, 0.99),
-    name=st.text(min_size=1),
+    name=st.from_regex(NAME, fullmatch=True),
     microbatches=st.just("auto") | st.integers(1, 100),
     every=st.none() | st.integers(1, 9),
 )

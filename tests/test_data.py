@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from vaeflow.components import binarizations, datasets
-from vaeflow.contracts import Binarization
 from vaeflow.data import Folders
 from vaeflow.data.npy import open_npy, open_npz, write_npz
 from vaeflow.errors import DataError, VaeflowError
@@ -270,12 +269,13 @@ def test_a_map_is_not_loaded(tmp_path):
     shape = (40_000, 256, 256)  # 2.6 GB, a hole in the file
     np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.uint8, shape).flush()
     code = """
-import resource, sys
+import re, sys
 from pathlib import Path
 from vaeflow.components import datasets
 from vaeflow.data import Folders
 found = datasets.arrays(Folders(None, Path()), path=sys.argv[1], check=False, validation=1000)
-print(found.train.x.shape, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 300_000, "tensorflow" in sys.modules)
+peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+print(found.train.x.shape, peak < 300_000, "tensorflow" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "x.npy"], capture_output=True, text=True)
     assert done.stdout == "(39000, 256, 256, 1) True False\n", done.stderr
@@ -376,7 +376,6 @@ def tf():
 
 def test_the_noise_each_binarization_takes():
     kinds = {name: getattr(binarizations, name)() for name in ("threshold", "dynamic", "fixed", "none")}
-    assert all(isinstance(kind, Binarization) for kind in kinds.values())
     assert [kind.noise for kind in kinds.values()] == ["none", "step", "example", "none"]
     assert binarizations.threshold() == binarizations.threshold(level=0.5)
 

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from textwrap import dedent
 
 import keras
 import numpy as np
@@ -170,6 +171,31 @@ def test_a_dry_run_writes_nothing(tmp_path, digits, monkeypatch, capfd):
     assert "examples      train 256, test 64; each of shape (28, 28, 1)" in out
     assert "parameters    encoder 6,280, posterior 36, decoder 7,080, all 13,396" in out
     assert "steps         16 (8 an epoch)" in out
+
+
+SUBCLASSED = """
+    import keras
+    from vaeflow import Component, hookimpl
+    class Encoder(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(4)
+        def call(self, x):
+            return self.dense(keras.ops.reshape(x, (-1, 784)))
+    def encoder(x_shape: tuple[int, ...]) -> keras.Model:
+        return Encoder()
+    @hookimpl
+    def vaeflow_components():
+        yield Component("encoder", "subclassed", encoder)
+"""
+
+
+def test_a_dry_run_of_a_network_that_is_no_graph_of_layers(tmp_path, digits, capfd):
+    plugin = tmp_path / "subclassed.py"
+    plugin.write_text(dedent(SUBCLASSED))
+    data = ["dataset=arrays", f"dataset.path={digits}", "encoder=subclassed", "decoder=mlp"]
+    assert main(["train", "mnist-2d", *data, "--plugin", str(plugin), "--dry-run"]) == 0
+    assert "encoder 3,140, posterior 20, " in capfd.readouterr().out
 
 
 # The same run again

@@ -12,6 +12,7 @@ import click
 
 from vaeflow.cli.app import app
 from vaeflow.errors import VaeflowError
+from vaeflow.runtime import set_environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    set_environment()  # before a plugin imports Keras
     try:
         result = app.main(args=None if argv is None else list(argv), prog_name="vaeflow", standalone_mode=False)
     except SystemExit as stop:  # click ends the process itself where its output is cut off, as in `vaeflow | head`

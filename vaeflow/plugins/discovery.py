@@ -16,7 +16,6 @@ from vaeflow.plugins import hookspecs
 from vaeflow.plugins.options import check_signature
 from vaeflow.plugins.records import KINDS, Component, Origin
 from vaeflow.plugins.registered import Registered
-from vaeflow.runtime import set_environment
 from vaeflow.version import version_of_vaeflow
 
 if TYPE_CHECKING:
@@ -101,7 +100,6 @@ def collect(source: Source, manager: pluggy.PluginManager) -> tuple[list[Registe
     """
     found: list[Component] = []
     try:
-        set_environment()  # a plugin may import Keras
         plugin = source.load()
         if manager.is_registered(plugin):
             return [], None
