@@ -118,12 +118,17 @@ class RunDirectory:
             raise
 
 
-def _made(wanted: Path) -> Path:
+def require_free(wanted: Path) -> None:
+    """Raise a UsageError if a directory for a new run is there and holds something."""
     if wanted.exists() and (not wanted.is_dir() or any(wanted.iterdir())):
         raise UsageError(
-            f"--run-dir {wanted} exists already and nothing is overwritten: `vaeflow resume {wanted}` goes on "
+            f"--run-dir: {wanted} exists already; a run is never overwritten: `vaeflow resume {wanted}` goes on "
             "with it, or name another"
         )
+
+
+def _made(wanted: Path) -> Path:
+    require_free(wanted)
     wanted.mkdir(parents=True, exist_ok=True)
     return wanted
 

@@ -107,8 +107,10 @@ class TrainedVAE:
 
     def _checked(self, values: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
         values = np.asarray(values, np.float32)
-        if values.shape[1:] != shape:
-            raise UsageError(f"{name} has shape {values.shape}, but this model takes [B, {', '.join(map(str, shape))}]")
+        if values.shape[1:] != shape or not len(values):
+            raise UsageError(
+                f"{name} has shape {values.shape}, but this model takes [B, {', '.join(map(str, shape))}], B >= 1"
+            )
         return values
 
     @staticmethod

@@ -25,7 +25,7 @@ from vaeflow.errors import UsageError
 @click.option(
     "--run-dir",
     type=click.Path(path_type=Path),
-    help="Directory of the run; it must not exist. Example: --run-dir runs/first",
+    help="Directory of the run; it must be new or empty. Example: --run-dir runs/first",
 )
 @plugin_option
 @data_dir_option
@@ -55,11 +55,12 @@ def train(
     from vaeflow.config_layers import compose
     from vaeflow.config_resolve import resolve
     from vaeflow.plugins.registry import Registry
+    from vaeflow.run_directory import require_free
 
     overrides = [*settings, *([f"strategy.name={strategy}"] if strategy else [])]
     composed = compose(recipe, overrides)
-    if run_dir is not None and run_dir.exists() and not dry_run:
-        raise UsageError(f"--run-dir: {run_dir} exists already; a run is never overwritten")
+    if run_dir is not None and not dry_run:
+        require_free(run_dir)
     resolved = resolve(composed, Registry.load(modules))
     from vaeflow.runs import run
 
