@@ -33,3 +33,17 @@ def tiny_arrays(tmp_path, mnist_content):
     path = tmp_path / "tiny.npz"
     np.savez(path, x_train=x_train[:256], y_train=y_train[:256], x_test=x_test[:64], y_test=y_test[:64])
     return path
+
+
+@pytest.fixture
+def said():
+    """The lines that a run's view was given to say."""
+    return []
+
+
+@pytest.fixture
+def view(tmp_path, mnist_content, said):
+    """A run as callbacks see it, around a small model on real digits."""
+    import by_hand
+
+    return by_hand.view_of(tmp_path, by_hand.digits(mnist_content), said=said)

@@ -16,17 +16,6 @@ from vaeflow.callbacks.metrics_log import MetricsLog
 from vaeflow.callbacks.plots import Plots
 from vaeflow.callbacks.progress import ProgressBar
 
-
-@pytest.fixture
-def said():
-    return []
-
-
-@pytest.fixture
-def view(tmp_path, mnist_content, said):
-    return by_hand.view_of(tmp_path, by_hand.digits(mnist_content), said=said)
-
-
 # What a person sees
 
 

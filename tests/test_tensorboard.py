@@ -15,16 +15,6 @@ from vaeflow.config import Config
 BARE = {"histograms": False, "images": False, "projector": False, "graph": False, "hparams": False}
 
 
-@pytest.fixture
-def said():
-    return []
-
-
-@pytest.fixture
-def view(tmp_path, mnist_content, said):
-    return by_hand.view_of(tmp_path, by_hand.digits(mnist_content), said=said)
-
-
 def events(directory):
     accumulator = EventAccumulator(str(directory / "tensorboard"), size_guidance={"tensors": 0})
     accumulator.Reload()

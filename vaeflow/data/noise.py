@@ -38,6 +38,11 @@ class Noise:
         """Return standard normal rows [first, first + rows) of a step, [rows, width] float32."""
         return self._rows(tf.raw_ops.StatelessRandomNormalV2, step, first, rows, width)
 
+    def samples(self, step: tf.Tensor, first: tf.Tensor, rows: int, *, samples: int, width: int) -> tf.Tensor:
+        """Return standard normal noise for L samples of examples [first, first + rows), [L, rows, width] float32."""
+        drawn = self.normal(step, first * samples, rows * samples, width)
+        return tf.transpose(tf.reshape(drawn, (rows, samples, width)), (1, 0, 2))
+
     def uniform(self, step: tf.Tensor, first: tf.Tensor, rows: int, width: int) -> tf.Tensor:
         """Return rows of numbers in the open interval (0, 1), [rows, width] float32."""
         half_a_step = 2.0**-24  # TensorFlow draws k / 2^23 with k from 0

@@ -102,8 +102,7 @@ class Evaluator:
         first = number * self._rows
         batch = self._batches.in_order(first, self._rows)
         width = self._model.posterior.noise_size
-        noise = self._noise.normal(tf.constant(0, tf.int64), first * self._samples, self._rows * self._samples, width)
-        noise = tf.transpose(tf.reshape(noise, (self._rows, self._samples, width)), (1, 0, 2))
+        noise = self._noise.samples(tf.constant(0, tf.int64), first, self._rows, samples=self._samples, width=width)
         with keras.StatelessScope(state_mapping=self._average.mapping()):
             terms = self._model.terms(batch.x, noise)
         log_likelihood = elbo.expected_log_likelihood(terms.log_likelihood)

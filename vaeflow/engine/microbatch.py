@@ -76,8 +76,7 @@ class Microbatches:
         batch = self.batches.shuffled(step, first, self.rows)
         inside = tf.cast(number < self.count, tf.float32)
         samples, width = self.objective.samples, self.model.posterior.noise_size
-        noise = self.noise.normal(step, first * samples, self.rows * samples, width)
-        noise = tf.transpose(tf.reshape(noise, (self.rows, samples, width)), (1, 0, 2))
+        noise = self.noise.samples(step, first, self.rows, samples=samples, width=width)
         return self._differentiate(batch._replace(valid=batch.valid * inside), noise, step, number)
 
     def part_signature(self) -> Part:
