@@ -22,11 +22,9 @@ class Runtime:
     Attributes:
         threads: intra-op threads of a replica; 0 leaves the choice (all cores) to TensorFlow. Kernels
             split their sums by it, so another number gives other bits.
-        replicas: logical devices to make of the CPU where there is no GPU.
     """
 
     threads: int = 0
-    replicas: int = 1
 
 
 def set_environment() -> None:
@@ -39,7 +37,7 @@ def start_tensorflow(runtime: Runtime | None = None) -> None:
     """Import TensorFlow quietly and, given a runtime, fix what the bits of a run depend on.
 
     Args:
-        runtime: threads and logical devices. They can be set once in a process, before the first operation.
+        runtime: the threads. They can be set once in a process, before the first operation.
 
     Raises:
         UsageError: if TensorFlow has run already in this process with other settings.
@@ -98,8 +96,3 @@ def _configure(runtime: Runtime) -> None:
         config.experimental.set_memory_growth(gpu, True)
     if gpus:  # Not verified on a GPU: cuDNN's fastest kernels add in whatever order.
         config.experimental.enable_op_determinism()
-    elif runtime.replicas > 1:
-        cpu = config.list_physical_devices("CPU")[0]
-        devices = [config.LogicalDeviceConfiguration()] * runtime.replicas
-        if len(config.get_logical_device_configuration(cpu) or [None]) != runtime.replicas:
-            config.set_logical_device_configuration(cpu, devices)
