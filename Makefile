@@ -4,14 +4,18 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RECIPE ?= mnist-2d
 
-.PHONY: train test lint docs package clean
+.PHONY: train test lint docs package horovod clean
 
 train: $(VENV)/installed
 	$(BIN)/vaeflow train $(RECIPE) $(SETTINGS)
 
 test: $(VENV)/installed-dev lint
 	$(BIN)/vaeflow data fetch mnist
+	$(BIN)/vaeflow horovod install --if-possible
 	$(BIN)/python -m pytest
+
+horovod: $(VENV)/installed
+	$(BIN)/vaeflow horovod install
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -21,6 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--epochs", nargs="+", type=int, help="all by default")
+    parser.add_argument("--last", type=int, default=5, help="epochs at the end to take the mean of")
     options = parser.parse_args()
     found = {run.name: bounds(run) for run in options.runs}
     shared = set.intersection(*(set(one) for one in found.values()))
@@ -32,6 +33,11 @@ def main() -> None:
         spread = f"{max(values) - min(values):.2f}"
         print(f"| {epoch} | {cells} | {statistics.mean(values):.2f} | {spread} |")
     best = [max(one.values()) for one in found.values()]
+    last = [statistics.mean(one[epoch] for epoch in sorted(shared)[-options.last :]) for one in found.values()]
+    print(
+        f"| mean of last {options.last} | {' | '.join(f'{b:.2f}' for b in last)} | {statistics.mean(last):.2f} "
+        f"| {max(last) - min(last):.2f} |"
+    )
     print(
         f"| best | {' | '.join(f'{b:.2f}' for b in best)} | {statistics.mean(best):.2f} | {max(best) - min(best):.2f} |"
     )

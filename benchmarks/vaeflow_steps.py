@@ -15,7 +15,7 @@ from vaeflow.config_resolve import resolve
 from vaeflow.data import Folders
 from vaeflow.loop import STEPS_A_CALL
 from vaeflow.plugins.registry import Registry
-from vaeflow.runs import prepare
+from vaeflow.start import prepare
 
 WARM_UP = 20
 

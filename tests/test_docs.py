@@ -153,7 +153,7 @@ def test_a_command_parses(shown, clone, monkeypatch):
     monkeypatch.setattr(click.Command, "invoke", lambda _, context: seen.append(context))
     app.main(args=shlex.split(shown.line), prog_name="vaeflow", standalone_mode=False)
     given = seen[-1].params if seen else {}
-    if "settings" in given:
+    if "recipe" in given:
         composed = compose(given["recipe"], given["settings"])
         assert resolve(composed, Registry.load(given["modules"])).config.name
 

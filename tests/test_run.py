@@ -22,9 +22,10 @@ from vaeflow.config_layers import compose
 from vaeflow.config_resolve import resolve
 from vaeflow.data import Folders, source
 from vaeflow.engine.checkpoint import CheckpointFolder, Progress
+from vaeflow.engine.processes import Processes
 from vaeflow.loop import Loop
 from vaeflow.plugins.registry import Registry
-from vaeflow.runs import prepare
+from vaeflow.start import prepare
 
 TRAINING = ("bound", "log_likelihood", "kl", "loss", "learning_rate", "kl_weight", "gradient_norm", "skipped_steps")
 EVALUATION = ("bound", "log_likelihood", "kl", "active_units")
@@ -75,7 +76,14 @@ def looped(folder, data, *settings, recorder=None):
         steps_per_epoch=experiment.timeline.steps_per_epoch,
         say=print,
     )
-    loop = Loop(experiment, view, [recorder or Recorder()], CheckpointFolder(folder, keep=3, say=print), Progress())
+    loop = Loop(
+        experiment,
+        view,
+        [recorder or Recorder()],
+        CheckpointFolder(folder, keep=3, say=print),
+        Progress(),
+        Processes(experiment.strategy),
+    )
     loop.run()
     return loop
 

@@ -130,6 +130,11 @@ class Config(Section):
         description="Parts of the batch that are differentiated one by one. A number gives the same weights, bit for "
         "bit, on any number of replicas; auto is one part a replica (times accumulate): fastest, equal to rounding.",
     )
+    compression: Literal["none", "float16", "bfloat16"] = Field(
+        "none",
+        description='What gradients are rounded to on their way between replicas; only with microbatches = "auto", and '
+        "without effect on one replica.",
+    )
     accumulate: AtLeastOne = Field(
         1, description='Microbatches a replica, to save memory; only with microbatches = "auto".'
     )
@@ -164,7 +169,10 @@ class Config(Section):
         None,
         description="Decay of a moving average of the weights, for each step; evaluation uses it. none for none.",
     )
-    strategy: Selection = _selection("single", "How replicas are run and their sums are added.")
+    strategy: Selection = _selection("auto", "How replicas are run and their sums are added.")
+    verify_every_steps: AtLeastOne | None = Field(
+        1000, description="Steps between two checks that all replicas hold the same state; none for one, at the start."
+    )
     callbacks: tuple[Selection, ...] = Field((), strict=False, description="What is done between chunks of steps.")
     checkpoint: CheckpointConfig = Field(CheckpointConfig(), description="When checkpoints are written.")
     log: LogConfig = Field(LogConfig(), description="What is logged and how often.")
@@ -186,6 +194,11 @@ class Config(Section):
             raise ValueError(
                 f"accumulate = {self.accumulate} needs microbatches = 'auto', but it is {self.microbatches}: "
                 "a number of microbatches says it all"
+            )
+        if self.microbatches != "auto" and self.compression != "none":
+            raise ValueError(
+                f"compression = {self.compression!r} needs microbatches = 'auto', but it is {self.microbatches}: "
+                "exact sums can't be rounded"
             )
         if self.microbatches != "auto" and self.microbatches > self.batch_size:
             raise ValueError(f"microbatches = {self.microbatches} is more than batch_size = {self.batch_size}")

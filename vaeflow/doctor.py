@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import os
 import platform
@@ -151,11 +150,7 @@ def _missing_for_multiworker() -> str:
 
 
 def _missing_for_horovod() -> str:
-    if _version("horovod") is None:
-        return "Horovod is not installed"
-    try:
-        horovod = importlib.import_module("horovod.tensorflow")
-    except Exception as error:  # noqa: BLE001 A wrong build fails in many ways, also by a wrong library.
-        reason = " ".join(str(error).split())
-        return f"Horovod can't be imported ({type(error).__name__}: {reason}); it must be built for this TensorFlow"
-    return "" if horovod.gloo_built() or horovod.mpi_built() else "Horovod is built without Gloo and MPI"
+    from vaeflow.horovod_build.probe import probe
+
+    found = probe()
+    return "" if found.works else f"Horovod: {found.problem}; vaeflow horovod install builds it for this TensorFlow"

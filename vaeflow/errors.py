@@ -33,6 +33,23 @@ class CheckpointError(VaeflowError):
     """No checkpoint of a run can be trusted, or a checkpoint does not fit the run. Exit code 1."""
 
 
+class ElsewhereError(VaeflowError):
+    """Another process of the job failed, and has said why; this one ends quietly, with the same exit code.
+
+    Args:
+        message: what the other process said.
+        exit_code: what it ends with.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class DivergedError(VaeflowError):
+    """Replicas that must hold the same state do not, or a sum over them is wrong. Exit code 1."""
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return the second half of an error about an unknown name: the nearest one and all there are.
 

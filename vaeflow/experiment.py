@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vaeflow.config import Config
     from vaeflow.config_resolve import Resolved
     from vaeflow.contracts import Dataset
+    from vaeflow.engine.reduce import Reduction
     from vaeflow.engine.strategies.base import Strategy
     from vaeflow.plugins.registered import Bound
 
@@ -72,6 +73,7 @@ class Experiment:
             there_are = ", ".join(self.batches)
             raise UsageError(f"data set {self.dataset.name!r} has no split {split!r}; there are: {there_are}")
         return Evaluator(
+            self.strategy,
             self.model,
             self.batches[split],
             self.average,
@@ -81,12 +83,13 @@ class Experiment:
         )
 
 
-def build(resolved: Resolved, dataset: Dataset) -> Experiment:
+def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experiment:
     """Build the model, the optimizer and the step.
 
     Args:
         resolved: the config and its components.
         dataset: as loaded.
+        strategy: how replicas are run.
 
     Raises:
         VaeflowError: if components can't be built, or don't fit the data or each other.
@@ -98,7 +101,6 @@ def build(resolved: Resolved, dataset: Dataset) -> Experiment:
         for name, split in dataset.splits().items()
     }
     timeline = _timeline(config, batches["train"].order.steps_per_epoch)
-    strategy = resolved.strategy.build()
     with strategy.scope():
         model = build_model(resolved, dataset.x_shape)
         step = _train_step(resolved, model, batches["train"], timeline, strategy)
@@ -191,9 +193,15 @@ def _train_step(resolved: Resolved, model: VAE, batches: Batches, timeline: Time
         optimizer=optimizer,
         average=MovingAverage(model.trainable_variables, config.ema),
         strategy=strategy,
-        reduction=PlainSum() if config.microbatches == "auto" else ExactSum(count),
+        reduction=_reduction(config),
         clip_norm=config.clip_norm,
     )
+
+
+def _reduction(config: Config) -> Reduction:
+    if config.microbatches != "auto":
+        return ExactSum(config.microbatches)
+    return PlainSum("float32" if config.compression == "none" else config.compression, config.batch_size)
 
 
 def _timeline(config: Config, steps_per_epoch: int) -> Timeline:

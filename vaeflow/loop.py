@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaeflow.callbacks import Record
 from vaeflow.engine.checkpoint import Progress
+from vaeflow.engine.proof import Agreement
 from vaeflow.errors import VaeflowError
 from vaeflow.log_window import SKIPPED, LogWindow
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from vaeflow.callbacks import Callback, RunView
     from vaeflow.engine.checkpoint import CheckpointFolder
     from vaeflow.engine.evaluation import Evaluator
+    from vaeflow.engine.processes import Processes
     from vaeflow.experiment import Experiment
 
 STEPS_A_CALL = 20
@@ -35,6 +38,7 @@ class Loop:
         callbacks: what is called between chunks.
         checkpoints: where the state is saved.
         progress: where it is.
+        processes: those that share the run; all of them loop, the chief alone calls back and saves.
     """
 
     experiment: Experiment
@@ -42,6 +46,7 @@ class Loop:
     callbacks: Sequence[Callback]
     checkpoints: CheckpointFolder
     progress: Progress
+    processes: Processes
 
     def __post_init__(self) -> None:
         self.step, self.seconds = self.progress.step, self.progress.seconds
@@ -49,16 +54,19 @@ class Loop:
         self._window = LogWindow(self.progress.window)
         self._window_seconds = self.progress.window_seconds
         self._skipped = 0
+        self._agreement = Agreement(self.experiment.strategy, self.experiment.state.variables)
         held_out = [split for split in self.experiment.batches if split != "train"]
         self._evaluators: dict[str, Evaluator] = {split: self.experiment.evaluator(split) for split in held_out}
 
     def run(self) -> None:
         """Train to the end."""
-        self.checkpoints.clean()
+        self._verify()
         for callback in self.callbacks:
             callback.on_start(self.view)
         while self.step < self.view.total_steps:
             self._chunk(self._next_stop())
+            if self.step % (self.experiment.config.verify_every_steps or math.inf) == 0:
+                self._verify()
             if self._at(self.experiment.config.log.every_steps):
                 self._log()
             if self._evaluation_is_due():
@@ -70,7 +78,12 @@ class Loop:
 
     def _next_stop(self) -> int:
         config = self.experiment.config
-        every = [config.log.every_steps, config.checkpoint.every_steps, self.view.steps_per_epoch]
+        every = [
+            config.log.every_steps,
+            config.checkpoint.every_steps,
+            config.verify_every_steps,
+            self.view.steps_per_epoch,
+        ]
         stops = [self.step + n - self.step % n for n in every if n]
         return min(*stops, self.step + STEPS_A_CALL, self.view.total_steps)
 
@@ -134,7 +147,18 @@ class Loop:
         return Record(self.step, epoch, scalars, per_dimension, final=self.step == self.view.total_steps)
 
     def _save(self) -> None:
-        progress = Progress(self.step, self.seconds, self._window.sums, self._window_seconds, self.metrics)
-        self.checkpoints.save(self.experiment.state.arrays(), progress)
+        self.processes.on_chief(self._write)
         for callback in self.callbacks:
             callback.on_checkpoint(self.view, self.step)
+
+    def _write(self) -> str:
+        progress = Progress(self.step, self.seconds, self._window.sums, self._window_seconds, self.metrics)
+        self.checkpoints.save(self.experiment.state.arrays(), progress)
+        return ""
+
+    def _verify(self) -> None:
+        """Say that all replicas hold the same state, or stop."""
+        replicas = self.experiment.strategy.replicas
+        if replicas > 1:
+            fingerprint = self._agreement.check()
+            self.view.say(f"step {self.step}: all {replicas} replicas hold the same state ({fingerprint})")

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vaeflow.config_resolve import Resolved
+    from vaeflow.engine.strategies.base import Strategy
 
+BITS_DEPEND_ON = ("intra_op_threads", "device_kind", "packages")
 PACKAGES = ("tensorflow", "keras", "numpy", "horovod", "pluggy", "tensorboard", "matplotlib")
 
 
@@ -104,7 +106,7 @@ class RunDirectory:
         except Timeout:
             raise UsageError(f"{self.path} is in use by another process: wait for it, or train elsewhere") from None
 
-    def describe(self, resolved: Resolved) -> None:
+    def describe(self, resolved: Resolved, strategy: Strategy) -> None:
         """Write the config and the environment of a run that begins.
 
         Raises:
@@ -112,10 +114,22 @@ class RunDirectory:
         """
         try:
             write_atomically(self.config, resolved.to_toml())
-            write_json(self.environment, environment(resolved))
+            write_json(self.environment, environment(resolved, strategy))
         except OSError:
             shutil.rmtree(self.path, ignore_errors=True)
             raise
+
+    def describe_resumed(self, resolved: Resolved, strategy: Strategy, step: int) -> list[str]:
+        """Write the environment that a run goes on in from a step.
+
+        Returns:
+            What may change the run's bits from here on, in words.
+        """
+        before = json.loads(self.environment.read_text()) if self.environment.is_file() else {}
+        now = environment(resolved, strategy)
+        write_json(self.path / f"environment-{step:09d}.json", now)
+        matter = [*BITS_DEPEND_ON, *(["replicas"] if resolved.config.microbatches == "auto" else [])]
+        return [f"{key} {before.get(key)} is now {now[key]}" for key in matter if before.get(key) != now[key]]
 
 
 def require_free(wanted: Path) -> None:
@@ -169,8 +183,8 @@ def write_atomically(path: Path, text: str) -> None:
         aside.unlink(missing_ok=True)
 
 
-def environment(resolved: Resolved) -> dict[str, Any]:
-    """Return what a run ran on: versions, devices, threads, components' origins, the commit, the command."""
+def environment(resolved: Resolved, strategy: Strategy) -> dict[str, Any]:
+    """Return what a run ran on: versions, devices, replicas, threads, components' origins, the commit, the command."""
     import tensorflow as tf
 
     selected = {key: getattr(resolved, key) for key in KINDS_OF_SELECTIONS}
@@ -181,6 +195,10 @@ def environment(resolved: Resolved) -> dict[str, Any]:
         "platform": platform.platform(),
         "cores": len(os.sched_getaffinity(0)),
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        "strategy": strategy.name,
+        "replicas": strategy.replicas,
+        "processes": strategy.processes,
+        "device_kind": "GPU" if tf.config.list_physical_devices("GPU") else "CPU",
         "devices": [_device(device) for device in tf.config.list_physical_devices()],
         "components": {key: str(one.registered.origin) for key, one in selected.items()},
         "git_commit": _git_commit(),

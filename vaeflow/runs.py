@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaeflow.callbacks import RunView
@@ -11,30 +14,26 @@ from vaeflow.callbacks.progress import ProgressBar
 from vaeflow.config_layers import compose
 from vaeflow.config_resolve import resolve
 from vaeflow.data import Folders
+from vaeflow.errors import UsageError
+from vaeflow.job import Job
 from vaeflow.plugins.registry import Registry
 from vaeflow.run_directory import RunDirectory, write_json
+from vaeflow.start import prepare, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from vaeflow.callbacks import Callback
     from vaeflow.config import Config
     from vaeflow.config_resolve import Resolved
     from vaeflow.engine.checkpoint import CheckpointFolder, Progress
+    from vaeflow.engine.processes import Processes
     from vaeflow.experiment import Experiment
     from vaeflow.loop import Loop
 
 
-def say(line: str) -> None:
-    """Print one line for people, above a progress bar if there is one."""
-    from tqdm import tqdm
-
-    tqdm.write(line)
-
-
 def run(resolved: Resolved, run_dir: Path | None, folders: Folders, *, dry_run: bool = False) -> RunDirectory | None:
-    """Train a config in a new directory.
+    """Train a config in a new directory. All processes of a job call this; the chief alone writes.
 
     Args:
         resolved: the config and its components.
@@ -55,38 +54,68 @@ def run(resolved: Resolved, run_dir: Path | None, folders: Folders, *, dry_run: 
         say(describe(resolved, experiment))
         return None
     from vaeflow.engine.checkpoint import Progress
+    from vaeflow.engine.processes import Processes
 
     callbacks = _callbacks(resolved)
-    directory = RunDirectory.create(run_dir, resolved.config.name)
-    with directory.locked():
-        directory.describe(resolved)
-        _fit(directory, resolved, experiment, callbacks, Progress())
+    processes = Processes(experiment.strategy)
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> str:
+            directory = RunDirectory.create(run_dir, resolved.config.name)
+            stack.enter_context(directory.locked())
+            directory.describe(resolved, experiment.strategy)
+            return str(directory.path)
+
+        directory = RunDirectory(Path(processes.on_chief(begin)))
+        _Session(directory, resolved, experiment, processes).fit(callbacks, Progress())
     return directory
 
 
-def resume(run_dir: Path, modules: Sequence[str] = (), *, folders: Folders | None = None) -> RunDirectory:
-    """Go on with a run from its newest checkpoint that is whole.
+def resume(
+    run_dir: Path,
+    modules: Sequence[str] = (),
+    *,
+    settings: Sequence[str] = (),
+    folders: Folders | None = None,
+) -> RunDirectory:
+    """Go on with a run from its newest checkpoint that is whole, on the same machines or others.
 
     Args:
-        run_dir: the run's directory.
+        run_dir: the run's directory; every process of the job can read it.
         modules: plugins that are not installed, as --plugin names them.
+        settings: `KEY=VALUE` below `strategy`: how replicas are run from now on.
         folders: where data sets lie.
 
     Raises:
-        UsageError: if it is no run's directory, or in use.
+        UsageError: if it is no run's directory, or in use, or a setting is not the strategy's.
         CheckpointError: if no checkpoint is whole, or it fits another model.
     """
     directory = RunDirectory.open(run_dir)
-    with directory.locked():
-        resolved = resolve(compose(directory.config), Registry.load(modules))
+    resolved = resolve(compose(directory.config, _of_strategy(settings)), Registry.load(modules))
+    with contextlib.ExitStack() as stack:
+        if Job.current().rank == 0:
+            stack.enter_context(directory.locked())
         experiment = prepare(resolved, folders or Folders.default())
-        progress, total = restore(directory, experiment), experiment.timeline.total_steps
-        if directory.summary.exists() and progress.step >= total:
+        from vaeflow.engine.processes import Processes
+
+        session = _Session(directory, resolved, experiment, Processes(experiment.strategy))
+        progress, total = session.restore(), experiment.timeline.total_steps
+        if session.finished(progress):
             say(f"{run_dir}: finished already, at step {total} of {total}; nothing was changed")
-            return directory
-        say(f"{run_dir}: going on from step {progress.step} of {total}")
-        _fit(directory, resolved, experiment, _callbacks(resolved), progress)
+            session.leave()
+        else:
+            say(f"{run_dir}: going on from step {progress.step} of {total}")
+            session.describe_resumed(progress)
+            session.fit(_callbacks(resolved), progress)
     return directory
+
+
+def _of_strategy(settings: Sequence[str]) -> Sequence[str]:
+    for setting in settings:
+        key = setting.partition("=")[0]
+        if key.partition(".")[0] != "strategy":
+            raise UsageError(f"{key}: a run goes on with the config it was started with; only strategy may change")
+    return settings
 
 
 def restore(directory: RunDirectory, experiment: Experiment) -> Progress:
@@ -100,56 +129,77 @@ def restore(directory: RunDirectory, experiment: Experiment) -> Progress:
     return progress
 
 
-def prepare(resolved: Resolved, folders: Folders, *, to_train: bool = True) -> Experiment:
-    """Load the data, start TensorFlow and build an experiment.
+@dataclass(frozen=True)
+class _Session:
+    """A run in this process, beside the others of its job."""
 
-    Args:
-        resolved: the config and its components.
-        folders: where data sets lie.
-        to_train: fix threads and graph rewrites, on which the bits of training depend.
+    directory: RunDirectory
+    resolved: Resolved
+    experiment: Experiment
+    processes: Processes
 
-    Raises:
-        VaeflowError: if the data can't be had, or components don't fit them or each other.
-    """
-    from vaeflow.runtime import Runtime, start_tensorflow
-    from vaeflow.threads import threads_of
+    def restore(self) -> Progress:
+        """Restore on the chief, and let the others have its state: they need not see its disk."""
+        from vaeflow.engine.checkpoint import Progress
 
-    dataset = resolved.dataset.build(folders)  # before TensorFlow's seconds: what is wrong is mostly wrong here
-    start_tensorflow(Runtime(threads=threads_of(resolved.config)) if to_train else None)
-    from vaeflow.experiment import build
+        restored = self.processes.on_chief(lambda: json.dumps(asdict(restore(self.directory, self.experiment))))
+        self._share_state()
+        return Progress(**json.loads(restored))
 
-    return build(resolved, dataset)
+    def finished(self, progress: Progress) -> bool:
+        """Say whether nothing is left to do."""
+        summarised = self.processes.on_chief(lambda: "yes" if self.directory.summary.exists() else "no") == "yes"
+        return summarised and progress.step >= self.experiment.timeline.total_steps
 
+    def describe_resumed(self, progress: Progress) -> None:
+        """Record where the run goes on, and say what changes its bits."""
+        describe, strategy = self.directory.describe_resumed, self.experiment.strategy
+        changed = self.processes.on_chief(lambda: "; ".join(describe(self.resolved, strategy, progress.step)))
+        if changed:
+            say(f"from here on the weights may differ, bit for bit, from an uninterrupted run's: {changed}")
 
-def _fit(
-    directory: RunDirectory,
-    resolved: Resolved,
-    experiment: Experiment,
-    callbacks: Sequence[Callback],
-    progress: Progress,
-) -> None:
-    from vaeflow.loop import Loop
+    def fit(self, callbacks: Sequence[Callback], progress: Progress) -> None:
+        """Train to the end. The chief alone calls back, saves and summarises."""
+        from vaeflow.loop import Loop
 
-    view = RunView(
-        directory=directory.path,
-        config=resolved.config,
-        dataset=experiment.dataset,
-        trained=experiment.trained,
-        first_step=progress.step,
-        total_steps=experiment.timeline.total_steps,
-        steps_per_epoch=experiment.timeline.steps_per_epoch,
-        say=say,
-    )
-    callbacks = callbacks if experiment.strategy.chief else []
-    loop = Loop(experiment, view, callbacks, _checkpoints(directory, resolved.config), progress)
-    try:
-        loop.run()
-    except BaseException as error:
-        for callback in callbacks:
-            with contextlib.suppress(Exception):  # on a full disk, say: what went wrong first is what counts
-                callback.on_exception(view, error)
-        raise
-    _summarise(directory, resolved, loop)
+        view = self._view(progress)
+        callbacks = callbacks if self.processes.chief else []
+        checkpoints = _checkpoints(self.directory, self.resolved.config)
+        if self.processes.chief:
+            checkpoints.clean()
+        self._share_state()
+        loop = Loop(self.experiment, view, callbacks, checkpoints, progress, self.processes)
+        try:
+            loop.run()
+        except BaseException as error:
+            for callback in callbacks:
+                with contextlib.suppress(Exception):  # on a full disk, say: what went wrong first is what counts
+                    callback.on_exception(view, error)
+            raise
+        if self.processes.chief:
+            _summarise(self.directory, self.resolved, loop)
+        self.leave()
+
+    def leave(self) -> None:
+        """End together: a process that ends early looks like one that died."""
+        self.processes.barrier()
+        self.experiment.strategy.close()
+
+    def _share_state(self) -> None:
+        if self.processes.count > 1:
+            self.experiment.state.from_bytes(self.processes.broadcast(self.experiment.state.to_bytes()))
+
+    def _view(self, progress: Progress) -> RunView:
+        return RunView(
+            directory=self.directory.path,
+            config=self.resolved.config,
+            dataset=self.experiment.dataset,
+            trained=self.experiment.trained,
+            first_step=progress.step,
+            total_steps=self.experiment.timeline.total_steps,
+            steps_per_epoch=self.experiment.timeline.steps_per_epoch,
+            say=say,
+        )
 
 
 def _callbacks(resolved: Resolved) -> list[Callback]:
@@ -184,6 +234,8 @@ def _summarise(directory: RunDirectory, resolved: Resolved, loop: Loop) -> None:
             "dataset": config.dataset.name,
             "binarization": config.binarization.name,
             "precision": config.precision,
+            "strategy": experiment.strategy.name,
+            "replicas": experiment.strategy.replicas,
             "steps": loop.step,
             "epochs": loop.step / loop.view.steps_per_epoch,
             "metrics": loop.metrics,

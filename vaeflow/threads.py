@@ -9,8 +9,13 @@ if TYPE_CHECKING:
     from vaeflow.config import Config
 
 
-def threads_of(config: Config) -> int:
-    """Return the intra-op threads a replica: 1 where the bits may not depend on the machine, else all cores."""
+def threads_of(config: Config, local_processes: int = 1) -> int:
+    """Return the intra-op threads a replica: 1 where the bits may not depend on the machine, else this process's cores.
+
+    Args:
+        config: the run's.
+        local_processes: processes of the job that share this host's cores.
+    """
     if config.threads != "auto":
         return config.threads
-    return 1 if config.microbatches != "auto" else len(os.sched_getaffinity(0))
+    return 1 if config.microbatches != "auto" else max(1, len(os.sched_getaffinity(0)) // local_processes)

@@ -7,6 +7,8 @@ import click
 from vaeflow.cli.data import data
 from vaeflow.cli.doctor import doctor
 from vaeflow.cli.group import TeachingGroup
+from vaeflow.cli.horovod import horovod
+from vaeflow.cli.launch import launch
 from vaeflow.cli.plugins import plugins
 from vaeflow.cli.recipes import recipes
 from vaeflow.cli.runs import evaluate, plot, sample
@@ -34,5 +36,5 @@ def app() -> None:
     """
 
 
-for _command in (train, resume, evaluate, sample, plot, recipes, plugins, data, doctor):
+for _command in (train, resume, evaluate, sample, plot, recipes, plugins, data, launch, horovod, doctor):
     app.add_command(_command)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from vaeflow.cli.app import app
-from vaeflow.errors import VaeflowError
+from vaeflow.errors import ElsewhereError, UsageError, VaeflowError
+from vaeflow.job import Job
 from vaeflow.runtime import set_environment
 
 if TYPE_CHECKING:
@@ -58,8 +59,18 @@ def _report(error: BaseException) -> int:
     if os.environ.get(TRACEBACK) == "1":
         traceback.print_exception(error)
     line, code = _in_words(error)
-    click.echo(f"vaeflow: {line}", err=True)
+    rank = _rank()
+    # What the user gave is wrong on every rank alike; that another rank failed, it has said itself.
+    if not (isinstance(error, ElsewhereError) or (rank and type(error) is UsageError)):
+        click.echo(f"vaeflow: {f'[rank {rank}] ' if rank else ''}{line}", err=True)
     return code
+
+
+def _rank() -> int:
+    try:
+        return Job.current().rank
+    except UsageError:  # of the environment, and it is what is being reported
+        return 0
 
 
 def _in_words(error: BaseException) -> tuple[str, int]:

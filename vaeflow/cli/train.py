@@ -9,6 +9,11 @@ import click
 from vaeflow.cli import recipes
 from vaeflow.cli.shared import data_dir_option, examples, folders, plugin_option, require_run, run_argument
 from vaeflow.errors import UsageError
+from vaeflow.job import Job
+
+strategy_option = click.option(
+    "--strategy", metavar="NAME", help="Short for strategy.name=NAME. Example: --strategy mirrored"
+)
 
 
 @click.command(
@@ -21,7 +26,7 @@ from vaeflow.errors import UsageError
 )
 @click.argument("recipe", required=False)
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--strategy", metavar="NAME", help="Short for strategy.name=NAME. Example: --strategy single")
+@strategy_option
 @click.option(
     "--run-dir",
     type=click.Path(path_type=Path),
@@ -57,9 +62,8 @@ def train(
     from vaeflow.plugins.registry import Registry
     from vaeflow.run_directory import require_free
 
-    overrides = [*settings, *([f"strategy.name={strategy}"] if strategy else [])]
-    composed = compose(recipe, overrides)
-    if run_dir is not None and not dry_run:
+    composed = compose(recipe, _settings(settings, strategy))
+    if run_dir is not None and not dry_run and Job.current().rank == 0:
         require_free(run_dir)
     resolved = resolve(composed, Registry.load(modules))
     from vaeflow.runs import run
@@ -69,17 +73,25 @@ def train(
 
 @click.command()
 @run_argument
+@click.argument("settings", nargs=-1, metavar="[strategy.KEY=VALUE]...")
+@strategy_option
 @plugin_option
 @data_dir_option
-def resume(run: Path, modules: tuple[str, ...], data_dir: Path | None) -> None:
+def resume(
+    *, run: Path, settings: tuple[str, ...], strategy: str | None, modules: tuple[str, ...], data_dir: Path | None
+) -> None:
     """Go on with a run that was stopped or killed.
 
-    It starts from the newest checkpoint that is whole. RUN is the directory of the run. On one device the weights
-    become, bit for bit, those of an uninterrupted run.
+    It starts from the newest checkpoint that is whole. RUN is the directory of the run. On as many replicas as before,
+    or with a number of microbatches on any, the weights become, bit for bit, those of an uninterrupted run.
 
-    Example: vaeflow resume runs/mnist-2d
+    Example: vaeflow resume runs/mnist-2d --strategy mirrored strategy.replicas=2
     """
     require_run(run)
     from vaeflow.runs import resume as go_on
 
-    go_on(run, modules, folders=folders(data_dir))
+    go_on(run, modules, settings=_settings(settings, strategy), folders=folders(data_dir))
+
+
+def _settings(settings: tuple[str, ...], strategy: str | None) -> list[str]:
+    return [*([f"strategy={strategy}"] if strategy else []), *settings]

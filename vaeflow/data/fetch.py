@@ -15,6 +15,7 @@ from vaeflow.data.download import UnavailableError
 from vaeflow.data.mirrors import Mirror, mirrors, users_own
 from vaeflow.data.npy import write_npz
 from vaeflow.errors import DataError, VaeflowError
+from vaeflow.job import Job
 
 if TYPE_CHECKING:
     from vaeflow.data import Folders
@@ -23,10 +24,11 @@ Say = Callable[[str], None]
 
 
 def to_stderr(line: str) -> None:
-    """Write one line to standard error."""
+    """Write one line to standard error; of a job's processes the first does."""
     import click
 
-    click.echo(line, err=True)
+    if Job.current().rank == 0:
+        click.echo(line, err=True)
 
 
 def fetch(name: str, folders: Folders, *, say: Say = to_stderr) -> Path:

@@ -11,10 +11,14 @@ import tensorflow as tf
 
 from vaeflow import elbo
 from vaeflow.data.noise import Noise
+from vaeflow.engine.slots import gather
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vaeflow.data.batches import Batches
     from vaeflow.engine.ema import MovingAverage
+    from vaeflow.engine.strategies.base import Strategy
     from vaeflow.model import VAE
 
 ACTIVE_VARIANCE = 0.01
@@ -58,7 +62,10 @@ class Evaluation:
 class Evaluator:
     """Evaluates a split with the weights as they are, or with their moving averages where there are any.
 
+    Replicas share the batches, and each example's terms come back as they are: the same figures on any number of them.
+
     Args:
+        strategy: how replicas are run.
         model: the autoencoder.
         batches: the split.
         average: moving averages of the weights.
@@ -68,42 +75,59 @@ class Evaluator:
     """
 
     def __init__(
-        self, model: VAE, batches: Batches, average: MovingAverage, *, batch_size: int, samples: int, seed: int
+        self,
+        strategy: Strategy,
+        model: VAE,
+        batches: Batches,
+        average: MovingAverage,
+        *,
+        batch_size: int,
+        samples: int,
+        seed: int,
     ) -> None:
+        self._strategy = strategy
         self._model, self._batches, self._average = model, batches, average
         self._rows, self._samples = batch_size, samples
         self._noise = Noise(seed, f"evaluation/{batches.split}")
-        scalar = tf.TensorSpec((), tf.int64)
-        self._compiled = tf.function(self._chunk, input_signature=[scalar, scalar])
+        noise = tf.zeros((1, 1, model.posterior.noise_size))
+        kl_terms = int(model.terms(tf.zeros((1, *model.x_shape)), noise).kl_terms.shape[1])
+        self._width = 2 + kl_terms + model.latent_size
+        self._compiled = tf.function(self._chunk)
 
     def __call__(self) -> Evaluation:
-        """Return the evaluation of the whole split."""
-        count = self._batches.examples
-        batches = -(-count // self._rows)
-        kept: tuple[list[np.ndarray], ...] = ([], [], [])
-        for first in range(0, batches, BATCHES_A_CALL):
-            chunk = self._compiled(*(tf.constant(n, tf.int64) for n in (first, min(BATCHES_A_CALL, batches - first))))
-            for parts, part in zip(kept, chunk, strict=True):
-                parts.append(np.asarray(part, np.float64).reshape((-1, part.shape[-1])))
-        table, terms, mean = (np.concatenate(parts)[:count] for parts in kept)
-        per_dimension = terms.mean(axis=0) if terms.shape[1] == self._model.latent_size else np.empty(0)
+        """Return the evaluation of the whole split; every process of the job must ask for it."""
+        count, latent = self._batches.examples, self._model.latent_size
+        table = np.concatenate(list(self._chunks()))[:count].astype(np.float64)
+        log_likelihood, kl = (float(v) for v in table[:, :2].mean(axis=0))
+        terms, mean = table[:, 2:-latent], table[:, -latent:]
+        per_dimension = terms.mean(axis=0) if terms.shape[1] == latent else np.empty(0)
         active = int(np.sum(mean.var(axis=0) > ACTIVE_VARIANCE))
-        log_likelihood, kl = (float(v) for v in table.mean(axis=0))
         return Evaluation(count, log_likelihood, kl, per_dimension, active)
 
-    def _chunk(self, first: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        latent = self._model.latent_size
-        signature = tuple(tf.TensorSpec((self._rows, width), tf.float32) for width in (2, None, latent))
-        numbers = first + tf.range(count, dtype=tf.int64)
-        return tf.map_fn(self._batch, numbers, fn_output_signature=signature)
+    def _chunks(self) -> Iterator[np.ndarray]:
+        """Yield rows of the table of all examples, in the order they are stored."""
+        batches = -(-self._batches.examples // self._rows)
+        for first in range(0, batches, BATCHES_A_CALL):
+            share = -(-min(BATCHES_A_CALL, batches - first) // self._strategy.replicas)
+            chunk = self._compiled(tf.constant(first, tf.int64), share).numpy()
+            yield chunk.reshape((-1, self._width))[: BATCHES_A_CALL * self._rows]
 
-    def _batch(self, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return log-likelihood and divergence [rows, 2], its terms [rows, K] and the posterior's means [rows, D]."""
+    def _chunk(self, first: tf.Tensor, share: int) -> tf.Tensor:
+        """Return the table for `share` batches a replica, [replicas, share, rows, width]."""
+        return self._strategy.local(self._strategy.run(self._own_share, first, share))
+
+    def _own_share(self, first: tf.Tensor, share: int) -> tf.Tensor:
+        numbers = first + tf.cast(self._strategy.replica(), tf.int64) * share + tf.range(share, dtype=tf.int64)
+        signature = tf.TensorSpec((self._rows, self._width), tf.float32)
+        return gather(self._strategy, [tf.map_fn(self._batch, numbers, fn_output_signature=signature)])[0]
+
+    def _batch(self, number: tf.Tensor) -> tf.Tensor:
+        """Return rows of log-likelihood, divergence, its K terms and the posterior's D means, [rows, 2 + K + D]."""
         first = number * self._rows
         batch = self._batches.in_order(first, self._rows)
         width = self._model.posterior.noise_size
         noise = self._noise.samples(tf.constant(0, tf.int64), first, self._rows, samples=self._samples, width=width)
         with keras.StatelessScope(state_mapping=self._average.mapping()):
             terms = self._model.terms(batch.x, noise)
-        log_likelihood = elbo.expected_log_likelihood(terms.log_likelihood)
-        return tf.stack([log_likelihood, terms.kl], axis=1), terms.kl_terms, terms.q.mean()
+        scalars = tf.stack([elbo.expected_log_likelihood(terms.log_likelihood), terms.kl], axis=1)
+        return tf.concat([scalars, terms.kl_terms, terms.q.mean()], axis=1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import keras
 import tensorflow as tf
 
 from vaeflow import elbo
 from vaeflow.data.noise import Noise
+from vaeflow.engine.part import Part
 from vaeflow.errors import PluginError
 
 if TYPE_CHECKING:
@@ -16,22 +17,6 @@ if TYPE_CHECKING:
     from vaeflow.data.batches import Batch, Batches
     from vaeflow.engine.loss_scale import LossScale
     from vaeflow.model import VAE
-
-SUMS = ("examples", "loss", "bound", "log_likelihood", "kl")
-
-
-class Part(NamedTuple):
-    """Sums over the valid examples of one microbatch; sums over microbatches are the batch's.
-
-    Attributes:
-        gradients: of the summed loss, one a trainable variable, float32.
-        state: what layers keep (batch normalization's averages, say), times the number of valid examples.
-        sums: [len(SUMS) + K]: examples, then nats; the last K are the terms of the KL divergence.
-    """
-
-    gradients: list[tf.Tensor]
-    state: list[tf.Tensor]
-    sums: tf.Tensor
 
 
 class Microbatches:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import tensorflow as tf
 
+from vaeflow.engine.part import Part
+
 if TYPE_CHECKING:
     from vaeflow.engine.strategies.base import Strategy
 
@@ -22,19 +24,35 @@ FLOAT64_BIAS = 1023
 class Reduction(Protocol):
     """A way to add what microbatches give."""
 
-    def sum(self, parts: list[tf.Tensor], strategy: Strategy) -> list[tf.Tensor]:
+    def sum(self, parts: Part, strategy: Strategy) -> Part:
         """Return the sum over the first axis of each tensor, [v, ...] float32, and over all replicas.
 
-        A tensor with an infinity or a NaN anywhere comes back as NaN on every replica.
+        A tensor with an infinity or a NaN anywhere comes back as NaN or infinite on every replica.
         """
 
 
 class PlainSum:
-    """Float32 sums in whatever order: fastest, equal between topologies to rounding."""
+    """Float32 sums in whatever order: fastest, equal between topologies to rounding.
 
-    def sum(self, parts: list[tf.Tensor], strategy: Strategy) -> list[tf.Tensor]:
+    Args:
+        wire: the type that gradients have between replicas; half of them costs precision and saves half the bytes.
+        batch_size: the global batch; halves would overflow if gradients were not scaled by it.
+    """
+
+    def __init__(self, wire: str = "float32", batch_size: int = 1) -> None:
+        self._wire = tf.as_dtype(wire)
+        self._scale = 1.0 if wire == "float32" else 2.0 ** -(batch_size - 1).bit_length()
+
+    def sum(self, parts: Part, strategy: Strategy) -> Part:
         """Return float32 sums, see `Reduction`."""
-        return strategy.all_reduce_sum([tf.reduce_sum(part, axis=0) for part in parts])
+        own: Part = tf.nest.map_structure(lambda part: tf.reduce_sum(part, axis=0), parts)
+        if self._wire == tf.float32 or strategy.replicas == 1:
+            return tf.nest.pack_sequence_as(own, strategy.all_reduce_sum(tf.nest.flatten(own)))
+        # Counts and nats are not compressed: they are few, and larger than halves can count.
+        rest = strategy.all_reduce_sum([*own.state, own.sums])
+        wired = strategy.all_reduce_sum([tf.cast(g * self._scale, self._wire) for g in own.gradients])
+        gradients = [tf.cast(g, tf.float32) / self._scale for g in wired]
+        return Part(gradients, rest[:-1], rest[-1])
 
 
 class ExactSum:
@@ -47,17 +65,19 @@ class ExactSum:
     def __init__(self, microbatches: int) -> None:
         self._headroom = (microbatches - 1).bit_length()  # V parts need so many bits more than one
 
-    def sum(self, parts: list[tf.Tensor], strategy: Strategy) -> list[tf.Tensor]:
-        """Return exact sums rounded once to float32, see `Reduction`."""
-        peaks = strategy.all_reduce_max(tf.stack([_peak(part) for part in parts]))
+    def sum(self, parts: Part, strategy: Strategy) -> Part:
+        """Return exact sums rounded once to float32, see `Reduction`. What is not finite comes back as NaN."""
+        flat = tf.nest.flatten(parts)
+        peaks = strategy.all_reduce_max(tf.stack([_peak(part) for part in flat]))
         finite = tf.math.is_finite(peaks)
         scales = self._scales(tf.where(finite, peaks, 1.0))
-        integers = [tf.reduce_sum(_to_integers(part, scales[i], finite[i]), axis=0) for i, part in enumerate(parts)]
+        integers = [tf.reduce_sum(_to_integers(part, scales[i], finite[i]), axis=0) for i, part in enumerate(flat)]
         sums = strategy.all_reduce_sum(integers)
-        return [
+        totals = [
             tf.where(finite[i], tf.cast(tf.cast(total, tf.float64) / scales[i], tf.float32), float("nan"))
             for i, total in enumerate(sums)
         ]
+        return tf.nest.pack_sequence_as(parts, totals)
 
     def _scales(self, peaks: tf.Tensor) -> tf.Tensor:
         """Return 2^k with V * peak * 2^k < 2^62, float64, from the peaks' own bits: no logarithm rounds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,24 @@ class TrainingState:
             **_named("average", [("value", v) for v in step.average.variables]),
             **_named("loss_scale", [("value", v) for v in step.microbatches.loss_scale.variables]),
         }
+
+    @property
+    def variables(self) -> dict[str, tf.Variable]:
+        """Every variable by its name."""
+        return dict(self._variables)
+
+    def to_bytes(self) -> bytes:
+        """Return all variables' bytes, one after the other."""
+        return b"".join(np.ascontiguousarray(array).tobytes() for array in self.arrays().values())
+
+    def from_bytes(self, content: bytes) -> None:
+        """Set every variable from what `to_bytes` of the same model gave."""
+        first = 0
+        for variable in self._variables.values():
+            dtype, shape = np.dtype(variable.dtype.as_numpy_dtype), tuple(variable.shape)
+            count = math.prod(shape)
+            variable.assign(np.frombuffer(content, dtype, count, first).reshape(shape))
+            first += count * dtype.itemsize
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return a copy of every variable by its name."""

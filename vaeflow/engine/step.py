@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
-from vaeflow.engine.microbatch import SUMS, Microbatches, Part
+from vaeflow.engine.part import SUMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import keras
 
     from vaeflow.engine.ema import MovingAverage
+    from vaeflow.engine.microbatch import Microbatches
+    from vaeflow.engine.part import Part
     from vaeflow.engine.reduce import Reduction
     from vaeflow.engine.strategies.base import Strategy
 
@@ -70,7 +72,7 @@ class TrainStep:
 
     def _differentiate(self, step: tf.Tensor) -> Update:
         """Forward, backward, reduce, clip."""
-        total = self._sum(self._own_parts(step))
+        total = self.reduction.sum(self._own_parts(step), self.strategy)
         examples = total.sums[0]
         divisor = examples * self.microbatches.loss_scale.scale
         gradients = [g / divisor for g in total.gradients]
@@ -92,10 +94,6 @@ class TrainStep:
             fn_output_signature=self.microbatches.part_signature(),
             parallel_iterations=share,
         )
-
-    def _sum(self, parts: Part) -> Part:
-        totals = self.reduction.sum(tf.nest.flatten(parts), self.strategy)
-        return tf.nest.pack_sequence_as(parts, totals)
 
     def _row(self, step: tf.Tensor, total: Part, norm: tf.Tensor, finite: tf.Tensor) -> tf.Tensor:
         examples = total.sums[:1]

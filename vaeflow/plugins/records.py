@@ -119,7 +119,7 @@ KINDS: dict[str, Kind] = {
         Kind("dataset", (("folders", "vaeflow.data.Folders"),), "vaeflow.contracts.Dataset", "examples on disk"),
         Kind("binarization", (), "vaeflow.contracts.Binarization", "stored pixels in [0, 1] to x"),
         Kind(
-            "strategy", (), "vaeflow.engine.strategies.base.Strategy", "how replicas are run and their sums are added"
+            "strategy", (), "vaeflow.engine.strategies.base.Topology", "how replicas are run and their sums are added"
         ),
         Kind("callback", (), "vaeflow.callbacks.Callback", "what is done between chunks of steps"),
     )

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 class Strategy(Protocol):
-    """How replicas are run. What says "in a step" is called inside the function handed to `run`."""
+    """How replicas are run. What says "in a step" is called inside the function handed to `run`.
+
+    The processes of a job all make the same calls in the same order, or they wait for each other for ever.
+    """
 
     @property
     def name(self) -> str:
@@ -20,15 +23,15 @@ class Strategy(Protocol):
 
     @property
     def replicas(self) -> int:
-        """Devices that share a step, over all processes."""
+        """Devices that share a step, over all processes; every process has the same number of them."""
 
     @property
     def rank(self) -> int:
-        """This process, from 0."""
+        """This process, from 0. Rank 0 is the chief, the one that writes files."""
 
     @property
-    def chief(self) -> bool:
-        """Whether this process writes files."""
+    def processes(self) -> int:
+        """How many there are."""
 
     def scope(self) -> AbstractContextManager[Any]:
         """Return the context in which variables are made."""
@@ -40,7 +43,7 @@ class Strategy(Protocol):
         """Return one replica's tensor of a result of `run`, where all replicas have the same."""
 
     def replica(self) -> tf.Tensor | int:
-        """Return the number of this replica, from 0, in a step."""
+        """Return the number of this replica, from 0, in a step. A process's replicas follow one another."""
 
     def all_reduce_sum(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Return the sum of each tensor over the replicas, in a step."""
@@ -53,3 +56,33 @@ class Strategy(Protocol):
 
     def own_reduction(self, optimizer: Any) -> None:
         """Keep an optimizer from reducing gradients, which the engine has done."""
+
+    def close(self) -> None:
+        """Leave the job. All processes have passed a barrier before."""
+
+
+class Topology(Protocol):
+    """What is known of a job's replicas before TensorFlow starts. A component of kind strategy builds one.
+
+    Building it imports no TensorFlow; what it lacks (a package, a launcher's variables) is a UsageError there.
+    """
+
+    @property
+    def name(self) -> str:
+        """The strategy's name."""
+
+    @property
+    def replicas(self) -> int | None:
+        """Replicas over all processes; None if the devices must be counted first."""
+
+    @property
+    def local_processes(self) -> int:
+        """Processes of this job on this host, which share its cores."""
+
+    def start(self) -> Strategy:
+        """Join the job and take devices. TensorFlow is imported and its threads are set, but no device runs yet.
+
+        Raises:
+            UsageError: if this machine has not the devices.
+            VaeflowError: if the other processes can't be reached.
+        """

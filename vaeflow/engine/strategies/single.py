@@ -14,12 +14,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SingleStrategy:
-    """The strategy of one device, see `Strategy`."""
+    """The strategy of one device, see `Strategy`; its own topology too."""
 
     name: str = "single"
     replicas: int = 1
     rank: int = 0
-    chief: bool = True
+    processes: int = 1
+    local_processes: int = 1
+
+    def start(self) -> SingleStrategy:
+        """Return the strategy: there is nothing to join."""
+        return self
 
     def scope(self) -> contextlib.AbstractContextManager[None]:
         """Return a context that does nothing."""
@@ -52,3 +57,6 @@ class SingleStrategy:
 
     def own_reduction(self, optimizer: Any) -> None:
         """Do nothing: on one device an optimizer's own reduction is the identity."""
+
+    def close(self) -> None:
+        """Do nothing."""

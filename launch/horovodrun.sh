@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Horovod over several hosts that ssh reaches without a password.
+#
+#   HOSTS=host1:4,host2:4 launch/horovodrun.sh RECIPE [KEY=VALUE]...
+#
+# A host is NAME:PROCESSES, one process for each GPU. The arguments go to `vaeflow train`. The same environment must lie
+# at the same path on every host; horovodrun hands PATH and other variables on. Rank 0, on the first host, writes.
+set -euo pipefail
+
+HOSTS=${HOSTS:-localhost:1}
+INTERFACE=${INTERFACE:-}                         # network interface, such as eth0; empty: horovodrun finds one
+SSH_PORT=${SSH_PORT:-}
+SSH_KEY=${SSH_KEY:-}                             # file of the private key
+HOROVODRUN_OPTIONS=${HOROVODRUN_OPTIONS:---gloo} # replace them by "--gloo --disable-cache", say
+VAEFLOW=${VAEFLOW:-vaeflow}                      # the command; more than one word is fine
+
+complain() { echo "horovodrun.sh: $1" >&2; exit 2; }
+
+[ $# -gt 0 ] || complain "which recipe? For example: HOSTS=host1:4,host2:4 horovodrun.sh mnist-2d"
+
+processes=0
+for host in ${HOSTS//,/ }; do
+  [[ $host =~ ^[^:]+(:[1-9][0-9]*)?$ ]] || complain "HOSTS: '$host' is not NAME:PROCESSES, such as host1:4"
+  slots=${host#*:}
+  [ "$slots" != "$host" ] || slots=1
+  processes=$((processes + slots))
+done
+command -v horovodrun >/dev/null || complain "there is no horovodrun: vaeflow horovod install"
+
+# shellcheck disable=SC2086
+exec horovodrun -np "$processes" -H "$HOSTS" ${INTERFACE:+--network-interfaces "$INTERFACE"} \
+  ${SSH_PORT:+--ssh-port "$SSH_PORT"} ${SSH_KEY:+--ssh-identity-file "$SSH_KEY"} $HOROVODRUN_OPTIONS \
+  $VAEFLOW train "$@" --strategy horovod

@@ -1,0 +1,67 @@
+"""The batch files under a real SLURM: virtual nodes of one machine, and two machines with a cable between them."""
+
+from __future__ import annotations
+
+import pytest
+from machines import NETWORK, ROOT, machine, tools
+from slurm import Node, slurm
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.distributed]
+NODES = ("n1", "n2", "n3", "n4")
+LAUNCH = ROOT / "launch"
+
+
+@pytest.fixture(scope="module")
+def one_machine(tmp_path_factory):
+    """SLURM with four virtual nodes on one machine."""
+    folder = tmp_path_factory.mktemp("one-machine")
+    address = f"{NETWORK}.1"
+    etc = {"hosts": f"127.0.0.1 localhost\n{address} box {' '.join(NODES)}\n"}
+    with machine(folder, "box", etc, tools(folder)) as box:
+        # SLURM wants an address that is not 127.0.0.1.
+        box.run("ip", "addr", "add", f"{address}/32", "dev", "lo")
+        with slurm(folder / "slurm", [Node(name, box, address) for name in NODES]) as cluster:
+            yield cluster
+
+
+@pytest.fixture(scope="module")
+def two_machines(tmp_path_factory, hosts):
+    """SLURM with a node on each of two machines."""
+    nodes = [Node(host.name, host, f"{NETWORK}.{number}") for number, host in enumerate(hosts, start=1)]
+    with slurm(tmp_path_factory.mktemp("two-machines") / "slurm", nodes) as cluster:
+        yield cluster
+
+
+# Two virtual nodes on one address would use the same ports for multiworker, which takes the same ones on each node.
+@pytest.mark.parametrize(
+    ("strategy", "layout"),
+    [("horovod", ("--nodes=2", "--ntasks-per-node=1")), ("multiworker", ("--nodes=1", "--ntasks-per-node=2"))],
+)
+def test_a_batch_file_trains_to_the_same_bits(strategy, layout, one_machine, expected, tmp_path):
+    batch = str(LAUNCH / f"slurm-{strategy}.sbatch")
+    run_dir = tmp_path / "run"
+    code, printed = one_machine.sbatch(*layout, batch, *expected.arguments, env={"RUN_DIR": str(run_dir)})
+    assert code == 0, printed
+    expected.assert_same(run_dir, strategy)
+
+
+@pytest.mark.parametrize("strategy", ["horovod", "multiworker"])
+def test_nodes_on_two_machines_train_to_the_same_bits(strategy, two_machines, hosts, expected, tmp_path):
+    printed = hosts[0].run(
+        *("vaeflow", "launch", "slurm", "--nodes=2", "--processes-per-node=1", f"--strategy={strategy}"),
+        *(f"--run-dir={tmp_path / 'run'}", *expected.arguments),
+    )
+    batch = tmp_path / "job.sbatch"
+    batch.write_text(printed.stdout)
+    sent = [host.bytes_sent() for host in hosts]
+    code, printed = two_machines.sbatch(str(batch))
+    assert code == 0, printed
+    expected.assert_same(tmp_path / "run", strategy)
+    assert all(host.bytes_sent() - before > 500_000 for host, before in zip(hosts, sent, strict=True))
+
+
+def test_what_is_wrong_ends_the_job_with_the_exit_code_of_vaeflow(one_machine):
+    batch = str(LAUNCH / "slurm-horovod.sbatch")
+    code, printed = one_machine.sbatch("--nodes=2", "--ntasks-per-node=1", batch, "mnist-2d", "epoch=1")
+    assert code == 2
+    assert printed.count("there is no such key; did you mean 'epochs'?") == 1

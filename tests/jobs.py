@@ -1,0 +1,98 @@
+"""Starts the command as a job of several processes, the way launchers do."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from small_runs import CALL
+
+PATIENCE = 120  # seconds
+LAUNCHERS = ("TF_CONFIG", "HOROVOD_RANK", "HOROVOD_SIZE")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a job left.
+
+    Attributes:
+        codes: exit codes by rank.
+        outputs: standard output and error by rank.
+    """
+
+    codes: list[int]
+    outputs: list[str]
+
+
+def vaeflow_command(*arguments: object) -> list[str]:
+    """Return the command line of `vaeflow ARGUMENTS` in this environment."""
+    return [sys.executable, "-c", CALL, *map(str, arguments)]
+
+
+def job(kind: str, count: int, *arguments: object, cwd: Path | None = None) -> Finished:
+    """Run `vaeflow ARGUMENTS` as a job.
+
+    Args:
+        kind: `single`, `mirrored`, `multiworker` or `horovod`.
+        count: replicas.
+        arguments: of the command.
+        cwd: where it runs.
+    """
+    settings = [f"strategy={kind}"]
+    if kind == "mirrored":
+        settings.append(f"strategy.replicas={count}")
+    command = vaeflow_command(*arguments, *settings)
+    if kind == "horovod":
+        horovodrun = [str(Path(sys.executable).parent / "horovodrun"), "-np", str(count), "--gloo"]
+        return finish([start([*horovodrun, *command], cwd)])
+    if kind == "multiworker":
+        return finish([start(command, cwd, TF_CONFIG=config) for config in tf_configs(count)])
+    return finish([start(command, cwd)])
+
+
+def tf_configs(count: int) -> list[str]:
+    """Return TF_CONFIG for each of some workers on loopback."""
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
+    return [
+        json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}})
+        for rank in range(count)
+    ]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def start(command: list[str], cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+    """Start a process without a launcher's variables but those given."""
+    kept = {name: value for name, value in os.environ.items() if name not in LAUNCHERS}
+    return subprocess.Popen(
+        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**kept, **environment}, cwd=cwd
+    )
+
+
+def finish(processes: list[subprocess.Popen[str]]) -> Finished:
+    """Wait for processes; none outlives the test."""
+    try:
+        outputs = [process.communicate(timeout=PATIENCE)[0] for process in processes]
+    finally:
+        for process in processes:
+            with process:  # waits, and closes its pipe
+                process.kill()
+    return Finished([process.returncode for process in processes], outputs)
+
+
+def summary_of(run_dir: Path) -> dict[str, Any]:
+    """Return a run's summary."""
+    return json.loads((run_dir / "summary.json").read_text())

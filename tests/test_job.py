@@ -1,0 +1,100 @@
+"""Which process of its job this one is, by what launchers set."""
+
+import json
+
+import pytest
+
+from vaeflow.components import strategies
+from vaeflow.errors import UsageError
+from vaeflow.job import Job
+
+WORKERS = ["a:1", "a:2", "b:1"]
+SRUN = {
+    "SLURM_PROCID": "3",
+    "SLURM_STEP_NUM_TASKS": "5",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "1",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x2),1",
+}
+LAUNCHERS = ("HOROVOD_RANK", "HOROVOD_SIZE", "TF_CONFIG", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+
+
+def tf_config(kind, index, **cluster):
+    return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})}
+
+
+@pytest.mark.parametrize(
+    ("environ", "job"),
+    [
+        ({}, Job()),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, Job()),  # the shell of a batch job
+        (SRUN, Job("srun", 3, 5, 1, 2)),
+        ({**SRUN, "HOROVOD_RANK": "1", "HOROVOD_SIZE": "2"}, Job("horovodrun", 1, 2, 0, 1)),
+        (tf_config("worker", 1, worker=WORKERS), Job("TF_CONFIG", 1, 3, 1, 2)),
+        (tf_config("worker", 0, chief=["c:1"], worker=WORKERS), Job("TF_CONFIG", 1, 4, 0, 2)),
+        (tf_config("worker", 0, worker=["a:1"]), Job()),
+        (
+            {
+                f"OMPI_COMM_WORLD_{name}": n
+                for name, n in zip(("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE"), "2412", strict=True)
+            },
+            Job("mpirun", 2, 4, 1, 2),
+        ),
+    ],
+)
+def test_places(environ, job):
+    assert Job.current(environ) == job
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"TF_CONFIG": "{"},
+        {"TF_CONFIG": "[]"},
+        tf_config("worker", 3, worker=WORKERS),
+        tf_config("ps", 0, worker=WORKERS),
+        {"HOROVOD_RANK": "x", "HOROVOD_SIZE": "2"},
+        {"OMPI_COMM_WORLD_SIZE": "2"},
+    ],
+)
+def test_nonsense_is_a_usage_error(environ):
+    with pytest.raises(UsageError):
+        Job.current(environ)
+
+
+@pytest.fixture
+def environ(monkeypatch):
+    for name in LAUNCHERS:
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def test_auto_takes_what_the_launcher_started(environ):
+    assert strategies.auto().name == "single"
+    assert strategies.auto(replicas=3).name == "mirrored"
+    environ.setenv("TF_CONFIG", tf_config("worker", 1, worker=WORKERS)["TF_CONFIG"])
+    assert strategies.auto().name == "multiworker"
+    assert strategies.auto().local_processes == 2
+
+
+def test_srun_leaves_the_choice_to_the_user(environ):
+    for name, value in SRUN.items():
+        environ.setenv(name, value)
+    with pytest.raises(UsageError, match="--strategy multiworker or --strategy horovod"):
+        strategies.auto()
+
+
+@pytest.mark.parametrize("build", [strategies.single, strategies.mirrored])
+def test_a_process_of_several_cannot_train_alone(environ, build):
+    environ.setenv("TF_CONFIG", tf_config("worker", 1, worker=WORKERS)["TF_CONFIG"])
+    with pytest.raises(UsageError, match="each would train alone"):
+        build()
+
+
+def test_multiworker_needs_a_launcher(environ):
+    with pytest.raises(UsageError, match="no launcher started this one"):
+        strategies.multiworker()
+    environ.setenv("HOROVOD_RANK", "0")
+    environ.setenv("HOROVOD_SIZE", "2")
+    with pytest.raises(UsageError, match="not by horovodrun"):
+        strategies.multiworker()

@@ -1,0 +1,149 @@
+"""A run is a function of (config, seed): the same bits on every topology, in real processes."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+
+import pytest
+from jobs import job, summary_of
+from small_runs import SHORT, SMALL, on, rows, write_digits
+
+HOROVOD = pytest.mark.skipif(
+    importlib.util.find_spec("horovod") is None, reason="Horovod is not installed: vaeflow horovod install"
+)
+TOPOLOGIES = [
+    pytest.param("mirrored", 2, id="mirrored x2"),
+    pytest.param("mirrored", 3, id="mirrored x3"),
+    pytest.param("multiworker", 2, id="multiworker x2"),
+    pytest.param("horovod", 2, id="horovod x2", marks=[pytest.mark.horovod, HOROVOD]),
+    pytest.param("horovod", 3, id="horovod x3", marks=[pytest.mark.horovod, HOROVOD]),
+]
+
+CASES = {
+    "everything": (
+        *SMALL,
+        "epochs=2",
+        "microbatches=4",
+        "batch_size=10",
+        "objective.samples=2",
+        "binarization=dynamic",
+        "clip_norm=5.0",
+        "ema=0.9",
+        "kl_schedule=linear",
+        "optimizer=adam",
+    ),
+    "convolutions in bfloat16": (
+        "microbatches=4",
+        "batch_size=16",
+        "precision=mixed_bfloat16",
+        "steps=2",
+    ),
+    "loss scale": (*SMALL, "epochs=2", "microbatches=3", "batch_size=12", "precision=mixed_float16", "optimizer=sgd"),
+}
+pytestmark = pytest.mark.distributed
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory, mnist_content):
+    """The first 41 training digits and 33 test digits: last batches of one example and of three."""
+    return write_digits(tmp_path_factory.mktemp("digits") / "digits.npz", mnist_content, train=41, test=33)
+
+
+@pytest.fixture(scope="module")
+def on_one_device(tmp_path_factory, digits):
+    """Return a function that trains a case on one device, once."""
+    done = {}
+
+    def trained(case):
+        if case not in done:
+            done[case] = tmp_path_factory.mktemp("single") / "run"
+            run(done[case], "single", 1, digits, case)
+        return done[case]
+
+    return trained
+
+
+def settings_of(digits, case):
+    return ["dataset=arrays", f"dataset.path={digits}", *SHORT, *CASES[case]]
+
+
+def run(folder, kind, count, digits, case):
+    finished = job(kind, count, "train", "mnist-2d", "--run-dir", folder, *settings_of(digits, case))
+    assert finished.codes == [0] * len(finished.codes), finished.outputs
+    return finished.outputs
+
+
+@pytest.mark.parametrize("case", list(CASES))
+@pytest.mark.parametrize(("kind", "count"), TOPOLOGIES)
+def test_the_same_bits_as_on_one_device(tmp_path, digits, on_one_device, *, kind, count, case):
+    outputs = run(tmp_path / "run", kind, count, digits, case)
+    here, alone = summary_of(tmp_path / "run"), summary_of(on_one_device(case))
+    for key in ("weights_sha256", "state_sha256", "metrics"):
+        assert here[key] == alone[key]
+    assert (here["strategy"], here["replicas"]) == (kind, count)
+    assert rows(tmp_path / "run") == rows(on_one_device(case))
+    assert sum(output.count("replicas hold the same state") for output in outputs) == 1  # on rank 0 alone
+
+
+def test_the_bits_depend_on_the_number_of_microbatches(tmp_path, digits, on_one_device):
+    settings = [*settings_of(digits, "everything"), "microbatches=2"]
+    job("single", 1, "train", "mnist-2d", "--run-dir", tmp_path / "run", *settings)
+    assert summary_of(tmp_path / "run")["state_sha256"] != summary_of(on_one_device("everything"))["state_sha256"]
+
+
+@pytest.mark.parametrize(("kind", "count"), [TOPOLOGIES[0], TOPOLOGIES[2], TOPOLOGIES[3]])
+def test_automatic_microbatches_are_equal_to_rounding(tmp_path, digits, kind, count):
+    settings = on(digits, "microbatches=auto", "batch_size=10", "steps=3", "optimizer=sgd", "learning_rate=1e-3")
+    for folder, topology in (("alone", ("single", 1)), ("together", (kind, count))):
+        finished = job(*topology, "train", "mnist-2d", "--run-dir", tmp_path / folder, *settings)
+        assert set(finished.codes) == {0}, finished.outputs
+    here, alone = (summary_of(tmp_path / folder)["metrics"] for folder in ("together", "alone"))
+    assert here == pytest.approx(alone, rel=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "count"), [TOPOLOGIES[0], TOPOLOGIES[3]])
+@pytest.mark.parametrize("compression", ["float16", "bfloat16"])
+def test_compressed_gradients_still_train(tmp_path, digits, kind, count, compression):
+    settings = on(digits, f"compression={compression}", "batch_size=10", "epochs=4", "optimizer=adam")
+    finished = job(kind, count, "train", "mnist-2d", "--run-dir", tmp_path / "run", *settings)
+    assert set(finished.codes) == {0}, finished.outputs
+    bounds = [row["test/bound"] for row in rows(tmp_path / "run") if "test/bound" in row]
+    assert bounds[-1] > bounds[0] + 20  # nats
+
+
+@pytest.mark.parametrize(("kind", "count"), [TOPOLOGIES[1], TOPOLOGIES[2], TOPOLOGIES[4]])
+def test_more_replicas_than_microbatches_is_one_line(tmp_path, digits, kind, count):
+    settings = on(digits, f"microbatches={count - 1}")
+    finished = job(kind, count, "train", "mnist-2d", "--run-dir", tmp_path / "run", *settings)
+    assert all(finished.codes)
+    lines = [line for line in "\n".join(finished.outputs).splitlines() if "microbatches" in line]
+    assert len(lines) == 1
+    assert re.search(rf"vaeflow: {count} replicas are more than microbatches = {count - 1}", lines[0])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("kind", "count"), [TOPOLOGIES[2], TOPOLOGIES[3]])
+def test_a_directory_in_use_ends_all_processes(tmp_path, digits, kind, count):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine").write_text("keep me")
+    finished = job(kind, count, "train", "mnist-2d", "--run-dir", tmp_path / "run", *on(digits))
+    assert all(finished.codes)
+    assert "exists already" in "".join(finished.outputs)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine"]
+
+
+def test_resumed_on_other_topologies(tmp_path, digits, on_one_device):
+    """One epoch on two mirrored replicas, then a finished run elsewhere: the bits of the run that nobody moved."""
+    settings = settings_of(digits, "everything")
+    folder = tmp_path / "run"
+    assert set(job("mirrored", 2, "train", "mnist-2d", "--run-dir", folder, *settings).codes) == {0}
+    (folder / "summary.json").unlink()
+    for newest in sorted((folder / "checkpoints").glob("step-*"))[1:]:
+        for file in newest.iterdir():
+            file.unlink()
+        newest.rmdir()
+    finished = job("multiworker", 3, "resume", folder)
+    assert set(finished.codes) == {0}, finished.outputs
+    assert summary_of(folder)["state_sha256"] == summary_of(on_one_device("everything"))["state_sha256"]
+    assert "may differ" not in "".join(finished.outputs)

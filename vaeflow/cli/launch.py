@@ -1,0 +1,197 @@
+"""`vaeflow launch`: what a cluster needs to start a run, printed or run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vaeflow.cli.group import TeachingGroup
+from vaeflow.cli.shared import data_dir_option, examples, plugin_option
+from vaeflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from vaeflow.launching.launchers import Launcher
+    from vaeflow.launching.training import Training
+
+AT_LEAST_ONE = click.IntRange(min=1)
+
+
+@click.group(
+    cls=TeachingGroup,
+    epilog=examples(
+        "vaeflow launch local mnist-2d --processes 2 --strategy horovod -- seed=1",
+        "vaeflow launch hosts mnist-2d --hosts host1:4,host2:4 --run",
+        "vaeflow launch slurm mnist-2d --nodes 2 --processes-per-node 4 > job.sbatch",
+        "vaeflow launch kubernetes mnist-2d --processes 8 --image registry.example.org/vaeflow",
+    ),
+)
+def launch() -> None:
+    """Start a recipe on several processes: print the file that does it, or run it.
+
+    What is printed is complete: a script for bash, a batch file for sbatch, a manifest for kubectl. --run hands it to
+    that command.
+    """
+
+
+def _launcher(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what every launcher takes."""
+    for decorate in reversed(
+        (
+            click.argument("recipe", required=False),
+            click.argument("settings", nargs=-1, metavar="[KEY=VALUE]..."),
+            click.option("--run", is_flag=True, help="Run it instead of printing it."),
+            click.option("--run-dir", default="", help="Directory of the run. Example: --run-dir runs/first"),
+            plugin_option,
+            data_dir_option,
+        )
+    ):
+        function = decorate(function)
+    return function
+
+
+strategy_option = click.option(
+    "--strategy",
+    default="horovod",
+    show_default=True,
+    metavar="NAME",
+    help="How processes are joined: horovod, multiworker.",
+)
+
+
+@launch.command()
+@_launcher
+@click.option("--processes", type=AT_LEAST_ONE, default=2, show_default=True, help="How many.")
+@strategy_option
+def local(*, processes: int, strategy: str, run: bool, run_dir: str, **training: Any) -> None:
+    """Start processes on this machine.
+
+    Example: vaeflow launch local mnist-2d --processes 2 --run
+    """
+    from vaeflow.launching.launchers import Local
+
+    _finish(Local(_checked(processes=processes, strategy=strategy, **training), run_dir), run=run)
+
+
+@launch.command()
+@_launcher
+@click.option("--hosts", required=True, help="NAME:PROCESSES of each host. Example: --hosts host1:4,host2:4")
+@click.option("--interface", default="", help="Network interface for all traffic. Example: --interface eth0")
+def hosts(*, hosts: str, interface: str, run: bool, run_dir: str, **training: Any) -> None:
+    """Start Horovod on hosts that ssh reaches without a password.
+
+    Example: vaeflow launch hosts mnist-2d --hosts host1:4,host2:4
+    """
+    from vaeflow.launching.launchers import Hosts, processes_on
+
+    started = _checked(processes=processes_on(hosts), strategy="horovod", **training)
+    _finish(Hosts(started, hosts, interface, run_dir), run=run)
+
+
+@launch.command()
+@_launcher
+@click.option("--nodes", type=AT_LEAST_ONE, default=2, show_default=True, help="How many.")
+@click.option("--processes-per-node", type=AT_LEAST_ONE, default=4, show_default=True, help="One for each GPU.")
+@click.option("--cpus-per-process", type=AT_LEAST_ONE, default=1, show_default=True, help="CPU cores of a process.")
+@click.option(
+    "--gpus-per-process", type=click.IntRange(min=0), default=0, show_default=True, help="1 where there are GPUs."
+)
+@strategy_option
+@click.option("--setup", default="", help="File that the job sources first. Example: --setup modules.sh")
+@click.option(
+    "--sbatch",
+    "more",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="Another option of sbatch. Example: --sbatch time=2:00:00",
+)
+def slurm(
+    *,
+    nodes: int,
+    processes_per_node: int,
+    cpus_per_process: int,
+    gpus_per_process: int,
+    strategy: str,
+    setup: str,
+    more: tuple[str, ...],
+    run: bool,
+    run_dir: str,
+    **training: Any,
+) -> None:
+    """Start a batch job of SLURM.
+
+    Example: vaeflow launch slurm mnist-2d --nodes 2 --processes-per-node 4 --strategy multiworker
+    """
+    from vaeflow.launching.launchers import Slurm
+
+    options = {"cpus-per-task": str(cpus_per_process)}
+    if gpus_per_process:
+        options["gpus-per-task"] = str(gpus_per_process)
+    options |= {name.lstrip("-"): value for name, _, value in (one.partition("=") for one in more)}
+    started = _checked(processes=nodes * processes_per_node, strategy=strategy, **training)
+    _finish(Slurm(started, nodes, options, setup, run_dir), run=run)
+
+
+@launch.command()
+@_launcher
+@click.option("--processes", type=AT_LEAST_ONE, default=2, show_default=True, help="How many pods, a process each.")
+@strategy_option
+@click.option("--name", default="vaeflow", show_default=True, help="Name of the job.")
+@click.option("--image", default="vaeflow", show_default=True, help="The container's image, see launch/kubernetes.")
+@click.option("--claim", default="vaeflow-runs", show_default=True, help="Volume claim to be mounted at /runs.")
+@click.option("--cpus", default="1", show_default=True, help="CPU cores of a pod.")
+@click.option("--memory", default="4Gi", show_default=True, help="Memory of a pod.")
+@click.option("--gpus", type=click.IntRange(min=0), default=0, show_default=True, help="NVIDIA GPUs of a pod.")
+def kubernetes(
+    *,
+    processes: int,
+    strategy: str,
+    name: str,
+    image: str,
+    claim: str,
+    cpus: str,
+    memory: str,
+    gpus: int,
+    run: bool,
+    run_dir: str,
+    **training: Any,
+) -> None:
+    """Start a job of Kubeflow: an MPIJob for horovod, a TFJob for multiworker.
+
+    Example: vaeflow launch kubernetes mnist-2d --processes 4 --image registry.example.org/vaeflow
+    """
+    from vaeflow.launching.launchers import Kubernetes
+
+    limits = {"cpu": cpus, "memory": memory, **({"nvidia.com/gpu": str(gpus)} if gpus else {})}
+    started = _checked(processes=processes, strategy=strategy, **training)
+    _finish(Kubernetes(started, name, image, claim, limits, run_dir), run=run)
+
+
+def _checked(
+    *,
+    recipe: str | None,
+    settings: tuple[str, ...],
+    processes: int,
+    strategy: str,
+    modules: tuple[str, ...],
+    data_dir: Path | None,
+) -> Training:
+    from vaeflow.launching.training import Training
+
+    if recipe is None:
+        raise UsageError("which recipe? For example: vaeflow launch local mnist-2d (vaeflow recipes lists them)")
+    training = Training(recipe, settings, strategy, processes, modules, data_dir)
+    training.check()
+    return training
+
+
+def _finish(launcher: Launcher, *, run: bool) -> None:
+    if not run:
+        click.echo(launcher.text(), nl=False)
+        return
+    from vaeflow.launching.start import start
+
+    click.get_current_context().exit(start(launcher))

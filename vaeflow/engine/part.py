@@ -1,0 +1,24 @@
+"""What is added over microbatches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+SUMS = ("examples", "loss", "bound", "log_likelihood", "kl")
+
+
+class Part(NamedTuple):
+    """Sums over the valid examples of one microbatch; sums over microbatches are the batch's.
+
+    Attributes:
+        gradients: of the summed loss, one a trainable variable, float32.
+        state: what layers keep (batch normalization's averages, say), times the number of valid examples.
+        sums: [len(SUMS) + K]: examples, then nats; the last K are the terms of the KL divergence.
+    """
+
+    gradients: list[tf.Tensor]
+    state: list[tf.Tensor]
+    sums: tf.Tensor

@@ -1,0 +1,125 @@
+"""The family of Horovod: one process a device, which Horovod's collectives join."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vaeflow.engine.strategies.horovod_environment import prepare_horovod_environment
+from vaeflow.errors import UsageError, VaeflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import tensorflow as tf
+
+    from vaeflow.job import Job
+
+
+@dataclass(frozen=True)
+class HorovodTopology:
+    """The processes of a job, each with one device, see `Topology`.
+
+    Attributes:
+        job: this process's place.
+    """
+
+    job: Job
+    name: str = "horovod"
+
+    @property
+    def replicas(self) -> int:
+        """One a process."""
+        return self.job.processes
+
+    @property
+    def local_processes(self) -> int:
+        """Processes on this host."""
+        return self.job.local_processes
+
+    def start(self) -> HorovodStrategy:
+        """Pin this process's GPU and join the ring: returns once all processes are there."""
+        import tensorflow as tf
+
+        prepare_horovod_environment(self.job)
+        gpus = tf.config.list_physical_devices("GPU")
+        if gpus:  # Not verified on a GPU.
+            tf.config.set_visible_devices(gpus[self.job.local_rank % len(gpus)], "GPU")
+        import horovod.tensorflow as hvd
+
+        try:
+            hvd.init()
+        except (RuntimeError, ValueError) as error:
+            raise VaeflowError(f"rank {self.job.rank} could not join the other Horovod processes: {error}") from error
+        return HorovodStrategy(hvd)
+
+
+def require_horovod() -> None:
+    """Raise a UsageError that says how to get Horovod if it is not installed. Does not import it."""
+    if importlib.util.find_spec("horovod") is None:
+        raise UsageError("strategy 'horovod' needs Horovod, which is not installed: vaeflow horovod install")
+
+
+@dataclass(frozen=True)
+class HorovodStrategy:
+    """A strategy on top of Horovod's collectives, see `Strategy`. It has been initialized.
+
+    Attributes:
+        hvd: the module `horovod.tensorflow`.
+    """
+
+    hvd: Any
+    name: str = "horovod"
+
+    @property
+    def replicas(self) -> int:
+        """One a process."""
+        return int(self.hvd.size())
+
+    @property
+    def processes(self) -> int:
+        """How many there are."""
+        return int(self.hvd.size())
+
+    @property
+    def rank(self) -> int:
+        """This process."""
+        return int(self.hvd.rank())
+
+    def scope(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context that does nothing: each process has ordinary variables."""
+        return contextlib.nullcontext()
+
+    def run(self, step: Callable[..., Any], *args: Any) -> Any:
+        """Return what the function returns."""
+        return step(*args)
+
+    def local(self, result: Any) -> tf.Tensor:
+        """Return the result."""
+        return result
+
+    def replica(self) -> int:
+        """Return the rank."""
+        return self.rank
+
+    def all_reduce_sum(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Return sums, in a step: one fused message for all."""
+        return list(self.hvd.grouped_allreduce(list(tensors), op=self.hvd.Sum))
+
+    def all_reduce_max(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Return the element-wise maximum, in a step."""
+        return self.hvd.allreduce(tensor, op=self.hvd.Max)
+
+    def assign(self, variables: Sequence[tf.Variable], values: Sequence[tf.Tensor]) -> None:
+        """Set variables to values."""
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+    def own_reduction(self, optimizer: Any) -> None:
+        """Do nothing: a Keras optimizer knows nothing of Horovod."""
+
+    def close(self) -> None:
+        """Stop Horovod's background thread, so that no process waits for another that has ended."""
+        self.hvd.shutdown()

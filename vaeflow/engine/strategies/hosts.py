@@ -1,0 +1,120 @@
+"""The hosts of a job and who runs where, as its launcher's variables tell. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import re
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaeflow.errors import UsageError
+from vaeflow.job import tasks_per_node
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vaeflow.job import Job
+
+HOSTS = "VAEFLOW_HOSTS"
+_BRACKETS = re.compile(r"\[([^\]]*)\]")
+_COMMA_OUTSIDE = re.compile(r",(?![^\[]*\])")
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """The hosts of a job.
+
+    Attributes:
+        names: of each host, in the order of the ranks; empty texts where the launcher does not tell.
+        processes: on each host.
+        index: of this process's host.
+    """
+
+    names: tuple[str, ...]
+    processes: tuple[int, ...]
+    index: int
+
+    @classmethod
+    def of(cls, job: Job, environ: Mapping[str, str]) -> Hosts:
+        """Return the hosts of a job that srun or mpirun started.
+
+        Args:
+            job: this process's place in it.
+            environ: the environment's variables.
+
+        Raises:
+            UsageError: if they do not fit the job.
+        """
+        if job.local_processes == job.processes:
+            return cls((socket.gethostname(),), (job.processes,), 0)
+        return _of_step(environ) if job.launcher == "srun" else _of_mpi(job, environ)
+
+    @property
+    def name(self) -> str:
+        """This host, by a text that its processes share and that no other host has."""
+        return self.names[self.index] or f"host-{self.index}"
+
+    def cross(self, local_rank: int) -> tuple[int, int]:
+        """Return the rank and the number of the processes that have the same local rank, one a host.
+
+        >>> Hosts(("a", "b", "c"), (2, 1, 2), 2).cross(1)
+        (1, 2)
+        """
+        has = [count > local_rank for count in self.processes]
+        return sum(has[: self.index]), sum(has)
+
+
+def _of_step(environ: Mapping[str, str]) -> Hosts:
+    names = expand(environ["SLURM_STEP_NODELIST"])
+    counts = tasks_per_node(environ["SLURM_STEP_TASKS_PER_NODE"])
+    if len(names) != len(counts):
+        raise UsageError(f"SLURM names {len(names)} hosts (SLURM_STEP_NODELIST) and counts tasks on {len(counts)}")
+    return Hosts(tuple(names), tuple(counts), int(environ["SLURM_NODEID"]))
+
+
+def _of_mpi(job: Job, environ: Mapping[str, str]) -> Hosts:
+    """Open MPI tells a process nothing of the others' hosts: the user names them, or all are taken to be alike."""
+    named = [part.strip().partition(":") for part in environ.get(HOSTS, "").split(",") if part.strip()]
+    names = tuple(host for host, _, _ in named) or ("",) * (job.processes // job.local_processes)
+    counts = tuple(int(slots or 1) for _, _, slots in named) or (job.local_processes,) * len(names)
+    firsts = list(itertools.accumulate(counts, initial=0))
+    index = bisect.bisect_right(firsts, job.rank) - 1
+    if firsts[-1] == job.processes and (firsts[index], counts[index]) == (_first(job), job.local_processes):
+        return Hosts(names, counts, index)
+    raise UsageError(
+        f"mpirun made rank {job.rank} of {job.processes} number {job.local_rank} of {job.local_processes} on its host, "
+        f"which does not fit {f'{HOSTS}={environ[HOSTS]}' if named else 'hosts that are all alike'}: "
+        f"start with --map-by slot, and name the hosts in mpirun's order by -x {HOSTS}=host1:4,host2:2"
+    )
+
+
+def _first(job: Job) -> int:
+    """Return the rank of the first process on this host, where ranks follow one another."""
+    return job.rank - job.local_rank
+
+
+def expand(hosts: str) -> list[str]:
+    """Return SLURM's short list of hosts written out.
+
+    >>> expand("n[1-2,07-09],login")
+    ['n1', 'n2', 'n07', 'n08', 'n09', 'login']
+    >>> expand("rack[1-2]node[3,5]")
+    ['rack1node3', 'rack1node5', 'rack2node3', 'rack2node5']
+    """
+    return [name for part in _COMMA_OUTSIDE.split(hosts) for name in _expand_one(part)]
+
+
+def _expand_one(pattern: str) -> list[str]:
+    found = _BRACKETS.search(pattern)
+    if not found:
+        return [pattern]
+    before, after = pattern[: found.start()], pattern[found.end() :]
+    numbers = [number for part in found[1].split(",") for number in _range(part)]
+    return [f"{before}{number}{rest}" for number in numbers for rest in _expand_one(after)]
+
+
+def _range(part: str) -> list[str]:
+    first, dash, last = part.partition("-")
+    return [str(n).zfill(len(first)) for n in range(int(first), int(last) + 1)] if dash else [part]

@@ -1,0 +1,84 @@
+"""What must be changed in Horovod 0.28.1 for today's TensorFlow and Python, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaeflow.errors import VaeflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One text in a file in place of another.
+
+    Attributes:
+        file: the file, in the folder of the sources.
+        old: the text, which must be there exactly once.
+        new: what replaces it.
+        why: the reason.
+    """
+
+    file: str
+    old: str
+    new: str
+    why: str
+
+    def apply(self, sources: Path) -> None:
+        """Change the file.
+
+        Raises:
+            VaeflowError: if the text is not there exactly once.
+        """
+        path = sources / self.file
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        found = text.count(self.old)
+        if found != 1:
+            raise VaeflowError(f"{self.file} of Horovod's sources has {self.old!r} {found} times, not once")
+        path.write_text(text.replace(self.old, self.new), encoding="utf-8")
+
+
+EDITS = (
+    Edit(
+        "horovod/tensorflow/CMakeLists.txt",
+        'list(APPEND TF_SOURCES "${PROJECT_SOURCE_DIR}/horovod/tensorflow/xla_mpi_ops.cc")\n',
+        "",
+        "the file includes headers of XLA that TensorFlow moved; what it defines runs on GPUs under XLA only",
+    ),
+    Edit(
+        "horovod/runner/js_run.py",
+        "from distutils.spawn import find_executable\n",
+        "from shutil import which as find_executable\n",
+        "horovodrun imports it, and Python 3.12 has no distutils",
+    ),
+)
+
+
+def apply(sources: Path, edits: Sequence[Edit] = EDITS) -> None:
+    """Change the sources.
+
+    Args:
+        sources: the folder of the sources.
+        edits: the changes.
+
+    Raises:
+        VaeflowError: if a change does not fit.
+    """
+    for edit in edits:
+        edit.apply(sources)
+
+
+def fingerprint(edits: Sequence[Edit] = EDITS) -> str:
+    """Return eight hexadecimal digits that differ for other changes: a part of a built wheel's place in the cache.
+
+    >>> fingerprint(()) == fingerprint(())
+    True
+    >>> fingerprint(()) == fingerprint()
+    False
+    """
+    return hashlib.sha256(repr([(edit.file, edit.old, edit.new) for edit in edits]).encode()).hexdigest()[:8]

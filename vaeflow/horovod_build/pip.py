@@ -1,0 +1,56 @@
+"""pip, as the user has set it up: their registry, their proxy, their certificates."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from vaeflow.errors import VaeflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PATIENCE = 1800.0  # seconds
+QUIET = ("--no-input", "--disable-pip-version-check", "--quiet")
+
+
+class PipError(VaeflowError):
+    """pip did not do what it was asked for.
+
+    Args:
+        what: what it was asked for.
+        output: what it wrote.
+    """
+
+    def __init__(self, what: str, output: str) -> None:
+        lines = [line.strip().removeprefix("ERROR: ") for line in output.splitlines() if line.strip()]
+        errors = [line.strip().removeprefix("ERROR: ") for line in output.splitlines() if line.startswith("ERROR")]
+        reason = (errors or lines or ["it said nothing"])[-1]
+        super().__init__(f"pip could not {what}: {reason}")
+        self.output = output
+
+
+def run_pip(what: str, *arguments: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Run pip of this Python.
+
+    Args:
+        what: what for, in words, for the error.
+        *arguments: pip's command and options.
+        environ: the environment's variables.
+
+    Raises:
+        PipError: if it fails, or takes more than half an hour.
+    """
+    command = [sys.executable, "-m", "pip", *arguments, *QUIET]
+    # --target and --user exclude each other, and the user's settings may ask for the latter.
+    settings = {**environ, "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
+    try:
+        done = subprocess.run(  # noqa: S603 The arguments are ours.
+            command, capture_output=True, text=True, timeout=PATIENCE, check=False, env=settings
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PipError(what, f"it did not finish in {PATIENCE:g} s") from error
+    if done.returncode:
+        raise PipError(what, f"{done.stdout}\n{done.stderr}")

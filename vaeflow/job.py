@@ -1,0 +1,116 @@
+"""Which process of a job this one is, by the environment that its launcher set. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaeflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Job:
+    """A process among those of its job.
+
+    Attributes:
+        launcher: what started it, in words; empty for a process that stands alone.
+        rank: its number, from 0.
+        processes: how many there are.
+        local_rank: its number among the processes on its host.
+        local_processes: how many there are on its host.
+    """
+
+    launcher: str = ""
+    rank: int = 0
+    processes: int = 1
+    local_rank: int = 0
+    local_processes: int = 1
+
+    @classmethod
+    def current(cls, environ: Mapping[str, str] = os.environ) -> Job:
+        """Return this process's place.
+
+        Args:
+            environ: the environment's variables.
+
+        Raises:
+            UsageError: if a launcher's variables make no sense.
+
+        >>> Job.current({"HOROVOD_RANK": "1", "HOROVOD_SIZE": "2"})
+        Job(launcher='horovodrun', rank=1, processes=2, local_rank=0, local_processes=1)
+        >>> Job.current({})
+        Job(launcher='', rank=0, processes=1, local_rank=0, local_processes=1)
+        """
+        try:
+            found = (of(environ) for of in (_of_horovodrun, _of_tf_config, _of_mpirun, _of_srun))
+            return next((job for job in found if job), cls())
+        except (ValueError, KeyError) as error:
+            raise UsageError(f"the launcher's environment makes no sense: {type(error).__name__}: {error}") from error
+
+
+def _of_horovodrun(environ: Mapping[str, str]) -> Job | None:
+    if "HOROVOD_RANK" not in environ or "HOROVOD_SIZE" not in environ:
+        return None
+    names = (("HOROVOD_RANK", "0"), ("HOROVOD_SIZE", "1"), ("HOROVOD_LOCAL_RANK", "0"), ("HOROVOD_LOCAL_SIZE", "1"))
+    return Job("horovodrun", *(int(environ.get(name, default)) for name, default in names))
+
+
+def _of_tf_config(environ: Mapping[str, str]) -> Job | None:
+    if "TF_CONFIG" not in environ:
+        return None
+    try:
+        config = json.loads(environ["TF_CONFIG"])
+        cluster, task = config.get("cluster", {}), config.get("task", {})
+        addresses = [*cluster.get("chief", []), *cluster.get("worker", [])]
+        kind, index = task.get("type", "worker"), int(task.get("index", 0))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UsageError(f"TF_CONFIG is not what TensorFlow takes: {error}") from error
+    if len(addresses) <= 1:
+        return None
+    if kind not in ("chief", "worker"):
+        raise UsageError(f"TF_CONFIG: task type {kind!r} does not train; allowed: chief, worker")
+    rank = index + (len(cluster.get("chief", [])) if kind == "worker" else 0)
+    if not 0 <= rank < len(addresses):
+        raise UsageError(f"TF_CONFIG: there is no {kind} {index}: it lists {len(addresses)} processes")
+    hosts = [str(address).rpartition(":")[0] for address in addresses]
+    return Job("TF_CONFIG", rank, len(hosts), hosts[:rank].count(hosts[rank]), hosts.count(hosts[rank]))
+
+
+def _of_mpirun(environ: Mapping[str, str]) -> Job | None:
+    if int(environ.get("OMPI_COMM_WORLD_SIZE", "1")) <= 1:
+        return None
+    names = ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")
+    return Job("mpirun", *(int(environ[f"OMPI_COMM_WORLD_{name}"]) for name in names))
+
+
+def _of_srun(environ: Mapping[str, str]) -> Job | None:
+    # The shell of a batch job has SLURM_PROCID too, but no STEP: only srun's tasks are processes of a job.
+    if int(environ.get("SLURM_STEP_NUM_TASKS", "1")) <= 1:
+        return None
+    node = int(environ.get("SLURM_NODEID", "0"))
+    here = tasks_per_node(environ.get("SLURM_STEP_TASKS_PER_NODE", environ["SLURM_STEP_NUM_TASKS"]))[node]
+    return Job(
+        "srun",
+        int(environ["SLURM_PROCID"]),
+        int(environ["SLURM_STEP_NUM_TASKS"]),
+        int(environ.get("SLURM_LOCALID", "0")),
+        here,
+    )
+
+
+def tasks_per_node(text: str) -> list[int]:
+    """Return SLURM's short list of tasks written out.
+
+    >>> tasks_per_node("4(x2),1")
+    [4, 4, 1]
+    """
+    counts: list[int] = []
+    for part in text.split(","):
+        count, _, times = part.rstrip(")").partition("(x")
+        counts += [int(count)] * int(times or 1)
+    return counts

@@ -1,0 +1,1 @@
+"""Files that start a run on several processes or machines, made from those in `launch/`."""
