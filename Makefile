@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RECIPE ?= mnist-2d
 
-.PHONY: train test lint docs package horovod clean
+.PHONY: train test test-cluster lint docs package horovod clean
 
 train: $(VENV)/installed
 	$(BIN)/vaeflow train $(RECIPE) $(SETTINGS)
@@ -16,6 +16,13 @@ test: $(VENV)/installed-dev lint
 
 horovod: $(VENV)/installed
 	$(BIN)/vaeflow horovod install
+
+# A real SLURM, and hosts that ssh joins. It takes root and Debian's packages:
+# apt-get install --no-install-recommends slurm-wlm munge openssh-server iproute2
+test-cluster: $(VENV)/installed-dev
+	$(BIN)/vaeflow data fetch mnist
+	$(BIN)/vaeflow horovod install
+	$(BIN)/python -m pytest tests/cluster --cluster
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

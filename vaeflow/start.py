@@ -41,6 +41,7 @@ def prepare(resolved: Resolved, folders: Folders, *, to_train: bool = True) -> E
 
     topology: Topology = resolved.strategy.build() if to_train else SingleStrategy()
     _require_microbatches(resolved.config, topology.replicas)
+    _require_compression(resolved.config, topology)
     dataset = resolved.dataset.build(folders)  # before TensorFlow's seconds: what is wrong is mostly wrong here
     start_tensorflow(Runtime(threads=threads_of(resolved.config, topology.local_processes)) if to_train else None)
     strategy = topology.start()
@@ -54,6 +55,11 @@ def prepare(resolved: Resolved, folders: Folders, *, to_train: bool = True) -> E
     from vaeflow.experiment import build
 
     return build(resolved, dataset, strategy)
+
+
+def _require_compression(config: Config, topology: Topology) -> None:
+    if config.compression == "bfloat16" and topology.name == "horovod":
+        raise UsageError("compression = 'bfloat16': Horovod adds no bfloat16; allowed with it: none, float16")
 
 
 def _require_microbatches(config: Config, replicas: int | None) -> None:

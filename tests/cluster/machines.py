@@ -76,9 +76,10 @@ class Machine:
         lines = self.run("cat", "/proc/net/dev").stdout.splitlines()
         return next(int(line.split()[9]) for line in lines if line.split()[0] == f"{CARD}:")
 
-    def programs(self) -> list[str]:
-        """Return the command lines of what runs on it, those of its own daemons too."""
-        return self.run("ps", "-A", "-o", "args=").stdout.splitlines()
+    def programs(self) -> dict[int, str]:
+        """Return the command lines of what runs on it, by their numbers there."""
+        lines = self.run("ps", "-A", "-o", "pid=,args=").stdout.splitlines()
+        return {int(number): line for number, _, line in (line.strip().partition(" ") for line in lines)}
 
 
 @contextlib.contextmanager

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+
 import pytest
-from machines import NETWORK, ROOT, machine, tools
+import small_runs
+from machines import NETWORK, ROOT, machine, tools, wait_until
 from slurm import Node, slurm
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.distributed]
@@ -65,3 +69,24 @@ def test_what_is_wrong_ends_the_job_with_the_exit_code_of_vaeflow(one_machine):
     code, printed = one_machine.sbatch("--nodes=2", "--ntasks-per-node=1", batch, "mnist-2d", "epoch=1")
     assert code == 2
     assert printed.count("there is no such key; did you mean 'epochs'?") == 1
+
+
+def test_a_requeued_job_goes_on_to_the_same_bits(one_machine, tmp_path, expected):
+    arguments = (*expected.arguments, "steps=1500", "evaluate.every_epochs=1000", "checkpoint.every_steps=150")
+    done = small_runs.vaeflow("train", *arguments, "--run-dir", tmp_path / "whole")
+    assert done.returncode == 0, done.stderr
+    run_dir = tmp_path / "run"
+    batch = [str(LAUNCH / "slurm-horovod.sbatch"), *arguments]
+    options = ["--wait", "--parsable", "--nodes=2", "--ntasks-per-node=1", f"--output={tmp_path / 'out'}"]
+    variables = {**one_machine.variables, "RUN_DIR": str(run_dir)}
+    with one_machine.machine.popen("sbatch", *options, *batch, env=variables, stdout=subprocess.PIPE, text=True) as job:
+        number = job.stdout.readline().strip()
+        wait_until(lambda: list(run_dir.glob("checkpoints/step-*")), "no checkpoint", seconds=120)
+        one_machine.run("scontrol", "requeue", number)
+        # SLURM holds it back for two minutes otherwise.
+        wait_until(lambda: "PENDING" in one_machine.run("squeue", "-h", "-o", "%T").stdout, "not requeued", seconds=30)
+        one_machine.run("scontrol", "update", f"JobId={number}", "StartTime=now")
+        assert job.wait(240) == 0, (tmp_path / "out").read_text()
+    assert re.search(r"going on from step \d+ of 1500", (tmp_path / "out").read_text())
+    ends = [small_runs.summary(folder)["state_sha256"] for folder in (run_dir, tmp_path / "whole")]
+    assert ends[0] == ends[1]

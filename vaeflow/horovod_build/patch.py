@@ -43,12 +43,40 @@ class Edit:
         path.write_text(text.replace(self.old, self.new), encoding="utf-8")
 
 
+STREAM_BEFORE = """\
+// Forward declaration of AsGpuStreamValue
+namespace stream_executor {
+namespace gpu {
+GpuStreamHandle AsGpuStreamValue(Stream* stream);
+} // namespace stream_executor
+} // namespace gpu
+#if TENSORFLOW_VERSION >= 2011000000
+#include "tensorflow/compiler/xla/stream_executor/stream.h"
+"""
+STREAM_AFTER = """\
+#if TENSORFLOW_VERSION >= 2011000000
+#include "tensorflow/compiler/xla/stream_executor/stream.h"
+namespace stream_executor {
+namespace gpu {
+inline GpuStreamHandle AsGpuStreamValue(Stream* stream) {
+  return static_cast<GpuStreamHandle>(stream->platform_specific_handle().stream);
+}
+} // namespace gpu
+} // namespace stream_executor
+"""
+
 EDITS = (
     Edit(
         "horovod/tensorflow/CMakeLists.txt",
         'list(APPEND TF_SOURCES "${PROJECT_SOURCE_DIR}/horovod/tensorflow/xla_mpi_ops.cc")\n',
         "",
         "the file includes headers of XLA that TensorFlow moved; what it defines runs on GPUs under XLA only",
+    ),
+    Edit(
+        "horovod/tensorflow/mpi_ops.cc",
+        STREAM_BEFORE,
+        STREAM_AFTER,
+        "TensorFlow has dropped the function; the same handle is at the stream. It concerns builds with CUDA only",
     ),
     Edit(
         "horovod/runner/js_run.py",
