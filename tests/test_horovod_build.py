@@ -312,7 +312,7 @@ def test_a_build_that_fails_says_the_first_error_and_keeps_the_log(tmp_path, too
     sources, out, log, seen = tmp_path / "sources", tmp_path / "out", tmp_path / "build.log", []
     sources.mkdir()
     out.mkdir()
-    lines = ["[  7%] Building", "[ 40%] Building", *said, "make: Error 2"]
+    lines = ["[  7%] Building", "[ 40%] Building CXX object tcp/error.cc.o", *said, "make: Error 2"]
     (sources / "setup.py").write_text(f"import sys\nprint({chr(10).join(lines)!r})\nsys.exit(1)\n")
     with pytest.raises(VaeflowError) as caught:
         build_wheel(sources, tools, out, log=log, device="cpu", progress=seen.append)

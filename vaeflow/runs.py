@@ -15,7 +15,6 @@ from vaeflow.config_layers import compose
 from vaeflow.config_resolve import resolve
 from vaeflow.data import Folders
 from vaeflow.errors import UsageError
-from vaeflow.job import Job
 from vaeflow.plugins.registry import Registry
 from vaeflow.run_directory import RunDirectory, write_json
 from vaeflow.start import prepare, say
@@ -93,12 +92,11 @@ def resume(
     directory = RunDirectory.open(run_dir)
     resolved = resolve(compose(directory.config, _of_strategy(settings)), Registry.load(modules))
     with contextlib.ExitStack() as stack:
-        if Job.current().rank == 0:
-            stack.enter_context(directory.locked())
         experiment = prepare(resolved, folders or Folders.default())
         from vaeflow.engine.processes import Processes
 
         session = _Session(directory, resolved, experiment, Processes(experiment.strategy))
+        session.processes.on_chief(lambda: str(stack.enter_context(directory.locked())))
         progress, total = session.restore(), experiment.timeline.total_steps
         if session.finished(progress):
             say(f"{run_dir}: finished already, at step {total} of {total}; nothing was changed")

@@ -10,7 +10,7 @@ from machines import ROOT, wait_until
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.distributed, pytest.mark.horovod]
 SCRIPT = str(ROOT / "launch" / "horovodrun.sh")
 SUMS = 500_000
-"""Bytes that a rank sends in the test's steps at least: 13,434 parameters of 8 bytes, 6 times, is 645,000."""
+"""Bytes that a rank sends in the steps at least: about 13,400 parameters of 8 bytes, 6 times, are 643,000."""
 
 
 def test_two_hosts_train_to_the_same_bits(hosts, expected, tmp_path):

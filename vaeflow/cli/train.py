@@ -63,7 +63,8 @@ def train(
     from vaeflow.run_directory import require_free
 
     composed = compose(recipe, _settings(settings, strategy))
-    if run_dir is not None and not dry_run and Job.current().rank == 0:
+    # A job's first process says so after all have met: the others would wait for it.
+    if run_dir is not None and not dry_run and Job.current().processes == 1:
         require_free(run_dir)
     resolved = resolve(composed, Registry.load(modules))
     from vaeflow.runs import run

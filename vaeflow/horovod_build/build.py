@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TOOLS = ("setuptools<70", "wheel", "packaging", "cmake>=3.25,<5")
 HOOK = "import sys; from setuptools import build_meta; build_meta.__legacy__.build_wheel(sys.argv[1])"
-ERROR = re.compile(r"\berror\b|\bError\b")
+ERROR = re.compile(r"\berror:|Error\b")  # of compilers; of CMake, make and Python
 LONGEST = 300  # characters of an error
 PERCENT = re.compile(r"^\[ *(\d+)%\]")
 HINTS = (
