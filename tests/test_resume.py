@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -88,7 +89,10 @@ def assert_equal_runs(run, undisturbed):
     assert rows(run) == rows(undisturbed)
     assert not list(run.rglob("*.partial"))
     expected = {path for path in tree(undisturbed) if not path.startswith("tensorboard")}
-    assert {path for path in tree(run) if not path.startswith("tensorboard")} == expected
+    found = {path for path in tree(run) if not path.startswith("tensorboard")}
+    assert [path for path in found - expected if not re.fullmatch(r"environment-\d{9}\.json", path)] == []
+    assert expected <= found
+    assert found - expected  # where the run went on is recorded
     assert (run / "config.toml").read_text() == (undisturbed / "config.toml").read_text()
 
 

@@ -89,6 +89,10 @@ class Slurm:
         """What SLURM's commands need to find it."""
         return {"SLURM_CONF": str(self.folder / "slurm.conf")}
 
+    def state(self, job: str) -> str:
+        """Return a job's state, such as RUNNING."""
+        return self.run("scontrol", "--oneliner", "show", "job", job).stdout.partition("JobState=")[2].split()[0]
+
     def sbatch(self, *arguments: str, **options) -> tuple[int, str]:
         """Submit a job and wait for its end; return its exit code and what it printed."""
         output = self.folder / "job.out"
