@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import socket
@@ -11,8 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from small_runs import CALL
 
+HOROVOD = pytest.mark.skipif(
+    importlib.util.find_spec("horovod") is None, reason="Horovod is not installed: vaeflow horovod install"
+)
+TOPOLOGIES = [
+    pytest.param("mirrored", 2, id="mirrored x2"),
+    pytest.param("mirrored", 3, id="mirrored x3"),
+    pytest.param("multiworker", 2, id="multiworker x2"),
+    pytest.param("horovod", 2, id="horovod x2", marks=[pytest.mark.horovod, HOROVOD]),
+    pytest.param("horovod", 3, id="horovod x3", marks=[pytest.mark.horovod, HOROVOD]),
+]
 PATIENCE = 120  # seconds
 LAUNCHERS = ("TF_CONFIG", "HOROVOD_RANK", "HOROVOD_SIZE")
 
@@ -30,24 +42,22 @@ class Finished:
     outputs: list[str]
 
 
-def vaeflow_command(*arguments: object) -> list[str]:
-    """Return the command line of `vaeflow ARGUMENTS` in this environment."""
-    return [sys.executable, "-c", CALL, *map(str, arguments)]
-
-
-def job(kind: str, count: int, *arguments: object, cwd: Path | None = None) -> Finished:
+def job(
+    kind: str, count: int, *arguments: object, cwd: Path | None = None, program: tuple[str, ...] = ("-c", CALL)
+) -> Finished:
     """Run `vaeflow ARGUMENTS` as a job.
 
     Args:
         kind: `single`, `mirrored`, `multiworker` or `horovod`.
         count: replicas.
-        arguments: of the command.
+        arguments: of the command; `strategy=KIND` follows them.
         cwd: where it runs.
+        program: what Python runs instead of vaeflow's command.
     """
     settings = [f"strategy={kind}"]
     if kind == "mirrored":
         settings.append(f"strategy.replicas={count}")
-    command = vaeflow_command(*arguments, *settings)
+    command = [sys.executable, *program, *map(str, arguments), *settings]
     if kind == "horovod":
         horovodrun = [str(Path(sys.executable).parent / "horovodrun"), "-np", str(count), "--gloo"]
         return finish([start([*horovodrun, *command], cwd)])

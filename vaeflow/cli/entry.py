@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 import traceback
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 TRACEBACK = "VAEFLOW_TRACEBACK"
 """Set to 1, this environment variable shows the traceback behind an error's line."""
+
+CHIEF_SPEAKS = 3.0
+"""Seconds that other ranks wait with what is wrong with the user's input. As a rule that is wrong for all: rank 0 says
+so first, and the launcher, which ends a job with its first process, ends them before they repeat it."""
 
 USAGE = 2
 INTERRUPTED = 130
@@ -60,8 +65,9 @@ def _report(error: BaseException) -> int:
         traceback.print_exception(error)
     line, code = _in_words(error)
     rank = _rank()
-    # What the user gave is wrong on every rank alike; that another rank failed, it has said itself.
-    if not (isinstance(error, ElsewhereError) or (rank and type(error) is UsageError)):
+    if rank and isinstance(error, UsageError):
+        time.sleep(CHIEF_SPEAKS)
+    if not isinstance(error, ElsewhereError):  # the rank that failed says why itself
         click.echo(f"vaeflow: {f'[rank {rank}] ' if rank else ''}{line}", err=True)
     return code
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vaeflow.errors import UsageError
 
 if TYPE_CHECKING:
     import keras
+
+Normalization = Literal["none", "batch", "layer"]
 
 # The parts of a network that bfloat16's eight bits hurt stay float32: those that touch z, and the logits.
 FULL = "float32"
@@ -71,7 +73,11 @@ def conv_mnist_decoder(latent_size: int, output_shape: tuple[int, ...]) -> keras
 
 
 def mlp_encoder(
-    x_shape: tuple[int, ...], *, hidden: tuple[int, ...] = (200, 200), activation: str = "tanh"
+    x_shape: tuple[int, ...],
+    *,
+    hidden: tuple[int, ...] = (200, 200),
+    activation: str = "tanh",
+    normalization: Normalization = "none",
 ) -> keras.Model:
     """Dense layers: x [B, *X] to features [B, hidden[-1]] (Burda et al. 2015: two of 200 with tanh).
 
@@ -79,6 +85,7 @@ def mlp_encoder(
         x_shape: X, any shape.
         hidden: units of each layer.
         activation: a name that Keras knows.
+        normalization: of each layer's output; `batch` is over a microbatch, its moving averages over all of them.
     """
     import keras
     from keras import layers
@@ -86,7 +93,7 @@ def mlp_encoder(
     x = keras.Input(x_shape)
     h = layers.Flatten()(x)
     for units in hidden:
-        h = layers.Dense(units, activation=activation)(h)
+        h = _normalized(normalization, layers.Dense(units, activation=activation)(h))
     return keras.Model(x, h, name="encoder")
 
 
@@ -96,6 +103,7 @@ def mlp_decoder(
     *,
     hidden: tuple[int, ...] = (200, 200),
     activation: str = "tanh",
+    normalization: Normalization = "none",
 ) -> keras.Model:
     """Dense layers: latents [B, D] to a likelihood's parameters [B, *P].
 
@@ -104,6 +112,7 @@ def mlp_decoder(
         output_shape: P, any shape.
         hidden: units of each layer.
         activation: a name that Keras knows.
+        normalization: of each layer's output, as in the encoder.
     """
     import keras
     from keras import layers
@@ -111,10 +120,20 @@ def mlp_decoder(
     z = keras.Input((latent_size,))
     h = z
     for index, units in enumerate(hidden):
-        h = layers.Dense(units, activation=activation, dtype=FULL if index == 0 else None)(h)
+        dense = layers.Dense(units, activation=activation, dtype=FULL if index == 0 else None)
+        h = _normalized(normalization, dense(h))
     h = layers.Dense(math.prod(output_shape), dtype=FULL)(h)
     h = layers.Reshape(output_shape, dtype=FULL)(h)
     return keras.Model(z, h, name="decoder")
+
+
+def _normalized(name: Normalization, inputs: keras.KerasTensor) -> keras.KerasTensor:
+    """Apply a normalization, in float32 whatever the precision."""
+    from keras import layers
+
+    if name == "batch":
+        return layers.BatchNormalization(dtype=FULL)(inputs)
+    return layers.LayerNormalization(dtype=FULL)(inputs) if name == "layer" else inputs
 
 
 def _biased(layer: keras.Layer, inputs: keras.KerasTensor) -> keras.KerasTensor:

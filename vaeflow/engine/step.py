@@ -124,12 +124,12 @@ class TrainStep:
 class Trainer:
     """Runs chunks of steps in one compiled call each.
 
-    Args:
+    Attributes:
         step: what is done for each step.
     """
 
     def __init__(self, step: TrainStep) -> None:
-        self._step = step
+        self.step = step
         scalar = tf.TensorSpec((), tf.int64)
         self._compiled = tf.function(self._steps, input_signature=[scalar, scalar])
 
@@ -145,13 +145,13 @@ class Trainer:
     @property
     def rows(self) -> int:
         """Examples in a microbatch."""
-        return self._step.microbatches.rows
+        return self.step.microbatches.rows
 
     def _steps(self, first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         rows = tf.TensorArray(tf.float32, size=tf.cast(count, tf.int32))
 
         def body(i: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            return i + 1, rows.write(tf.cast(i, tf.int32), self._step(first + i))
+            return i + 1, rows.write(tf.cast(i, tf.int32), self.step(first + i))
 
         _, rows = tf.while_loop(lambda i, _: i < count, body, (tf.constant(0, tf.int64), rows), parallel_iterations=1)
         return rows.stack()
