@@ -11,7 +11,7 @@ from jobs import TOPOLOGIES, job
 from small_runs import SMALL
 
 PROGRAM = (str(Path(inside_a_job.__file__)),)
-# Of each tensor's norm. A float32 convolution's sum of 78,400 terms is itself no closer to the exact one: docs/results.md.
+# Of each tensor's norm. A float32 convolution's sum of 78,400 terms is itself no closer to the exact one.
 TOLERANCES = {"mlp": 1e-6, "conv-mnist": 2e-6}
 pytestmark = pytest.mark.distributed
 
