@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -42,10 +43,15 @@ class Finished:
     outputs: list[str]
 
 
-def job(
+def job(kind: str, count: int, *arguments: object, **options: Any) -> Finished:
+    """Run `vaeflow ARGUMENTS` as a job to its end, see `begin`."""
+    return finish(begin(kind, count, *arguments, **options))
+
+
+def begin(
     kind: str, count: int, *arguments: object, cwd: Path | None = None, program: tuple[str, ...] = ("-c", CALL)
-) -> Finished:
-    """Run `vaeflow ARGUMENTS` as a job.
+) -> list[subprocess.Popen[str]]:
+    """Start `vaeflow ARGUMENTS` as a job; return the processes that were started, which are launchers or ranks.
 
     Args:
         kind: `single`, `mirrored`, `multiworker` or `horovod`.
@@ -60,10 +66,30 @@ def job(
     command = [sys.executable, *program, *map(str, arguments), *settings]
     if kind == "horovod":
         horovodrun = [str(Path(sys.executable).parent / "horovodrun"), "-np", str(count), "--gloo"]
-        return finish([start([*horovodrun, *command], cwd)])
+        return [start([*horovodrun, *command], cwd)]
     if kind == "multiworker":
-        return finish([start(command, cwd, TF_CONFIG=config) for config in tf_configs(count)])
-    return finish([start(command, cwd)])
+        return [start(command, cwd, TF_CONFIG=config) for config in tf_configs(count)]
+    return [start(command, cwd)]
+
+
+def process_of_rank(kind: str, rank: int, processes: list[subprocess.Popen[str]], mark: object) -> int:
+    """Return the process number of a rank of a job that runs.
+
+    Args:
+        kind: of the job.
+        rank: in it.
+        processes: what `begin` returned.
+        mark: an argument of the command that no other process has.
+    """
+    if kind != "horovod":
+        return processes[rank].pid
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            arguments = (path / "cmdline").read_bytes().split(b"\0")
+            environ = (path / "environ").read_bytes().split(b"\0")
+            if str(mark).encode() in arguments and b"-c" in arguments and f"HOROVOD_RANK={rank}".encode() in environ:
+                return int(path.name)
+    raise LookupError(f"rank {rank} of {mark} does not run")
 
 
 def tf_configs(count: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import resource
@@ -402,11 +403,12 @@ def test_a_full_disk_while_training(tensorboard, here, digits, capfd):
         digits, "checkpoint.every_steps=1", "checkpoint.keep=99", "epochs=9", f"log.tensorboard={tensorboard}"
     )
     with mounted(here / "disk", "size=1m") as disk:
-        assert main(["train", "mnist-2d", *settings, "--run-dir", "disk/run"]) == 1
-        line = line_of(capfd.readouterr().err)
+        assert main(["train", "mnist-2d", *settings, "--run-dir", "disk/run"]) == 74
+        out, err = capfd.readouterr()
         found = sorted(path.name for path in (disk / "run/checkpoints").iterdir())
         shutil.copytree(disk / "run", here / "run", dirs_exist_ok=True)
-    assert re.search("No space left on device|could not be written", line)
+    assert re.search(r"step \d+ could not be saved: .*(No space left on device|could not be written)", line_of(err))
+    assert "Earlier checkpoints are whole, and training goes on" in out
     assert found
     assert all(name.startswith("step-") for name in found)
     assert main(["resume", "run"]) == 0
@@ -423,11 +425,11 @@ LIMIT = """
         def __init__(self, after):
             self._left = after
         def on_start(self, run):
-            self._count()
+            self._count(run)
         def on_checkpoint(self, run, step):
-            self._count()
-        def _count(self):
-            if self._left == 0:
+            self._count(run)
+        def _count(self, run):
+            if self._left == 0 and not list(run.directory.glob("environment-*")):
                 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
             self._left -= 1
     def limit(*, after: int):
@@ -446,14 +448,18 @@ def test_a_disk_that_takes_no_more_than_some_checkpoints(good, digits, tmp_path,
     arguments = ["train", "mnist-2d", "--plugin", tmp_path / "limit.py", "--run-dir", run, *settings]
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        assert main([str(a) for a in arguments]) == 1
+        assert main([str(a) for a in arguments]) == 74
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    line = line_of(capfd.readouterr().err)
-    assert line.startswith(f"the checkpoint {run}/checkpoints/.step-{3 * good + 3:09d}.")
-    assert "could not be written" in line
-    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-000000003", "step-000000006"][:good]
-    assert main(["evaluate", str(run), "--plugin", str(tmp_path / "limit.py")]) == (0 if good else 1)
+    out, err = capfd.readouterr()
+    saved = [f"step-{step:09d}" for step in (0, 3, 6)[: good + 1]]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == saved
+    for step in range(3 * good + 3, 16, 3):
+        assert f"warning: step {step} could not be saved: the checkpoint {run}/checkpoints/.step-{step:09d}." in out
+    assert line_of(err).startswith("step 16 could not be saved: the checkpoint")
+    assert not (run / "summary.json").exists()
+    assert main(["resume", str(run), "--plugin", str(tmp_path / "limit.py")]) == 0
+    assert json.loads((run / "summary.json").read_text())["steps"] == 16
 
 
 def damage(run, number):

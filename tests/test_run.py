@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -16,15 +17,17 @@ import tensorflow as tf
 from small_runs import CALL, on, rows, summary, train, write_digits
 
 import vaeflow as vf
-from vaeflow.callbacks import Callback, RunView
+from vaeflow.callbacks import Callback, Callbacks, RunView
 from vaeflow.cli import main
 from vaeflow.config_layers import compose
 from vaeflow.config_resolve import resolve
 from vaeflow.data import Folders, source
 from vaeflow.engine.checkpoint import CheckpointFolder, Progress
 from vaeflow.engine.processes import Processes
+from vaeflow.engine.saving import BackgroundSaves
 from vaeflow.loop import Loop
 from vaeflow.plugins.registry import Registry
+from vaeflow.signals import StopRequest
 from vaeflow.start import prepare
 
 TRAINING = ("bound", "log_likelihood", "kl", "loss", "learning_rate", "kl_weight", "gradient_norm", "skipped_steps")
@@ -76,15 +79,10 @@ def looped(folder, data, *settings, recorder=None):
         steps_per_epoch=experiment.timeline.steps_per_epoch,
         say=print,
     )
-    loop = Loop(
-        experiment,
-        view,
-        [recorder or Recorder()],
-        CheckpointFolder(folder, keep=3, say=print),
-        Progress(),
-        Processes(experiment.strategy),
-    )
-    loop.run()
+    callbacks = Callbacks([recorder or Recorder()], view)
+    with contextlib.closing(BackgroundSaves(CheckpointFolder(folder, keep=3, say=print), print)) as saves:
+        loop = Loop(experiment, view, callbacks, saves, Progress(), Processes(experiment.strategy), StopRequest())
+        loop.run()
     return loop
 
 
@@ -99,7 +97,11 @@ def test_files(run):
     assert {path.name for path in run.iterdir()} == FILES
     assert {path.stem for path in (run / "plots").iterdir()} == PLOTS
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (run / "plots").iterdir())
-    assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["step-000000008", "step-000000016"]
+    assert [path.name for path in sorted((run / "checkpoints").iterdir())] == [
+        "step-000000000",
+        "step-000000008",
+        "step-000000016",
+    ]
 
 
 def test_tensorboard_is_written_by_default(tmp_path, digits):
@@ -159,7 +161,7 @@ def test_the_config_reloads_to_the_same(run, loaded, digits):
     again = resolve(compose(run / "config.toml"), Registry.load()).config
     assert again == loaded.config
     assert again == resolve(compose("mnist-2d", on(digits)), Registry.load()).config
-    assert again.encoder.options == {"hidden": [8], "activation": "tanh"}
+    assert again.encoder.options == {"hidden": [8], "activation": "tanh", "normalization": "none"}
 
 
 def test_a_directory_of_its_own_for_every_run(tmp_path, digits, monkeypatch):
@@ -262,7 +264,11 @@ def test_steps_instead_of_epochs(tmp_path, digits):
     found = summary(run)
     assert (found["steps"], found["epochs"]) == (11, 11 / 8)
     assert [row["step"] for row in rows(run) if "test/bound" in row] == [8, 11]
-    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-000000008", "step-000000011"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [
+        "step-000000000",
+        "step-000000008",
+        "step-000000011",
+    ]
 
 
 def test_a_short_last_batch_and_rare_evaluations(tmp_path, digits):
@@ -342,10 +348,10 @@ def test_every_optimizer(name, tmp_path, digits):
     state, folder = loop.experiment.state, CheckpointFolder(tmp_path, keep=3, say=print)
     saved, progress = folder.latest()
     assert progress.step == 2
-    variables = loop.experiment.trainer._step.optimizer.variables
+    variables = loop.experiment.trainer.step.optimizer.variables
     assert len([key for key in saved if key.startswith("optimizer/")]) == len(variables)
     before = state.sha256()
-    assert loop.experiment.trainer._step.optimizer.iterations == 2
+    assert loop.experiment.trainer.step.optimizer.iterations == 2
     assert np.isfinite(weights(loop)).all()
     for variable in (*variables, *loop.experiment.model.variables):
         variable.assign(keras.ops.zeros_like(variable))

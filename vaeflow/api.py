@@ -12,7 +12,8 @@ from vaeflow.config_resolve import resolve
 from vaeflow.data import Folders
 from vaeflow.plugins.registry import Registry
 from vaeflow.run_directory import RunDirectory
-from vaeflow.runs import restore, run
+from vaeflow.runs import run
+from vaeflow.session import restore
 from vaeflow.start import prepare
 
 if TYPE_CHECKING:

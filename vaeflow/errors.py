@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,6 +35,18 @@ class CheckpointError(VaeflowError):
     """No checkpoint of a run can be trusted, or a checkpoint does not fit the run. Exit code 1."""
 
 
+class UnsavedError(VaeflowError):
+    """A run's newest state is not on the disk: full, read-only, gone. Earlier checkpoints are. Exit code 74."""
+
+    exit_code = 74  # EX_IOERR of sysexits.h
+
+
+class StoppedError(VaeflowError):
+    """A signal asked a run to stop; its state is saved, and `vaeflow resume` goes on. Exit code 75."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again
+
+
 class ElsewhereError(VaeflowError):
     """Another process of the job failed, and has said why; this one ends quietly, with the same exit code.
 
@@ -48,6 +62,28 @@ class ElsewhereError(VaeflowError):
 
 class DivergedError(VaeflowError):
     """Replicas that must hold the same state do not, or a sum over them is wrong. Exit code 1."""
+
+
+MACHINE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EIO, errno.ESTALE, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EMFILE),
+)
+"""Errors of the disk that no program can foresee: full, over quota or limit, read-only, forbidden, gone."""
+
+
+def of_the_machine(error: BaseException) -> str | None:
+    """Return what the machine refused, in words; None if an error is not the machine's. Imports no TensorFlow.
+
+    >>> of_the_machine(OSError(errno.ENOSPC, "No space left on device", "x.png"))
+    'x.png: No space left on device'
+    >>> of_the_machine(ValueError("shape"))
+    """
+    if isinstance(error, OSError) and error.errno in MACHINE:
+        return f"{error.filename or 'disk'}: {error.strerror}"
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is not None and isinstance(error, tensorflow.errors.OpError):  # memory or a disk that is full, mostly
+        return f"TensorFlow: {' '.join(str(error.message).split()).partition(' [[')[0]}"
+    return None
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

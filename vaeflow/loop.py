@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaeflow.callbacks import Record
-from vaeflow.engine.checkpoint import Progress
+from vaeflow.engine.checkpoint import Best, Progress
 from vaeflow.engine.proof import Agreement
-from vaeflow.errors import VaeflowError
+from vaeflow.errors import StoppedError, VaeflowError
 from vaeflow.log_window import SKIPPED, LogWindow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
 
-    from vaeflow.callbacks import Callback, RunView
-    from vaeflow.engine.checkpoint import CheckpointFolder
+    from vaeflow.callbacks import Callbacks, RunView
     from vaeflow.engine.evaluation import Evaluator
     from vaeflow.engine.processes import Processes
+    from vaeflow.engine.saving import BackgroundSaves
     from vaeflow.experiment import Experiment
+    from vaeflow.signals import StopRequest
 
 STEPS_A_CALL = 20
+SECONDS_A_CALL = 2.0  # or fewer steps, so that a signal is soon heard
 SKIPPED_IN_A_ROW = 50
 
 
@@ -36,17 +37,19 @@ class Loop:
         experiment: what trains.
         view: what callbacks see.
         callbacks: what is called between chunks.
-        checkpoints: where the state is saved.
+        saves: where the state is saved.
         progress: where it is.
         processes: those that share the run; all of them loop, the chief alone calls back and saves.
+        request: whether this process was asked to stop.
     """
 
     experiment: Experiment
     view: RunView
-    callbacks: Sequence[Callback]
-    checkpoints: CheckpointFolder
+    callbacks: Callbacks
+    saves: BackgroundSaves
     progress: Progress
     processes: Processes
+    request: StopRequest
 
     def __post_init__(self) -> None:
         self.step, self.seconds = self.progress.step, self.progress.seconds
@@ -54,29 +57,73 @@ class Loop:
         self._window = LogWindow(self.progress.window)
         self._window_seconds = self.progress.window_seconds
         self._skipped = 0
+        self._seconds_a_step = 0.0
+        self._best = self.progress.best
         self._agreement = Agreement(self.experiment.strategy, self.experiment.state.variables)
         held_out = [split for split in self.experiment.batches if split != "train"]
         self._evaluators: dict[str, Evaluator] = {split: self.experiment.evaluator(split) for split in held_out}
 
     def run(self) -> None:
-        """Train to the end."""
-        self._verify()
-        for callback in self.callbacks:
-            callback.on_start(self.view)
-        while self.step < self.view.total_steps:
-            self._chunk(self._next_stop())
-            if self.step % (self.experiment.config.verify_every_steps or math.inf) == 0:
-                self._verify()
-            if self._at(self.experiment.config.log.every_steps):
-                self._log()
-            if self._evaluation_is_due():
-                self._evaluate()
-            if self._at(self.experiment.config.checkpoint.every_steps or self.view.steps_per_epoch):
-                self._save()
-        for callback in self.callbacks:
-            callback.on_end(self.view)
+        """Train to the end.
 
-    def _next_stop(self) -> int:
+        Raises:
+            StoppedError: if a signal asked a process to stop; all processes have stopped at the same step.
+            UnsavedError: if the last state could not be saved.
+        """
+        self._verify()
+        if self.step == 0:  # a disk that takes nothing is better known before days of training than after
+            self._save()
+            self.saves.committed(wait=True)
+            self._require_saved()
+        self.callbacks.tell("on_start")
+        while self.step < self.view.total_steps:
+            self._chunk(self._next_stop(self._agreed_steps()))
+            self._between_chunks()
+        self._committed(wait=True)
+        self._require_saved()
+        self.callbacks.tell("on_end")
+        self.processes.on_chief(self.callbacks.require_written)
+
+    def _between_chunks(self) -> None:
+        self._committed(wait=False)
+        if self.step % (self.experiment.config.verify_every_steps or math.inf) == 0:
+            self._verify()
+        if self._at(self.experiment.config.log.every_steps):
+            self._log()
+        evaluated = self._evaluation_is_due()
+        if evaluated:
+            self._evaluate()
+        if self._at(self.experiment.config.checkpoint.every_steps or self.view.steps_per_epoch):
+            self._save(evaluated=evaluated)
+
+    def _agreed_steps(self) -> int:
+        """Return how many steps all processes take next, by the chief's clock.
+
+        Raises:
+            StoppedError: on all processes, if any of them was asked to stop.
+        """
+        steps = STEPS_A_CALL
+        if self._seconds_a_step:
+            steps = max(1, min(steps, int(SECONDS_A_CALL / self._seconds_a_step)))
+        number, asked = self.request.number or 0, self.request.number is not None
+        requests, ranks, numbers, agreed = self.processes.add(
+            asked, asked * self.processes.rank, number, steps * self.processes.chief
+        )
+        if requests:
+            who = f"{signal.Signals(numbers).name} at rank {ranks}" if requests == 1 else f"signals at {requests} ranks"
+            self._stop(who)
+        return agreed
+
+    def _stop(self, who: str) -> None:
+        self._save()
+        self._committed(wait=True)
+        self._require_saved()
+        raise StoppedError(
+            f"stopped by {who}, at step {self.step} of {self.view.total_steps}, which is saved: "
+            f"`vaeflow resume {self.view.directory}` goes on"
+        )
+
+    def _next_stop(self, steps: int) -> int:
         config = self.experiment.config
         every = [
             config.log.every_steps,
@@ -85,7 +132,7 @@ class Loop:
             self.view.steps_per_epoch,
         ]
         stops = [self.step + n - self.step % n for n in every if n]
-        return min(*stops, self.step + STEPS_A_CALL, self.view.total_steps)
+        return min(*stops, self.step + steps, self.view.total_steps)
 
     def _at(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.view.total_steps
@@ -97,13 +144,13 @@ class Loop:
         started = time.perf_counter()
         rows = self.experiment.trainer.chunk(self.step, stop - self.step).numpy()
         seconds = time.perf_counter() - started
+        self._seconds_a_step = seconds / (stop - self.step)
         self.step = stop
         self.seconds += seconds
         self._window_seconds += seconds
         self._window.add(rows)
         self._stop_if_stuck(rows)
-        for callback in self.callbacks:
-            callback.on_chunk(self.view, self.step)
+        self.callbacks.tell("on_chunk", self.step)
 
     def _stop_if_stuck(self, rows: np.ndarray) -> None:
         for skipped in rows[:, SKIPPED]:
@@ -123,14 +170,12 @@ class Loop:
         self._window_seconds = 0.0
         per_dimension = {"train": kl_terms} if kl_terms.size == self.experiment.model.latent_size else {}
         record = self._record(scalars, per_dimension)
-        for callback in self.callbacks:
-            callback.on_log(self.view, record)
+        self.callbacks.tell("on_log", record)
 
     def _evaluate(self) -> None:
         scalars, per_dimension = self._scalars()
         self.metrics.update(scalars)
-        for callback in self.callbacks:
-            callback.on_evaluation(self.view, self._record(scalars, per_dimension))
+        self.callbacks.tell("on_evaluation", self._record(scalars, per_dimension))
 
     def _scalars(self) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         scalars: dict[str, float] = {}
@@ -146,15 +191,32 @@ class Loop:
         epoch = self.step / self.view.steps_per_epoch
         return Record(self.step, epoch, scalars, per_dimension, final=self.step == self.view.total_steps)
 
-    def _save(self) -> None:
-        self.processes.on_chief(self._write)
-        for callback in self.callbacks:
-            callback.on_checkpoint(self.view, self.step)
+    def _save(self, *, evaluated: bool = False) -> None:
+        """Begin to save the state; the one before must be on the disk."""
+        self._committed(wait=True)
+        if evaluated:
+            self._best = self._better()
+        if self.processes.chief:
+            sums, metrics = self._window.sums, dict(self.metrics)
+            progress = Progress(self.step, self.seconds, sums, self._window_seconds, metrics, self._best)
+            self.saves.save(self.experiment.state.arrays(), progress)
 
-    def _write(self) -> str:
-        progress = Progress(self.step, self.seconds, self._window.sums, self._window_seconds, self.metrics)
-        self.checkpoints.save(self.experiment.state.arrays(), progress)
-        return ""
+    def _better(self) -> Best | None:
+        """Return the best checkpoint, where the state that was just evaluated is one."""
+        value = self.metrics.get("validation/bound", self.metrics.get("test/bound"))
+        if value is None or math.isnan(value) or (self._best and self._best.value >= value):
+            return self._best
+        return Best(self.step, value)
+
+    def _committed(self, *, wait: bool) -> None:
+        """Tell callbacks of a checkpoint that is on the disk by now."""
+        step = self.saves.committed(wait=wait)
+        if step is not None:
+            self.callbacks.tell("on_checkpoint", step)
+
+    def _require_saved(self) -> None:
+        """Raise on all processes if the chief's disk refused the newest state."""
+        self.processes.on_chief(self.saves.require_saved)
 
     def _verify(self) -> None:
         """Say that all replicas hold the same state, or stop."""

@@ -11,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from vaeflow.errors import UsageError, VaeflowError
 from vaeflow.version import version_of_vaeflow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from vaeflow.config_resolve import Resolved
     from vaeflow.engine.strategies.base import Strategy
@@ -90,6 +91,20 @@ class RunDirectory:
             raise UsageError(f"{path} is no run directory: it {what}")
         return directory
 
+    def untouched(self) -> bool:
+        """Say whether the run was stopped before it saved or logged anything: its state is still the config's."""
+        return not (self.path / "metrics.jsonl").exists() and not any(self.checkpoints.glob("step-*"))
+
+    def require_same(self, resolved: Resolved) -> None:
+        """Raise a UsageError if the run's config is another one; how replicas are run does not count."""
+        there, here = _flat(tomllib.loads(self.config.read_text())), _flat(tomllib.loads(resolved.to_toml()))
+        for key in sorted(there.keys() | here.keys()):
+            if key.partition(".")[0] != "strategy" and there.get(key) != here.get(key):
+                raise UsageError(
+                    f"--resume: {self.path} has another run: {key} is {there.get(key)!r} there and {here.get(key)!r} "
+                    "here; name another directory"
+                )
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other jobs out while this one writes.
@@ -130,6 +145,18 @@ class RunDirectory:
         write_json(self.path / f"environment-{step:09d}.json", now)
         matter = [*BITS_DEPEND_ON, *(["replicas"] if resolved.config.microbatches == "auto" else [])]
         return [f"{key} {before.get(key)} is now {now[key]}" for key in matter if before.get(key) != now[key]]
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a tree of tables as one, with dots in its keys.
+
+    >>> _flat({"a": {"b": 1}, "c": 2})
+    {'a.b': 1, 'c': 2}
+    """
+    flat = {}
+    for key, value in table.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat
 
 
 def require_free(wanted: Path) -> None:

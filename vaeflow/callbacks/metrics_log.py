@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from typing import IO, TYPE_CHECKING
 
 from vaeflow.callbacks.base import Callback
@@ -24,7 +25,8 @@ class MetricsLog(Callback):
     """
 
     def __init__(self) -> None:
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
+        self._waiting = b""
 
     def on_start(self, run: RunView) -> None:
         """Open the file; a resumed run first drops the rows that it is about to write again.
@@ -35,7 +37,7 @@ class MetricsLog(Callback):
         path = run.directory / METRICS
         kept = rows_until(path, run.first_step) if path.exists() else []
         write_atomically(path, "".join(f"{row}\n" for row in kept))
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("ab", buffering=0)
 
     def on_log(self, run: RunView, record: Record) -> None:  # noqa: ARG002
         """Append a row."""
@@ -58,13 +60,27 @@ class MetricsLog(Callback):
             raise RuntimeError("MetricsLog.on_start comes before its first row")
         scalars = {name: _number(value) for name, value in record.scalars.items()}
         row = {"step": record.step, "epoch": record.epoch, **scalars}
-        self._file.write(json.dumps(row, allow_nan=False) + "\n")
-        self._file.flush()
+        self._waiting += json.dumps(row, allow_nan=False).encode() + b"\n"
+        self._write(self._file)
+
+    def _write(self, file: IO[bytes]) -> None:
+        """Write what waits, whole or not at all: rows that a full disk refused come with the next."""
+        size = file.seek(0, os.SEEK_END)
+        try:
+            rest = memoryview(self._waiting)
+            while rest:
+                rest = rest[file.write(rest) :]
+        except OSError as error:
+            file.truncate(size)
+            raise OSError(error.errno, error.strerror, file.name) from error
+        self._waiting = b""
 
     def _close(self) -> None:
         if self._file is not None:
-            self._file.close()
-            self._file = None
+            with self._file as file:
+                self._file = None
+                if self._waiting:
+                    self._write(file)
 
 
 def rows_until(path: Path, step: int) -> list[str]:

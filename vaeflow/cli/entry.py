@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import time
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vaeflow.cli.app import app
-from vaeflow.errors import ElsewhereError, UsageError, VaeflowError
+from vaeflow.errors import ElsewhereError, UsageError, VaeflowError, of_the_machine
 from vaeflow.job import Job
 from vaeflow.runtime import set_environment
 
@@ -23,16 +22,11 @@ TRACEBACK = "VAEFLOW_TRACEBACK"
 """Set to 1, this environment variable shows the traceback behind an error's line."""
 
 CHIEF_SPEAKS = 3.0
-"""Seconds that other ranks wait with what is wrong with the user's input. As a rule that is wrong for all: rank 0 says
-so first, and the launcher, which ends a job with its first process, ends them before they repeat it."""
+"""Seconds that other ranks wait where rank 0 has to say why the job ends: launchers end a job with its first process.
+What is wrong with the user's input is wrong for all, as a rule: they end before they repeat it."""
 
 USAGE = 2
 INTERRUPTED = 130
-MACHINE = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
-    *(errno.EIO, errno.ESTALE, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EMFILE),
-)
-"""Errors of the disk that no program can foresee: full, over quota or limit, read-only, forbidden, gone."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +59,7 @@ def _report(error: BaseException) -> int:
         traceback.print_exception(error)
     line, code = _in_words(error)
     rank = _rank()
-    if rank and isinstance(error, UsageError):
+    if rank and isinstance(error, (UsageError, ElsewhereError)):
         time.sleep(CHIEF_SPEAKS)
     if not isinstance(error, ElsewhereError):  # the rank that failed says why itself
         click.echo(f"vaeflow: {f'[rank {rank}] ' if rank else ''}{line}", err=True)
@@ -87,18 +81,11 @@ def _in_words(error: BaseException) -> tuple[str, int]:
         return "interrupted", INTERRUPTED
     if isinstance(error, click.ClickException):
         return _usage(error), USAGE
-    if isinstance(error, OSError) and error.errno in MACHINE:
-        return f"{error.filename or 'disk'}: {error.strerror}", 1
-    if _is_tensorflows(error):
-        return f"TensorFlow: {text.partition(' [[')[0]} ({TRACEBACK}=1 shows where)", 1
+    reason = of_the_machine(error)
+    if reason is not None:
+        return (reason if isinstance(error, OSError) else f"{reason} ({TRACEBACK}=1 shows where)"), 1
     shown = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return f"{shown} (this is a bug; {TRACEBACK}=1 shows where)", 1
-
-
-def _is_tensorflows(error: BaseException) -> bool:
-    """Say whether an operation failed: memory or a disk that is full, as a rule. Imports no TensorFlow."""
-    tensorflow = sys.modules.get("tensorflow")
-    return tensorflow is not None and isinstance(error, tensorflow.errors.OpError)
 
 
 def _usage(error: click.ClickException) -> str:

@@ -32,6 +32,14 @@ strategy_option = click.option(
     type=click.Path(path_type=Path),
     help="Directory of the run; it must be new or empty. Example: --run-dir runs/first",
 )
+@click.option(
+    "--resume",
+    "resume_",
+    type=click.Choice(["never", "auto"]),
+    default="never",
+    show_default=True,
+    help="auto: go on with the run if --run-dir has it, and do nothing if it is finished. Example: --resume auto",
+)
 @plugin_option
 @data_dir_option
 @click.option("--dry-run", is_flag=True, help="Print the resolved config, parameters, steps and memory; train nothing.")
@@ -42,6 +50,7 @@ def train(
     settings: tuple[str, ...],
     strategy: str | None,
     run_dir: Path | None,
+    resume_: str,
     modules: tuple[str, ...],
     data_dir: Path | None,
     dry_run: bool,
@@ -62,14 +71,17 @@ def train(
     from vaeflow.plugins.registry import Registry
     from vaeflow.run_directory import require_free
 
+    go_on = resume_ == "auto"
+    if go_on and run_dir is None:
+        raise UsageError("--resume auto needs --run-dir: which run? For example --run-dir runs/first")
     composed = compose(recipe, _settings(settings, strategy))
     # A job's first process says so after all have met: the others would wait for it.
-    if run_dir is not None and not dry_run and Job.current().processes == 1:
+    if run_dir is not None and not dry_run and not go_on and Job.current().processes == 1:
         require_free(run_dir)
     resolved = resolve(composed, Registry.load(modules))
     from vaeflow.runs import run
 
-    run(resolved, run_dir, folders(data_dir), dry_run=dry_run)
+    run(resolved, run_dir, folders(data_dir), dry_run=dry_run, go_on=go_on)
 
 
 @click.command()

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
-import re
 import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import tensorflow as tf
-
-from vaeflow.errors import CheckpointError, VaeflowError
+from vaeflow.engine import checkpoint_files
+from vaeflow.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +18,20 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
+
+
+@dataclass(frozen=True)
+class Best:
+    """The checkpoint with the best value of a metric.
+
+    Attributes:
+        step: its step.
+        value: of the metric.
+    """
+
+    step: int
+    value: float
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,7 @@ class Progress:
         window: sums of the log rows since the last log point, so that a resumed run logs the same rows.
         window_seconds: time that the window's steps took.
         metrics: the newest training and evaluation metrics by name.
+        best: the best checkpoint so far; it is never removed.
     """
 
     step: int = 0
@@ -42,6 +52,22 @@ class Progress:
     window: list[float] = field(default_factory=list)
     window_seconds: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
+    best: Best | None = None
+
+    def to_json(self) -> str:
+        """Return it as JSON."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Progress:
+        """Return what `to_json` wrote.
+
+        >>> Progress.from_json(Progress(7, best=Best(5, -100.0)).to_json()).best
+        Best(step=5, value=-100.0)
+        """
+        content = json.loads(text)
+        best = content.pop("best", None)
+        return cls(**content, best=Best(**best) if best else None)
 
 
 class CheckpointFolder:
@@ -65,20 +91,21 @@ class CheckpointFolder:
 
         Raises:
             OSError: if the disk refuses; earlier checkpoints are untouched.
+            VaeflowError: if it refuses TensorFlow.
         """
-        final = self._folder / f"step-{progress.step:09d}"
+        final = self._path(progress.step)
+        if final.exists() and checkpoint_files.damage(final, PROGRESS) is None:
+            return  # a run that goes on from an earlier step gets here with the same state
         aside = self._folder / f".{final.name}.{os.getpid()}.partial"
         aside.mkdir(parents=True)
         try:
-            _write_arrays(aside / "state", arrays)
-            (aside / PROGRESS).write_text(json.dumps(dataclasses.asdict(progress)))
-            _write_manifest(aside)
-            shutil.rmtree(final, ignore_errors=True)  # damaged, and named when it was found
+            checkpoint_files.write(aside, arrays, {PROGRESS: progress.to_json()})
+            shutil.rmtree(final, ignore_errors=True)  # damaged
             aside.rename(final)
-            _sync(self._folder)
+            checkpoint_files.sync(self._folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-        self._prune()
+        self._prune(progress)
 
     def latest(self) -> tuple[dict[str, np.ndarray], Progress]:
         """Return the newest checkpoint that is whole; a damaged newer one is named in a line.
@@ -88,77 +115,44 @@ class CheckpointFolder:
         """
         found = self._all()
         for path in reversed(found):
-            damage = _damage(path)
+            damage = checkpoint_files.damage(path, PROGRESS)
             if damage is None:
-                progress = Progress(**json.loads((path / PROGRESS).read_text()))
-                return _read_arrays(path / "state"), progress
+                return _read(path)
             self._say(f"warning: checkpoint {path} is damaged ({damage}); the one before it is tried")
         what = "every checkpoint is damaged" if found else "there is no checkpoint"
         raise CheckpointError(f"{self._folder}: {what}; nothing was changed. Start again in another directory")
+
+    def best(self) -> tuple[dict[str, np.ndarray], Progress]:
+        """Return the best checkpoint that the newest one knows of.
+
+        Raises:
+            CheckpointError: if there is none, or it is damaged.
+        """
+        best = self.latest()[1].best
+        if best is None:
+            raise CheckpointError(f"{self._folder}: no checkpoint is the best yet: none was saved after an evaluation")
+        damage = checkpoint_files.damage(self._path(best.step), PROGRESS)
+        if damage is not None:
+            raise CheckpointError(f"the best checkpoint {self._path(best.step)} is damaged ({damage})")
+        return _read(self._path(best.step))
 
     def clean(self) -> None:
         """Remove what a killed process left half-written."""
         for partial in self._folder.glob(".*.partial"):
             shutil.rmtree(partial, ignore_errors=True)
 
+    def _path(self, step: int) -> Path:
+        return self._folder / f"step-{step:09d}"
+
     def _all(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"))
 
-    def _prune(self) -> None:
+    def _prune(self, progress: Progress) -> None:
+        best = self._path(progress.best.step) if progress.best else None
         for old in self._all()[: -self._keep]:
-            shutil.rmtree(old)
+            if old != best:
+                shutil.rmtree(old)
 
 
-def _write_arrays(prefix: Path, arrays: dict[str, np.ndarray]) -> None:
-    try:
-        tf.raw_ops.SaveV2(
-            prefix=str(prefix),
-            tensor_names=list(arrays),
-            shape_and_slices=[""] * len(arrays),
-            tensors=[tf.constant(a) for a in arrays.values()],
-        )
-    except tf.errors.OpError as error:  # TensorFlow's own class for a full disk and the like
-        reason = re.sub(r"\{\{.*?\}\}|\[Op:\w+\]", "", error.message).strip()  # without the graph's names
-        raise VaeflowError(f"the checkpoint {prefix.parent} could not be written: {reason}") from error
-
-
-def _read_arrays(prefix: Path) -> dict[str, np.ndarray]:
-    reader = tf.train.load_checkpoint(str(prefix))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-
-
-def _write_manifest(folder: Path) -> None:
-    files = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
-    (folder / MANIFEST).write_text(json.dumps({"sha256": files}, indent=1))
-    for path in folder.iterdir():
-        _sync(path)
-    _sync(folder)
-
-
-def _damage(folder: Path) -> str | None:
-    """Return what is wrong with a checkpoint, or None."""
-    try:
-        expected = json.loads((folder / MANIFEST).read_text())["sha256"]
-        if not isinstance(expected, dict) or PROGRESS not in expected:
-            return f"{MANIFEST} is incomplete"
-        wrong = [name for name, digest in expected.items() if _sha256(folder / name) != digest]
-    except FileNotFoundError as error:
-        return f"{os.path.basename(error.filename)} is missing"  # noqa: PTH119
-    except OSError as error:
-        return str(error.strerror)
-    except (ValueError, KeyError, TypeError):
-        return f"{MANIFEST} can't be read"
-    return f"{wrong[0]} has another checksum" if wrong else None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _read(path: Path) -> tuple[dict[str, np.ndarray], Progress]:
+    return checkpoint_files.read_arrays(path), Progress.from_json((path / PROGRESS).read_text())

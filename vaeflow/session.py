@@ -1,0 +1,203 @@
+"""A run in this process, beside the others of its job: restored, described, trained, left together."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaeflow.callbacks import Callbacks, RunView
+from vaeflow.callbacks.metrics_log import MetricsLog
+from vaeflow.callbacks.progress import ProgressBar
+from vaeflow.errors import ElsewhereError, StoppedError
+from vaeflow.run_directory import RunDirectory, write_json
+from vaeflow.signals import stop_requests
+from vaeflow.start import say
+
+if TYPE_CHECKING:
+    from vaeflow.callbacks import Callback
+    from vaeflow.config import Config
+    from vaeflow.config_resolve import Resolved
+    from vaeflow.engine.checkpoint import CheckpointFolder, Progress
+    from vaeflow.engine.processes import Processes
+    from vaeflow.engine.saving import BackgroundSaves
+    from vaeflow.experiment import Experiment
+    from vaeflow.loop import Loop
+    from vaeflow.signals import StopRequest
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a process knows of the run that it trains.
+
+    Attributes:
+        directory: of the run; the chief alone writes.
+        resolved: the config and its components.
+        experiment: what trains.
+        processes: of the job.
+    """
+
+    directory: RunDirectory
+    resolved: Resolved
+    experiment: Experiment
+    processes: Processes
+
+    def go_on(self) -> None:
+        """Train from the newest checkpoint that is whole to the end; from the start if the run never got to its first.
+
+        Raises:
+            CheckpointError: if there is none, or it is another model's.
+        """
+        from vaeflow.engine.checkpoint import Progress
+
+        total = self.experiment.timeline.total_steps
+        untouched = self.processes.on_chief(lambda: "yes" if self.directory.untouched() else "no") == "yes"
+        progress = Progress() if untouched else self._restore()
+        if self._finished(progress):
+            say(f"{self.directory.path}: finished already, at step {total} of {total}; nothing was changed")
+            self._leave()
+        else:
+            say(f"{self.directory.path}: going on from step {progress.step} of {total}")
+            self._describe_resumed(progress)
+            self.fit(progress)
+
+    def fit(self, progress: Progress) -> None:
+        """Train to the end. The chief alone calls back, saves and summarises.
+
+        Raises:
+            StoppedError: if a signal asked one of the processes to stop.
+        """
+        from vaeflow.engine.saving import BackgroundSaves
+
+        folder = checkpoints(self.directory, self.resolved.config)
+        if self.processes.chief:
+            folder.clean()
+        self._share_state()
+        saves = BackgroundSaves(folder, say)
+        with contextlib.closing(saves), stop_requests() as request:
+            loop = self._train(progress, saves, request)
+        if self.processes.chief:
+            _summarise(self.directory, self.resolved, loop)
+        self._leave()
+
+    def _train(self, progress: Progress, saves: BackgroundSaves, request: StopRequest) -> Loop:
+        from vaeflow.loop import Loop
+
+        view = self._view(progress)
+        callbacks = Callbacks(_callbacks(self.resolved) if self.processes.chief else [], view)
+        loop = Loop(self.experiment, view, callbacks, saves, progress, self.processes, request)
+        try:
+            loop.run()
+        except BaseException as error:
+            callbacks.tell_of(error)
+            if isinstance(error, StoppedError):
+                self._leave()
+                if not self.processes.chief:
+                    raise ElsewhereError(str(error), error.exit_code) from error
+            raise
+        return loop
+
+    def _restore(self) -> Progress:
+        """Restore on the chief, and let the others have its state: they need not see its disk."""
+        from vaeflow.engine.checkpoint import Progress
+
+        restored = self.processes.on_chief(lambda: restore(self.directory, self.experiment).to_json())
+        self._share_state()
+        return Progress.from_json(restored)
+
+    def _finished(self, progress: Progress) -> bool:
+        """Say whether nothing is left to do."""
+        summarised = self.processes.on_chief(lambda: "yes" if self.directory.summary.exists() else "no") == "yes"
+        return summarised and progress.step >= self.experiment.timeline.total_steps
+
+    def _describe_resumed(self, progress: Progress) -> None:
+        """Record where the run goes on, and say what changes its bits."""
+        describe, strategy = self.directory.describe_resumed, self.experiment.strategy
+        changed = self.processes.on_chief(lambda: "; ".join(describe(self.resolved, strategy, progress.step)))
+        if changed:
+            say(f"from here on the weights may differ, bit for bit, from an uninterrupted run's: {changed}")
+
+    def _leave(self) -> None:
+        """End together: a process that ends early looks like one that died."""
+        self.processes.barrier()
+        self.experiment.strategy.close()
+
+    def _share_state(self) -> None:
+        if self.processes.count > 1:
+            self.experiment.state.from_bytes(self.processes.broadcast(self.experiment.state.to_bytes()))
+
+    def _view(self, progress: Progress) -> RunView:
+        return RunView(
+            directory=self.directory.path,
+            config=self.resolved.config,
+            dataset=self.experiment.dataset,
+            trained=self.experiment.trained,
+            first_step=progress.step,
+            total_steps=self.experiment.timeline.total_steps,
+            steps_per_epoch=self.experiment.timeline.steps_per_epoch,
+            say=say,
+        )
+
+
+def restore(directory: RunDirectory, experiment: Experiment, *, best: bool = False) -> Progress:
+    """Put an experiment where a checkpoint of a run says.
+
+    Args:
+        directory: of the run.
+        experiment: what is changed.
+        best: take the best checkpoint, not the newest that is whole.
+
+    Raises:
+        CheckpointError: if there is none, or it is another model's.
+    """
+    folder = checkpoints(directory, experiment.config)
+    arrays, progress = folder.best() if best else folder.latest()
+    experiment.state.assign(arrays)
+    return progress
+
+
+def checkpoints(directory: RunDirectory, config: Config) -> CheckpointFolder:
+    """Return the checkpoints of a run."""
+    from vaeflow.engine.checkpoint import CheckpointFolder
+
+    return CheckpointFolder(directory.checkpoints, keep=config.checkpoint.keep, say=say)
+
+
+def _callbacks(resolved: Resolved) -> list[Callback]:
+    from vaeflow.callbacks.plots import Plots
+
+    log = resolved.config.log
+    built: list[Callback] = [ProgressBar(), MetricsLog()]
+    if log.tensorboard:
+        from vaeflow.callbacks.tensorboard import TensorBoard
+
+        built.append(
+            TensorBoard(histograms=log.histograms, images=log.images, projector=log.projector, graph=log.graph)
+        )
+    return [*built, Plots(every_epochs=resolved.config.plots.every_epochs), *(c.build() for c in resolved.callbacks)]
+
+
+def _summarise(directory: RunDirectory, resolved: Resolved, loop: Loop) -> None:
+    experiment, config = loop.experiment, resolved.config
+    examples = loop.step // loop.view.steps_per_epoch * len(experiment.dataset.train)
+    examples += loop.step % loop.view.steps_per_epoch * config.batch_size
+    write_json(
+        directory.summary,
+        {
+            "name": config.name,
+            "seed": config.seed,
+            "dataset": config.dataset.name,
+            "binarization": config.binarization.name,
+            "precision": config.precision,
+            "strategy": experiment.strategy.name,
+            "replicas": experiment.strategy.replicas,
+            "steps": loop.step,
+            "epochs": loop.step / loop.view.steps_per_epoch,
+            "metrics": loop.metrics,
+            "weights_sha256": experiment.state.weights_sha256(),
+            "state_sha256": experiment.state.sha256(),
+            "seconds": loop.seconds,
+            "examples_per_second": examples / loop.seconds if loop.seconds else 0.0,
+            "traces": experiment.trainer.traces,
+        },
+    )

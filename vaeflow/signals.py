@@ -1,0 +1,51 @@
+"""Signals that ask a run to stop, remembered until the next moment at which all processes can stop together."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""What schedulers, people and `sbatch --signal=USR1@60` send."""
+
+
+class StopRequest:
+    """Whether this process was asked to stop.
+
+    Attributes:
+        number: the first signal that came; None before.
+    """
+
+    number: signal.Signals | None = None
+
+    def remember(self, number: int, _frame: Any) -> None:
+        """Handle a signal. A second Ctrl-C does not wait for anything."""
+        if self.number == number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.number = self.number or signal.Signals(number)
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Remember signals instead of dying by them, inside the context.
+
+    Only a process's main thread can: elsewhere, signals do what they did. So does one that is ignored, as Ctrl-C is for
+    a shell's background jobs.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    # What TensorFlow's cluster service set from C++ is None to Python and can't be put back.
+    before = {number: signal.signal(number, request.remember) or signal.SIG_DFL for number in heard}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
