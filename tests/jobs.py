@@ -26,7 +26,7 @@ TOPOLOGIES = [
     pytest.param("horovod", 2, id="horovod x2", marks=[pytest.mark.horovod, HOROVOD]),
     pytest.param("horovod", 3, id="horovod x3", marks=[pytest.mark.horovod, HOROVOD]),
 ]
-PATIENCE = 120  # seconds
+PATIENCE = 240  # seconds
 LAUNCHERS = ("TF_CONFIG", "HOROVOD_RANK", "HOROVOD_SIZE")
 
 

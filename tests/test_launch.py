@@ -206,14 +206,18 @@ def test_a_directive_is_replaced_as_a_whole():
 # What the scripts do. A stand-in for `vaeflow` says what it was called with.
 
 
+def program(path: Path, text: str) -> None:
+    """Write a script of bash."""
+    path.write_text(f"#!/bin/bash\n{text}\n")
+    path.chmod(0o755)
+
+
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
     """Put a script of one's own in the place of `vaeflow`; `srun` runs what it is given."""
+    (tmp_path / "bin").mkdir()
     for name, text in {"srun": 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"', "vaeflow": "exit 9"}.items():
-        (tmp_path / "bin").mkdir(exist_ok=True)
-        path = tmp_path / "bin" / name
-        path.write_text(f"#!/bin/bash\n{text}\n")
-        path.chmod(0o755)
+        program(tmp_path / "bin" / name, text)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
 
@@ -298,16 +302,24 @@ def alive(folder: Path) -> list[int]:
 
 @pytest.mark.parametrize("strategy", ["horovod", "multiworker"])
 def test_a_requeued_job_goes_on_from_its_checkpoint(strategy, stand_in):
-    folder = stand_in('echo "$*" >> calls; mkdir -p runs/slurm-5')
+    folder = stand_in('echo "$*" >> calls')
     script = f"slurm-{strategy}.sbatch"
     assert run(script, "r", "seed=1", SLURM_JOB_ID="5").returncode == 0
-    (folder / "runs" / "slurm-5" / "config.toml").touch()
     assert run(script, "r", "seed=1", SLURM_JOB_ID="5", SLURM_RESTART_COUNT="1").returncode == 0
-    (folder / "runs" / "slurm-5" / "checkpoints" / "step-1").mkdir(parents=True)
-    assert run(script, "r", "seed=1", SLURM_JOB_ID="5", SLURM_RESTART_COUNT="2").returncode == 0
-    anew = f"train r seed=1 --strategy {strategy} --run-dir runs/slurm-5"
-    assert (folder / "calls").read_text().splitlines() == [anew, anew, "resume runs/slurm-5"]
-    assert (folder / "runs" / "slurm-5.1" / "config.toml").exists()
+    call = f"train r seed=1 --strategy {strategy} --run-dir runs/slurm-5 --resume auto"
+    assert (folder / "calls").read_text().splitlines() == [call, call]
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "requeued"), [(75, "RUNNING", True), (75, "COMPLETING", False), (1, "RUNNING", False)]
+)
+def test_a_job_that_was_asked_to_stop_goes_back_into_the_queue(code, state, requeued, stand_in):
+    folder = stand_in(f"exit {code}")
+    for name, does in {"squeue": f"echo {state}", "scontrol": 'echo "$*" > asked'}.items():
+        program(folder / "bin" / name, does)
+    assert run("slurm-horovod.sbatch", "r", SLURM_JOB_ID="5").returncode == code
+    assert (folder / "asked").exists() == requeued
+    assert not requeued or (folder / "asked").read_text() == "requeue 5\n"
 
 
 def test_a_batch_file_sources_what_it_is_told(stand_in):

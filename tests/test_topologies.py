@@ -81,6 +81,20 @@ def test_the_bits_depend_on_the_number_of_microbatches(tmp_path, digits, on_one_
     assert summary_of(tmp_path / "run")["state_sha256"] != summary_of(on_one_device("everything"))["state_sha256"]
 
 
+@pytest.mark.slow
+@pytest.mark.horovod
+@HOROVOD
+@pytest.mark.parametrize("count", [8, 16])
+def test_more_ranks_than_cores(tmp_path, digits, count):
+    """Every rank imports TensorFlow, so this takes a gigabyte of memory for two of them."""
+    settings = [*settings_of(digits, "everything"), "microbatches=16", "batch_size=16"]
+    for folder, topology in (("alone", ("single", 1)), ("together", ("horovod", count))):
+        finished = job(*topology, "train", "mnist-2d", "--run-dir", tmp_path / folder, *settings)
+        assert finished.codes == [0], finished.outputs
+    assert summary_of(tmp_path / "together")["replicas"] == count
+    assert summary_of(tmp_path / "together")["state_sha256"] == summary_of(tmp_path / "alone")["state_sha256"]
+
+
 @pytest.mark.parametrize(("kind", "count"), [TOPOLOGIES[0], TOPOLOGIES[2], TOPOLOGIES[3]])
 def test_automatic_microbatches_are_equal_to_rounding(tmp_path, digits, kind, count):
     settings = on(digits, "microbatches=auto", "batch_size=10", "steps=3", "optimizer=sgd", "learning_rate=1e-3")

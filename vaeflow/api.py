@@ -110,11 +110,14 @@ def train(
     return load(directory.path, plugins=plugins, data_dir=data_dir)
 
 
-def load(run_dir: str | Path, *, plugins: Sequence[str] = (), data_dir: str | Path | None = None) -> LoadedRun:
-    """Load a run with the weights of its newest checkpoint.
+def load(
+    run_dir: str | Path, *, best: bool = False, plugins: Sequence[str] = (), data_dir: str | Path | None = None
+) -> LoadedRun:
+    """Load a run with the weights of its newest checkpoint that is whole.
 
     Args:
         run_dir: the run's directory.
+        best: take the checkpoint with the best bound on the validation split, or on the test split where there is none.
         plugins: modules with components, for plugins that are not installed.
         data_dir: the user's folder of data sets.
 
@@ -125,5 +128,5 @@ def load(run_dir: str | Path, *, plugins: Sequence[str] = (), data_dir: str | Pa
     directory = RunDirectory.open(Path(run_dir))
     resolved = resolve(compose(directory.config), Registry.load(plugins))
     experiment = prepare(resolved, Folders.default(Path(data_dir) if data_dir else None), to_train=False)
-    restore(directory, experiment)
+    restore(directory, experiment, best=best)
     return LoadedRun(directory.path, experiment)

@@ -71,6 +71,21 @@ class CheckpointConfig(Section):
     keep: AtLeastOne = Field(3, description="How many of the newest checkpoints stay on disk.")
 
 
+class NonFiniteConfig(Section):
+    """What is done about steps whose loss or gradient is infinite or NaN. Such a step never changes a weight."""
+
+    action: Literal["skip", "stop", "rollback"] = Field(
+        "skip",
+        description="skip goes on with the next step; stop saves and ends the run; rollback first puts back the state of "
+        "the newest checkpoint. A gradient that overflows under mixed_float16's loss scale is skipped in any case.",
+    )
+    stop_after: AtLeastOne = Field(
+        50,
+        description="Skipped steps in a row after which a run saves and ends, whatever the action; with rollback, "
+        "states put back in a row without a finite step after them.",
+    )
+
+
 class LogConfig(Section):
     """What goes to metrics.jsonl and TensorBoard, and how often."""
 
@@ -169,12 +184,16 @@ class Config(Section):
         None,
         description="Decay of a moving average of the weights, for each step; evaluation uses it. none for none.",
     )
+    init_from: str | None = Field(
+        None, min_length=1, description="Directory of another run whose newest weights this one starts from; or none."
+    )
     strategy: Selection = _selection("auto", "How replicas are run and their sums are added.")
     verify_every_steps: AtLeastOne | None = Field(
         1000, description="Steps between two checks that all replicas hold the same state; none for one, at the start."
     )
     callbacks: tuple[Selection, ...] = Field((), strict=False, description="What is done between chunks of steps.")
     checkpoint: CheckpointConfig = Field(CheckpointConfig(), description="When checkpoints are written.")
+    nonfinite: NonFiniteConfig = Field(NonFiniteConfig(), description="Steps whose loss or gradient is not finite.")
     log: LogConfig = Field(LogConfig(), description="What is logged and how often.")
     evaluate: EvaluateConfig = Field(EvaluateConfig(), description="Evaluation while training.")
     plots: PlotsConfig = Field(PlotsConfig(), description="Plots as PNG files.")

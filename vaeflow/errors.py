@@ -47,6 +47,12 @@ class StoppedError(VaeflowError):
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
+class NonFiniteError(VaeflowError):
+    """Losses or gradients were not finite, and the config says to stop; the state is saved. Exit code 4."""
+
+    exit_code = 4
+
+
 class ElsewhereError(VaeflowError):
     """Another process of the job failed, and has said why; this one ends quietly, with the same exit code.
 
@@ -56,6 +62,19 @@ class ElsewhereError(VaeflowError):
     """
 
     def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class RankError(VaeflowError):
+    """Another process of the job died, hangs or failed.
+
+    Args:
+        message: which one, where, and why.
+        exit_code: what the job ends with.
+    """
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
         self.exit_code = exit_code
 

@@ -16,15 +16,17 @@ def evaluate_run(
     *,
     split: str = "test",
     samples: int = 1,
+    best: bool = False,
     modules: Sequence[str] = (),
     data_dir: Path | None = None,
 ) -> dict[str, Any]:
-    """Evaluate the newest checkpoint of a run on a split and write `evaluation-SPLIT.json` into its directory.
+    """Evaluate a run on a split and write `evaluation-SPLIT.json` into its directory.
 
     Args:
         run_dir: the run's directory.
         split: `train`, `validation` or `test`.
         samples: L, samples of z an example.
+        best: evaluate the best checkpoint, not the newest.
         modules: plugins that are not installed.
         data_dir: the user's folder of data sets.
 
@@ -37,7 +39,7 @@ def evaluate_run(
     """
     from vaeflow.api import load
 
-    loaded = load(run_dir, plugins=modules, data_dir=data_dir)
+    loaded = load(run_dir, best=best, plugins=modules, data_dir=data_dir)
     evaluation = loaded.experiment.evaluator(split, samples=samples)()
     result = {
         "dataset": loaded.config.dataset.name,
@@ -45,6 +47,7 @@ def evaluate_run(
         "split": split,
         "examples": evaluation.examples,
         "samples": samples,
+        "checkpoint": "best" if best else "newest",
         "metrics": evaluation.scalars(split),
     }
     write_json(run_dir / f"evaluation-{split}.json", result)

@@ -111,7 +111,7 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
         strategy=strategy,
         model=model,
         average=step.average,
-        trainer=Trainer(step),
+        trainer=Trainer(step, until_bad=config.nonfinite.action != "skip"),
         state=TrainingState(step),
         trained=TrainedVAE(model, step.average, binarization, seed=config.seed),
         batches=batches,

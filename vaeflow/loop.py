@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from vaeflow.callbacks import Record
 from vaeflow.engine.checkpoint import Best, Progress
 from vaeflow.engine.proof import Agreement
-from vaeflow.errors import StoppedError, VaeflowError
-from vaeflow.log_window import SKIPPED, LogWindow
+from vaeflow.errors import StoppedError
+from vaeflow.log_window import LogWindow
+from vaeflow.nonfinite import NonFiniteSteps, in_words
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
 
     from vaeflow.callbacks import Callbacks, RunView
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
 
 STEPS_A_CALL = 20
 SECONDS_A_CALL = 2.0  # or fewer steps, so that a signal is soon heard
-SKIPPED_IN_A_ROW = 50
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Loop:
         progress: where it is.
         processes: those that share the run; all of them loop, the chief alone calls back and saves.
         request: whether this process was asked to stop.
+        roll_back: puts the newest checkpoint's state back on all processes and returns its step.
     """
 
     experiment: Experiment
@@ -50,13 +53,14 @@ class Loop:
     progress: Progress
     processes: Processes
     request: StopRequest
+    roll_back: Callable[[], int]
 
     def __post_init__(self) -> None:
         self.step, self.seconds = self.progress.step, self.progress.seconds
         self.metrics = dict(self.progress.metrics)
         self._window = LogWindow(self.progress.window)
         self._window_seconds = self.progress.window_seconds
-        self._skipped = 0
+        self._nonfinite = NonFiniteSteps(self.experiment, self.progress.skipped)
         self._seconds_a_step = 0.0
         self._best = self.progress.best
         self._agreement = Agreement(self.experiment.strategy, self.experiment.state.variables)
@@ -68,6 +72,7 @@ class Loop:
 
         Raises:
             StoppedError: if a signal asked a process to stop; all processes have stopped at the same step.
+            NonFiniteError: if losses or gradients were not finite, and the config says to stop, on all processes.
             UnsavedError: if the last state could not be saved.
         """
         self._verify()
@@ -77,8 +82,12 @@ class Loop:
             self._require_saved()
         self.callbacks.tell("on_start")
         while self.step < self.view.total_steps:
-            self._chunk(self._next_stop(self._agreed_steps()))
+            go_on = self._chunk(self._next_stop(min(self._agreed_steps(), self._nonfinite.longest_call)))
+            error = None if go_on else self._nonfinite.stopped(self.step, f"vaeflow resume {self.view.directory}")
             self._between_chunks()
+            if error is not None:
+                self._diagnose()
+                raise error
         self._committed(wait=True)
         self._require_saved()
         self.callbacks.tell("on_end")
@@ -140,26 +149,31 @@ class Loop:
     def _evaluation_is_due(self) -> bool:
         return self._at(self.view.steps_per_epoch * self.experiment.config.evaluate.every_epochs)
 
-    def _chunk(self, stop: int) -> None:
+    def _chunk(self, stop: int) -> bool:
+        """Take the steps up to one, or fewer where one is not finite; return whether the run may go on."""
         started = time.perf_counter()
         rows = self.experiment.trainer.chunk(self.step, stop - self.step).numpy()
         seconds = time.perf_counter() - started
-        self._seconds_a_step = seconds / (stop - self.step)
-        self.step = stop
+        self._seconds_a_step = seconds / len(rows)
+        self.step += len(rows)
         self.seconds += seconds
         self._window_seconds += seconds
         self._window.add(rows)
-        self._stop_if_stuck(rows)
+        verdict = self._nonfinite.judge(rows)
+        if verdict == "rollback":
+            self._committed(wait=True)
+            self.view.say(in_words(self.step, rows[-1], self.roll_back()))
         self.callbacks.tell("on_chunk", self.step)
+        return verdict != "stop"
 
-    def _stop_if_stuck(self, rows: np.ndarray) -> None:
-        for skipped in rows[:, SKIPPED]:
-            self._skipped = self._skipped + 1 if skipped else 0
-            if self._skipped >= SKIPPED_IN_A_ROW:
-                raise VaeflowError(
-                    f"the loss or its gradient was not finite for {SKIPPED_IN_A_ROW} steps in a row, up to step "
-                    f"{self.step}; those steps were skipped. Try a smaller learning_rate or clip_norm"
-                )
+    def _diagnose(self) -> None:
+        """Save the state, and meanwhile say why the newest step was not finite."""
+        self._save()
+        if self.processes.chief:
+            for line in self._nonfinite.diagnosis(self.step):
+                self.view.say(line)
+        self._committed(wait=True)
+        self._require_saved()
 
     def _log(self) -> None:
         examples, seconds = self._window.examples, self._window_seconds
@@ -198,7 +212,8 @@ class Loop:
             self._best = self._better()
         if self.processes.chief:
             sums, metrics = self._window.sums, dict(self.metrics)
-            progress = Progress(self.step, self.seconds, sums, self._window_seconds, metrics, self._best)
+            skipped = self._nonfinite.in_a_row
+            progress = Progress(self.step, self.seconds, sums, self._window_seconds, metrics, self._best, skipped)
             self.saves.save(self.experiment.state.arrays(), progress)
 
     def _better(self) -> Best | None:

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import math
 import os
-import platform
 import shutil
-import subprocess
-import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaeflow.config import KINDS_OF_SELECTIONS
 from vaeflow.errors import UsageError, VaeflowError
-from vaeflow.version import version_of_vaeflow
+from vaeflow.provenance import differences, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from vaeflow.config_resolve import Resolved
     from vaeflow.engine.strategies.base import Strategy
 
-BITS_DEPEND_ON = ("intra_op_threads", "device_kind", "packages")
-PACKAGES = ("tensorflow", "keras", "numpy", "horovod", "pluggy", "tensorboard", "matplotlib")
+BITS_DEPEND_ON = ("intra_op_threads", "device_kind", "packages", "components", "vaeflow")
 
 
 @dataclass(frozen=True)
@@ -97,12 +91,11 @@ class RunDirectory:
 
     def require_same(self, resolved: Resolved) -> None:
         """Raise a UsageError if the run's config is another one; how replicas are run does not count."""
-        there, here = _flat(tomllib.loads(self.config.read_text())), _flat(tomllib.loads(resolved.to_toml()))
-        for key in sorted(there.keys() | here.keys()):
-            if key.partition(".")[0] != "strategy" and there.get(key) != here.get(key):
+        for key, there, here in differences(tomllib.loads(self.config.read_text()), tomllib.loads(resolved.to_toml())):
+            if _stem(key) != "strategy":
                 raise UsageError(
-                    f"--resume: {self.path} has another run: {key} is {there.get(key)!r} there and {here.get(key)!r} "
-                    "here; name another directory"
+                    f"--resume: {self.path} has another run: {key} is {there!r} there and {here!r} here; name another "
+                    "directory"
                 )
 
     @contextlib.contextmanager
@@ -144,19 +137,11 @@ class RunDirectory:
         now = environment(resolved, strategy)
         write_json(self.path / f"environment-{step:09d}.json", now)
         matter = [*BITS_DEPEND_ON, *(["replicas"] if resolved.config.microbatches == "auto" else [])]
-        return [f"{key} {before.get(key)} is now {now[key]}" for key in matter if before.get(key) != now[key]]
+        return [f"{key} {there} is now {here}" for key, there, here in differences(before, now) if _stem(key) in matter]
 
 
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a tree of tables as one, with dots in its keys.
-
-    >>> _flat({"a": {"b": 1}, "c": 2})
-    {'a.b': 1, 'c': 2}
-    """
-    flat = {}
-    for key, value in table.items():
-        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
-    return flat
+def _stem(key: str) -> str:
+    return key.partition(".")[0]
 
 
 def require_free(wanted: Path) -> None:
@@ -208,55 +193,3 @@ def write_atomically(path: Path, text: str) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
-
-
-def environment(resolved: Resolved, strategy: Strategy) -> dict[str, Any]:
-    """Return what a run ran on: versions, devices, replicas, threads, components' origins, the commit, the command."""
-    import tensorflow as tf
-
-    selected = {key: getattr(resolved, key) for key in KINDS_OF_SELECTIONS}
-    return {
-        "vaeflow": version_of_vaeflow(),
-        "python": platform.python_version(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
-        "platform": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)),
-        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
-        "strategy": strategy.name,
-        "replicas": strategy.replicas,
-        "processes": strategy.processes,
-        "device_kind": "GPU" if tf.config.list_physical_devices("GPU") else "CPU",
-        "devices": [_device(device) for device in tf.config.list_physical_devices()],
-        "components": {key: str(one.registered.origin) for key, one in selected.items()},
-        "git_commit": _git_commit(),
-        "command": sys.argv,
-    }
-
-
-def _device(device: Any) -> str:
-    import tensorflow as tf
-
-    details = tf.config.experimental.get_device_details(device)
-    return " ".join(filter(None, [device.name, details.get("device_name")]))
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _git_commit() -> str | None:
-    """Return the commit of the checkout that vaeflow is run from, with a plus if it was changed; None elsewhere."""
-    here = Path(__file__).parent
-    try:
-        commit = _git(here, "rev-parse", "HEAD")
-        return f"{commit}+" if _git(here, "status", "--porcelain", "--", ".") else commit
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603

@@ -11,6 +11,7 @@ from vaeflow.config_layers import compose
 from vaeflow.config_resolve import resolve
 from vaeflow.data import Folders
 from vaeflow.errors import UsageError
+from vaeflow.job import Job
 from vaeflow.plugins.registry import Registry
 from vaeflow.run_directory import RunDirectory
 from vaeflow.session import Session
@@ -41,13 +42,14 @@ def run(
         UsageError: if the directory holds something else, or is in use.
         VaeflowError: see its subclasses.
     """
+    if resolved.config.init_from is not None:
+        _require_weights(Path(resolved.config.init_from))
     experiment = prepare(resolved, folders)
     if dry_run:
         from vaeflow.dry_run import describe
 
         say(describe(resolved, experiment))
         return None
-    from vaeflow.engine.checkpoint import Progress
     from vaeflow.engine.processes import Processes
 
     processes = Processes(experiment.strategy)
@@ -69,7 +71,7 @@ def run(
         if begun:
             session.go_on()
         else:
-            session.fit(Progress())
+            session.begin()
     return session.directory
 
 
@@ -102,6 +104,12 @@ def resume(
         session.processes.on_chief(lambda: str(stack.enter_context(directory.locked())))
         session.go_on()
     return directory
+
+
+def _require_weights(source: Path) -> None:
+    """Look before any device starts. On a job's other ranks the disk may be another: rank 0 alone reads it."""
+    if Job.current().rank == 0 and not RunDirectory(source).config.is_file():
+        raise UsageError(f"init_from: {source} is no run directory: it has no config.toml")
 
 
 def _of_strategy(settings: Sequence[str]) -> Sequence[str]:

@@ -21,6 +21,7 @@ def sample_run(
     count: int = 64,
     seed: int = 0,
     out: Path | None = None,
+    best: bool = False,
     modules: Sequence[str] = (),
     data_dir: Path | None = None,
 ) -> Path:
@@ -32,6 +33,7 @@ def sample_run(
         seed: equal seeds give equal examples.
         out: a `.npy` file for the array [count, *X] float32, or a `.png` for a picture of images; None writes
             `samples-SEED.npy` into the run's directory.
+        best: sample from the best checkpoint, not the newest.
         modules: plugins that are not installed.
         data_dir: the user's folder of data sets.
 
@@ -51,7 +53,7 @@ def sample_run(
         raise UsageError(f"--out {target} exists already and nothing is overwritten: name another file")
     from vaeflow.api import load
 
-    samples = load(run_dir, plugins=modules, data_dir=data_dir).sample(count, seed=seed)
+    samples = load(run_dir, best=best, plugins=modules, data_dir=data_dir).sample(count, seed=seed)
     aside = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         with aside.open("wb") as file:

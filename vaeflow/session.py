@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaeflow.callbacks import Callbacks, RunView
 from vaeflow.callbacks.metrics_log import MetricsLog
 from vaeflow.callbacks.progress import ProgressBar
-from vaeflow.errors import ElsewhereError, StoppedError
+from vaeflow.config_resolve import to_toml
+from vaeflow.errors import ElsewhereError, NonFiniteError, RankError, StoppedError, VaeflowError, of_the_machine
+from vaeflow.provenance import differences
 from vaeflow.run_directory import RunDirectory, write_json
 from vaeflow.signals import stop_requests
 from vaeflow.start import say
+from vaeflow.watch import Watch
 
 if TYPE_CHECKING:
     from vaeflow.callbacks import Callback
@@ -24,6 +29,10 @@ if TYPE_CHECKING:
     from vaeflow.experiment import Experiment
     from vaeflow.loop import Loop
     from vaeflow.signals import StopRequest
+
+
+LAST_WORDS = 3.0  # seconds until the watch knows of a process that died
+LAST_SAVE = 5.0  # seconds for a save that is running when the process is ended by force
 
 
 @dataclass(frozen=True)
@@ -48,11 +57,12 @@ class Session:
         Raises:
             CheckpointError: if there is none, or it is another model's.
         """
-        from vaeflow.engine.checkpoint import Progress
-
         total = self.experiment.timeline.total_steps
         untouched = self.processes.on_chief(lambda: "yes" if self.directory.untouched() else "no") == "yes"
-        progress = Progress() if untouched else self._restore()
+        if untouched:
+            self.begin()
+            return
+        progress = self._restore()
         if self._finished(progress):
             say(f"{self.directory.path}: finished already, at step {total} of {total}; nothing was changed")
             self._leave()
@@ -60,6 +70,30 @@ class Session:
             say(f"{self.directory.path}: going on from step {progress.step} of {total}")
             self._describe_resumed(progress)
             self.fit(progress)
+
+    def begin(self) -> None:
+        """Train from step 0, from the weights of another run if the config names one.
+
+        Raises:
+            CheckpointError: if those are another model's, or damaged.
+        """
+        from vaeflow.engine.checkpoint import Progress
+
+        if self.resolved.config.init_from is not None:
+            self.processes.on_chief(self._take_weights)
+        self.fit(Progress())
+
+    def _take_weights(self) -> str:
+        source = RunDirectory.open(Path(str(self.resolved.config.init_from)))
+        arrays, progress = checkpoints(source, self.resolved.config).latest()
+        self.experiment.state.assign_weights(arrays)
+        digest = self.experiment.state.weights_sha256()
+        write_json(
+            self.directory.path / "init.json",
+            {"run": str(source.path), "step": progress.step, "weights_sha256": digest},
+        )
+        say(f"starting from the weights of {source.path} at step {progress.step} (sha256 {digest[:16]})")
+        return ""
 
     def fit(self, progress: Progress) -> None:
         """Train to the end. The chief alone calls back, saves and summarises.
@@ -74,26 +108,50 @@ class Session:
             folder.clean()
         self._share_state()
         saves = BackgroundSaves(folder, say)
+        watch = Watch(self.processes, before_exit=lambda: saves.settle(LAST_SAVE))
         with contextlib.closing(saves), stop_requests() as request:
-            loop = self._train(progress, saves, request)
+            try:
+                loop = self._train(progress, saves, request)
+            except BaseException as error:
+                ended = self._ended(error, watch)
+                if ended is error:
+                    raise
+                raise ended from error
         if self.processes.chief:
             _summarise(self.directory, self.resolved, loop)
-        self._leave()
+        self._leave(watch)
+
+    def _ended(self, error: BaseException, watch: Watch) -> BaseException:
+        """Return what this process ends with; all others end, too."""
+        if isinstance(error, (StoppedError, NonFiniteError)):  # all have stopped at one step
+            self._leave(watch)
+            return error if self.processes.chief else ElsewhereError(str(error), error.exit_code)
+        # A sum that fails may be this process's fault or that of one that is gone, which the watch knows soon.
+        end = watch.end(LAST_WORDS) if of_the_machine(error) else None
+        if end is not None:
+            watch.close()
+            hint = f"{end.reason}. `vaeflow resume {self.directory.path}` goes on from the newest checkpoint"
+            speaks = self.processes.chief or end.silent
+            return RankError(hint, end.code) if speaks else ElsewhereError(end.reason, end.code)
+        if isinstance(error, ElsewhereError):
+            watch.close()
+            return error
+        if isinstance(error, VaeflowError):
+            reason, code = str(error), error.exit_code
+        else:
+            reason, code = f"{type(error).__name__}: {error}", 130 if isinstance(error, KeyboardInterrupt) else 1
+        return ElsewhereError(reason, code) if watch.fail(reason, code) else error
 
     def _train(self, progress: Progress, saves: BackgroundSaves, request: StopRequest) -> Loop:
         from vaeflow.loop import Loop
 
         view = self._view(progress)
         callbacks = Callbacks(_callbacks(self.resolved) if self.processes.chief else [], view)
-        loop = Loop(self.experiment, view, callbacks, saves, progress, self.processes, request)
+        loop = Loop(self.experiment, view, callbacks, saves, progress, self.processes, request, self._roll_back)
         try:
             loop.run()
         except BaseException as error:
             callbacks.tell_of(error)
-            if isinstance(error, StoppedError):
-                self._leave()
-                if not self.processes.chief:
-                    raise ElsewhereError(str(error), error.exit_code) from error
             raise
         return loop
 
@@ -101,9 +159,26 @@ class Session:
         """Restore on the chief, and let the others have its state: they need not see its disk."""
         from vaeflow.engine.checkpoint import Progress
 
-        restored = self.processes.on_chief(lambda: restore(self.directory, self.experiment).to_json())
+        progress = Progress.from_json(self.processes.on_chief(self._restore_here))
         self._share_state()
-        return Progress.from_json(restored)
+        return progress
+
+    def _restore_here(self) -> str:
+        progress = restore(self.directory, self.experiment)
+        there = tomllib.loads(checkpoints(self.directory, self.resolved.config).config_of(progress.step))
+        for key, before, now in differences(there, tomllib.loads(self.resolved.to_toml())):
+            if not key.startswith("strategy"):
+                say(f"the checkpoint of step {progress.step} was saved with {key} = {before!r}; now it is {now!r}")
+        return progress.to_json()
+
+    def _roll_back(self) -> int:
+        """Put the newest checkpoint's state back on all processes, and return its step."""
+        from vaeflow.nonfinite import put_back
+
+        folder = checkpoints(self.directory, self.resolved.config)
+        step = int(self.processes.on_chief(lambda: str(put_back(folder, self.experiment))))
+        self._share_state()
+        return step
 
     def _finished(self, progress: Progress) -> bool:
         """Say whether nothing is left to do."""
@@ -117,9 +192,11 @@ class Session:
         if changed:
             say(f"from here on the weights may differ, bit for bit, from an uninterrupted run's: {changed}")
 
-    def _leave(self) -> None:
+    def _leave(self, watch: Watch | None = None) -> None:
         """End together: a process that ends early looks like one that died."""
         self.processes.barrier()
+        if watch is not None:
+            watch.close()
         self.experiment.strategy.close()
 
     def _share_state(self) -> None:
@@ -160,7 +237,7 @@ def checkpoints(directory: RunDirectory, config: Config) -> CheckpointFolder:
     """Return the checkpoints of a run."""
     from vaeflow.engine.checkpoint import CheckpointFolder
 
-    return CheckpointFolder(directory.checkpoints, keep=config.checkpoint.keep, say=say)
+    return CheckpointFolder(directory.checkpoints, keep=config.checkpoint.keep, say=say, config=to_toml(config))
 
 
 def _callbacks(resolved: Resolved) -> list[Callback]:

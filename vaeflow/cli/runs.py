@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vaeflow.cli.shared import data_dir_option, plugin_option, require_run, run_argument
+from vaeflow.cli.shared import best_option, data_dir_option, plugin_option, require_run, run_argument
 
 
 @click.command()
@@ -26,9 +26,12 @@ from vaeflow.cli.shared import data_dir_option, plugin_option, require_run, run_
     show_default=True,
     help="Samples of z for each example. Example: --samples 100",
 )
+@best_option
 @plugin_option
 @data_dir_option
-def evaluate(run: Path, split: str, samples: int, modules: tuple[str, ...], data_dir: Path | None) -> None:
+def evaluate(
+    *, run: Path, split: str, samples: int, best: bool, modules: tuple[str, ...], data_dir: Path | None
+) -> None:
     """Evaluate a run's model on held-out examples.
 
     Prints JSON: bound, log-likelihood and KL in nats an example. RUN is the directory of the run.
@@ -38,9 +41,8 @@ def evaluate(run: Path, split: str, samples: int, modules: tuple[str, ...], data
     require_run(run)
     from vaeflow.evaluate import evaluate_run
 
-    click.echo(
-        json.dumps(evaluate_run(run, split=split, samples=samples, modules=modules, data_dir=data_dir), indent=2)
-    )
+    result = evaluate_run(run, split=split, samples=samples, best=best, modules=modules, data_dir=data_dir)
+    click.echo(json.dumps(result, indent=2))
 
 
 @click.command()
@@ -52,10 +54,11 @@ def evaluate(run: Path, split: str, samples: int, modules: tuple[str, ...], data
     type=click.Path(path_type=Path, dir_okay=False),
     help="The file to write, .png or .npy; samples-SEED.npy in RUN if left out. Example: --out samples.png",
 )
+@best_option
 @plugin_option
 @data_dir_option
 def sample(
-    *, run: Path, count: int, seed: int, out: Path | None, modules: tuple[str, ...], data_dir: Path | None
+    *, run: Path, count: int, seed: int, out: Path | None, best: bool, modules: tuple[str, ...], data_dir: Path | None
 ) -> None:
     """Draw new examples from a run's model.
 
@@ -66,7 +69,7 @@ def sample(
     require_run(run)
     from vaeflow.sampling import sample_run
 
-    click.echo(str(sample_run(run, count=count, seed=seed, out=out, modules=modules, data_dir=data_dir)))
+    click.echo(str(sample_run(run, count=count, seed=seed, out=out, best=best, modules=modules, data_dir=data_dir)))
 
 
 @click.command()

@@ -33,6 +33,9 @@ strategy_option = click.option(
     help="Directory of the run; it must be new or empty. Example: --run-dir runs/first",
 )
 @click.option(
+    "--init-from", metavar="RUN", help="Start from the weights of another run: short for init_from=RUN. Example: runs/a"
+)
+@click.option(
     "--resume",
     "resume_",
     type=click.Choice(["never", "auto"]),
@@ -50,6 +53,7 @@ def train(
     settings: tuple[str, ...],
     strategy: str | None,
     run_dir: Path | None,
+    init_from: str | None,
     resume_: str,
     modules: tuple[str, ...],
     data_dir: Path | None,
@@ -74,7 +78,7 @@ def train(
     go_on = resume_ == "auto"
     if go_on and run_dir is None:
         raise UsageError("--resume auto needs --run-dir: which run? For example --run-dir runs/first")
-    composed = compose(recipe, _settings(settings, strategy))
+    composed = compose(recipe, _settings(settings, strategy, init_from))
     # A job's first process says so after all have met: the others would wait for it.
     if run_dir is not None and not dry_run and not go_on and Job.current().processes == 1:
         require_free(run_dir)
@@ -106,5 +110,6 @@ def resume(
     go_on(run, modules, settings=_settings(settings, strategy), folders=folders(data_dir))
 
 
-def _settings(settings: tuple[str, ...], strategy: str | None) -> list[str]:
-    return [*([f"strategy={strategy}"] if strategy else []), *settings]
+def _settings(settings: tuple[str, ...], strategy: str | None, init_from: str | None = None) -> list[str]:
+    short = {"strategy": strategy, "init_from": init_from}
+    return [*(f"{key}={value}" for key, value in short.items() if value), *settings]

@@ -13,12 +13,13 @@ from vaeflow.engine import checkpoint_files
 from vaeflow.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import numpy as np
 
 PROGRESS = "progress.json"
+CONFIG = "config.toml"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Progress:
         window_seconds: time that the window's steps took.
         metrics: the newest training and evaluation metrics by name.
         best: the best checkpoint so far; it is never removed.
+        skipped: steps skipped one after another up to this one.
     """
 
     step: int = 0
@@ -53,6 +55,7 @@ class Progress:
     window_seconds: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
     best: Best | None = None
+    skipped: int = 0
 
     def to_json(self) -> str:
         """Return it as JSON."""
@@ -76,11 +79,12 @@ class CheckpointFolder:
     Args:
         folder: where they are; made when the first is saved.
         keep: how many of the newest stay.
+        config: the run's, as TOML; each checkpoint has a copy.
         say: prints one line for people.
     """
 
-    def __init__(self, folder: Path, *, keep: int, say: Callable[[str], None]) -> None:
-        self._folder, self._keep, self._say = folder, keep, say
+    def __init__(self, folder: Path, *, keep: int, say: Callable[[str], None], config: str = "") -> None:
+        self._folder, self._keep, self._say, self._config = folder, keep, say, config
 
     def save(self, arrays: dict[str, np.ndarray], progress: Progress) -> None:
         """Write a checkpoint; it appears under its name once all of it is on the disk.
@@ -99,7 +103,7 @@ class CheckpointFolder:
         aside = self._folder / f".{final.name}.{os.getpid()}.partial"
         aside.mkdir(parents=True)
         try:
-            checkpoint_files.write(aside, arrays, {PROGRESS: progress.to_json()})
+            checkpoint_files.write(aside, arrays, {PROGRESS: progress.to_json(), CONFIG: self._config})
             shutil.rmtree(final, ignore_errors=True)  # damaged
             aside.rename(final)
             checkpoint_files.sync(self._folder)
@@ -113,14 +117,19 @@ class CheckpointFolder:
         Raises:
             CheckpointError: if there is none.
         """
-        found = self._all()
-        for path in reversed(found):
+        for found in self.whole():
+            return found
+        what = "every checkpoint is damaged" if self._all() else "there is no checkpoint"
+        raise CheckpointError(f"{self._folder}: {what}; nothing was changed. Start again in another directory")
+
+    def whole(self) -> Iterator[tuple[dict[str, np.ndarray], Progress]]:
+        """Yield the checkpoints that are whole, newest first; a damaged one is named in a line."""
+        for path in reversed(self._all()):
             damage = checkpoint_files.damage(path, PROGRESS)
             if damage is None:
-                return _read(path)
-            self._say(f"warning: checkpoint {path} is damaged ({damage}); the one before it is tried")
-        what = "every checkpoint is damaged" if found else "there is no checkpoint"
-        raise CheckpointError(f"{self._folder}: {what}; nothing was changed. Start again in another directory")
+                yield _read(path)
+            else:
+                self._say(f"warning: checkpoint {path} is damaged ({damage}); the one before it is tried")
 
     def best(self) -> tuple[dict[str, np.ndarray], Progress]:
         """Return the best checkpoint that the newest one knows of.
@@ -135,6 +144,10 @@ class CheckpointFolder:
         if damage is not None:
             raise CheckpointError(f"the best checkpoint {self._path(best.step)} is damaged ({damage})")
         return _read(self._path(best.step))
+
+    def config_of(self, step: int) -> str:
+        """Return the config that a checkpoint was saved with."""
+        return (self._path(step) / CONFIG).read_text()
 
     def clean(self) -> None:
         """Remove what a killed process left half-written."""

@@ -27,6 +27,11 @@ class MovingAverage:
         """Return the averages' next values, given the weights as they are now."""
         return [a + self._rate * (w.value - a) for a, w in zip(self.variables, self.weights, strict=True)]
 
+    def reset(self) -> None:
+        """Start again at the weights as they are now."""
+        for average, weight in zip(self.variables, self.weights, strict=True):
+            average.assign(weight.value)
+
     def mapping(self) -> list[tuple[keras.Variable, tf.Tensor]]:
         """Return (weight, average) pairs for a `keras.StatelessScope` that computes with the averages."""
         return [(w, tf.convert_to_tensor(a)) for w, a in zip(self.weights, self.variables, strict=True)]

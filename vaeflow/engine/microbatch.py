@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -17,6 +17,22 @@ if TYPE_CHECKING:
     from vaeflow.data.batches import Batch, Batches
     from vaeflow.engine.loss_scale import LossScale
     from vaeflow.model import VAE
+
+
+class Differentiated(NamedTuple):
+    """What forward and backward of one microbatch give.
+
+    Attributes:
+        terms: of the bound, an example.
+        loss: [rows], nats.
+        gradients: of the valid examples' summed loss times the loss scale, one a trainable variable, float32.
+        state: new values of what layers keep, float32.
+    """
+
+    terms: Terms
+    loss: tf.Tensor
+    gradients: list[tf.Tensor]
+    state: list[tf.Tensor]
 
 
 class Microbatches:
@@ -53,23 +69,28 @@ class Microbatches:
         self.noise = Noise(batches.order.seed, "posterior")
         self.layer_noise = Noise(batches.order.seed, "layers")
         self.seeds, self.state = _split_state(model)
-        self._differentiate = tf.function(self._forward_backward, jit_compile=True) if xla else self._forward_backward
+        self._compiled = tf.function(self._summed, jit_compile=True) if xla else self._summed
 
     def part(self, step: tf.Tensor, number: tf.Tensor) -> Part:
         """Return the sums of microbatch `number` of a step; past V it is all padding."""
+        return self._compiled(*self.inputs(step, number), step, number)
+
+    def inputs(self, step: tf.Tensor, number: tf.Tensor) -> tuple[Batch, tf.Tensor]:
+        """Return the examples of microbatch `number` of a step, and their noise [L, rows, noise_size]."""
         first = tf.cast(number, tf.int64) * self.rows
         batch = self.batches.shuffled(step, first, self.rows)
         inside = tf.cast(number < self.count, tf.float32)
         samples, width = self.objective.samples, self.model.posterior.noise_size
         noise = self.noise.samples(step, first, self.rows, samples=samples, width=width)
-        return self._differentiate(batch._replace(valid=batch.valid * inside), noise, step, number)
+        return batch._replace(valid=batch.valid * inside), noise
 
     def part_signature(self) -> Part:
         """Return the types and shapes of a part."""
         gradients = [tf.TensorSpec(w.shape, tf.float32) for w in self.model.trainable_variables]
         return Part(gradients, [tf.TensorSpec(v.shape, tf.float32) for v in self.state], tf.TensorSpec((None,)))
 
-    def _forward_backward(self, batch: Batch, noise: tf.Tensor, step: tf.Tensor, number: tf.Tensor) -> Part:
+    def differentiate(self, batch: Batch, noise: tf.Tensor, step: tf.Tensor, number: tf.Tensor) -> Differentiated:
+        """Run forward and backward on what `inputs` gave, or on some of its rows; no variable changes."""
         weights = [w.value for w in self.model.trainable_variables]
         # A layer's own random numbers (dropout) come from (seed, step, microbatch), not from a counter of the device's.
         count = len(self.seeds)
@@ -80,9 +101,13 @@ class Microbatches:
             loss = self.objective.loss(terms, self.schedule, step)
             scaled = tf.reduce_sum(loss * batch.valid) * self.loss_scale.scale
         gradients = tape.gradient(scaled, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        state = [tf.cast(_current(scope, v), tf.float32) for v in self.state]
+        return Differentiated(terms, loss, [tf.convert_to_tensor(g) for g in gradients], state)
+
+    def _summed(self, batch: Batch, noise: tf.Tensor, step: tf.Tensor, number: tf.Tensor) -> Part:
+        done = self.differentiate(batch, noise, step, number)
         examples = tf.reduce_sum(batch.valid)
-        state = [examples * tf.cast(_current(scope, v), tf.float32) for v in self.state]
-        return Part([tf.convert_to_tensor(g) for g in gradients], state, _sums(terms, loss, batch.valid))
+        return Part(done.gradients, [examples * s for s in done.state], _sums(done.terms, done.loss, batch.valid))
 
 
 def _sums(terms: Terms, loss: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vaeflow.engine.strategies.base import Strategy
 
 WORD = 8  # bytes of an int64
+TEXT = 256  # bytes of a gathered text
 SMALL, LARGE = 64, 2**17  # words a message: shapes are fixed, so that two functions are traced and no more
 
 
@@ -44,6 +45,17 @@ class Processes:
         """Return the sum of each number over the processes."""
         own = np.array(numbers, np.int64)
         return [int(total) for total in (self._sum(own) if self.count > 1 else own)]
+
+    def gather(self, text: str) -> list[str]:
+        """Return the text of each process, on every one; what is beyond 256 bytes is cut off."""
+        slots = np.zeros((self.count, TEXT), np.uint8)
+        own = np.frombuffer(text.encode()[:TEXT], np.uint8)
+        slots[self.rank, : len(own)] = own
+        words = slots.reshape(-1).view(np.int64)
+        total = self._sum(words) if self.count > 1 else words
+        return [
+            bytes(slot).rstrip(b"\0").decode(errors="replace") for slot in total.view(np.uint8).reshape(slots.shape)
+        ]
 
     def broadcast(self, payload: bytes) -> bytes:
         """Return the chief's payload on every process; what the others hand in is ignored."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from vaeflow.errors import UnsavedError, VaeflowError
@@ -67,6 +67,11 @@ class BackgroundSaves:
                 f"{self._failure}. Make room, then `vaeflow resume` repeats the steps since the last one"
             )
         return ""
+
+    def settle(self, seconds: float) -> None:
+        """Wait some seconds for a save that is running, before the process is ended by force."""
+        if self._running is not None:
+            wait([self._running[1]], timeout=seconds)
 
     def close(self) -> None:
         """Wait for a save that is running and end the thread."""

@@ -27,6 +27,7 @@ class TrainingState:
 
     def __init__(self, step: TrainStep) -> None:
         model = step.microbatches.model
+        self._average = step.average
         self._weights = _named("model", [(v.name, v.value) for v in model.variables])
         self._variables = {
             **self._weights,
@@ -63,17 +64,16 @@ class TrainingState:
         Raises:
             CheckpointError: if a name is missing or left over, or a shape or type differs; nothing is changed then.
         """
-        odd = sorted(set(arrays) ^ set(self._variables))
-        if odd:
-            raise CheckpointError(f"the checkpoint is of another model: {odd[0]!r} is in only one of the two")
-        for name, variable in self._variables.items():
-            if arrays[name].shape != tuple(variable.shape) or arrays[name].dtype != variable.dtype.as_numpy_dtype:
-                raise CheckpointError(
-                    f"the checkpoint is of another model: {name!r} is {arrays[name].dtype}{arrays[name].shape} there "
-                    f"and {variable.dtype.name}{tuple(variable.shape)} here"
-                )
-        for name, variable in self._variables.items():
-            variable.assign(arrays[name])
+        _assign(self._variables, arrays)
+
+    def assign_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Set the model's variables, and their moving averages, from those of another run's state.
+
+        Raises:
+            CheckpointError: if it is another model's; nothing is changed then.
+        """
+        _assign(self._weights, {name: array for name, array in arrays.items() if name.startswith("model/")})
+        self._average.reset()
 
     def weights_sha256(self) -> str:
         """Return the hash of the model's variables."""
@@ -91,6 +91,20 @@ def sha256_of(arrays: Iterable[tuple[str, np.ndarray]]) -> str:
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def _assign(variables: Mapping[str, tf.Variable], arrays: Mapping[str, np.ndarray]) -> None:
+    odd = sorted(set(arrays) ^ set(variables))
+    if odd:
+        raise CheckpointError(f"the checkpoint is of another model: {odd[0]!r} is in only one of the two")
+    for name, variable in variables.items():
+        if arrays[name].shape != tuple(variable.shape) or arrays[name].dtype != variable.dtype.as_numpy_dtype:
+            raise CheckpointError(
+                f"the checkpoint is of another model: {name!r} is {arrays[name].dtype}{arrays[name].shape} there "
+                f"and {variable.dtype.name}{tuple(variable.shape)} here"
+            )
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
 
 
 def _named(part: str, variables: list[tuple[str, tf.Variable]]) -> dict[str, tf.Variable]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vaeflow.engine.strategies.base import Strategy
 
 SCALARS = (*SUMS, "gradient_norm", "learning_rate", "kl_weight", "loss_scale", "skipped")
+LOSS, SKIPPED = SCALARS.index("loss"), SCALARS.index("skipped")
 
 
 class Update(NamedTuple):
@@ -66,6 +67,11 @@ class TrainStep:
         tf.cond(self.strategy.local(update.finite), lambda: self._run(self._apply, update), lambda: None)
         self._run(self._rescale, update)
         return self.strategy.local(update.row)
+
+    def is_bad(self, row: tf.Tensor) -> tf.Tensor:
+        """Say whether a step was skipped other than by a dynamic loss scale at work: it finds its size by overflows."""
+        skipped = row[SKIPPED] > 0.0
+        return skipped & ~tf.math.is_finite(row[LOSS]) if self.microbatches.loss_scale.dynamic else skipped
 
     def _run(self, function: Callable[[Update], None], update: Update) -> None:
         self.strategy.run(function, update)
@@ -126,15 +132,20 @@ class Trainer:
 
     Attributes:
         step: what is done for each step.
+        until_bad: whether a call ends at a step that `TrainStep.is_bad`.
     """
 
-    def __init__(self, step: TrainStep) -> None:
-        self.step = step
+    def __init__(self, step: TrainStep, *, until_bad: bool = False) -> None:
+        self.step, self.until_bad = step, until_bad
         scalar = tf.TensorSpec((), tf.int64)
-        self._compiled = tf.function(self._steps, input_signature=[scalar, scalar])
+        self._compiled = tf.function(self._steps_until_bad if until_bad else self._steps, input_signature=[scalar] * 2)
 
     def chunk(self, first: int, count: int) -> tf.Tensor:
-        """Take steps [first, first + count); return their rows of the log, [count, len(SCALARS) + K]."""
+        """Take steps [first, first + count), or fewer with `until_bad`.
+
+        Returns:
+            The rows of the log of those that were taken, [taken, len(SCALARS) + K].
+        """
         return self._compiled(tf.constant(first, tf.int64), tf.constant(count, tf.int64))
 
     @property
@@ -155,3 +166,14 @@ class Trainer:
 
         _, rows = tf.while_loop(lambda i, _: i < count, body, (tf.constant(0, tf.int64), rows), parallel_iterations=1)
         return rows.stack()
+
+    def _steps_until_bad(self, first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        rows = tf.TensorArray(tf.float32, size=tf.cast(count, tf.int32))
+
+        def body(i: tf.Tensor, _: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
+            row = self.step(first + i)
+            return i + 1, self.step.is_bad(row), rows.write(tf.cast(i, tf.int32), row)
+
+        start = (tf.constant(0, tf.int64), tf.constant(False), rows)
+        taken, _, rows = tf.while_loop(lambda i, bad, _: (i < count) & ~bad, body, start, parallel_iterations=1)
+        return rows.gather(tf.range(tf.cast(taken, tf.int32)))

@@ -1,0 +1,139 @@
+"""A process of a job that dies, hangs or fails is noticed, named, and takes the others with it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import time
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from jobs import HOROVOD, begin, finish, process_of_rank
+from small_runs import SMALL, on, write_digits
+
+from vaeflow.watch.link import BEAT, Link
+
+JOBS = [
+    pytest.param("multiworker", 3, id="multiworker x3"),
+    pytest.param("horovod", 3, id="horovod x3", marks=[pytest.mark.horovod, HOROVOD]),
+]
+LONG = ("batch_size=8", "steps=100000", "log.every_steps=1000", "checkpoint.every_steps=100")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory, mnist_content):
+    return write_digits(tmp_path_factory.mktemp("digits") / "digits.npz", mnist_content)
+
+
+def trains(run):
+    return any((run / "checkpoints").glob("step-*[1-9]*"))
+
+
+def wait_until_it_trains(run, processes):
+    until = time.monotonic() + 200
+    while not trains(run):
+        assert all(process.poll() is None for process in processes), finish(processes).outputs
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def numbers(kind, processes, mark):
+    return [process_of_rank(kind, rank, processes, mark) for rank in range(3)]
+
+
+def gone(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def seconds_until(condition, patience):
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < patience, "too late"
+        time.sleep(0.02)
+    return time.monotonic() - started
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+@pytest.mark.parametrize("victim", [0, 2])
+@pytest.mark.parametrize(("kind", "count"), JOBS)
+def test_a_killed_rank_ends_the_job(tmp_path, digits, kind, count, victim):
+    run = tmp_path / "run"
+    processes = begin(kind, count, "train", "mnist-2d", "--run-dir", run, *on(digits, *LONG))
+    wait_until_it_trains(run, processes)
+    pids = numbers(kind, processes, run)
+    os.kill(pids[victim], signal.SIGKILL)
+    others = [pid for rank, pid in enumerate(pids) if rank != victim]
+    try:
+        seconds_until(lambda: all(map(gone, others)), patience=10 if kind == "multiworker" else 15)
+    finally:
+        finished = finish(processes)
+    printed = "".join(finished.outputs)
+    if victim == 0:
+        assert kind == "horovod" or re.search(r"\[rank \d\] rank 0 \(host \S+\) died", printed), printed
+    else:
+        assert re.search(rf"rank 2 \(host {socket.gethostname()}, process {pids[2]}\) died", printed), printed
+        assert f"`vaeflow resume {run}` goes on from the newest checkpoint" in printed
+    assert all(finished.codes)
+    assert kind == "horovod" or "Traceback" not in printed  # horovodrun shows its own
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+@pytest.mark.parametrize(("kind", "count"), JOBS)
+def test_a_stopped_rank_ends_the_job(tmp_path, digits, kind, count):
+    run = tmp_path / "run"
+    processes = begin(kind, count, "train", "mnist-2d", "--run-dir", run, *on(digits, *LONG))
+    wait_until_it_trains(run, processes)
+    pids = numbers(kind, processes, run)
+    os.kill(pids[1], signal.SIGSTOP)
+    try:
+        seconds_until(lambda: gone(pids[0]), patience=18)
+    finally:
+        os.kill(pids[1], signal.SIGKILL)
+        printed = "".join(finish(processes).outputs)
+    assert re.search(r"rank 1 \(host \S+, process \d+\) gave no sign of life for 10 s", printed), printed
+
+
+def test_silence_and_closing_of_a_link():
+    here, there = socket.socketpair()
+    link, other = Link(here, 0.3), Link(there, 0.3)
+    other.say(BEAT)
+    other.say("one\ntwo")
+    lines = link.lines()
+    assert next(lines) == "one two"
+    with pytest.raises(TimeoutError):
+        next(lines)
+    other.close()
+    assert list(link.lines()) == []
+    link.close()
+
+
+FAILING = """
+    from vaeflow import Component, hookimpl
+    from vaeflow.callbacks import Callback
+    class Failing(Callback):
+        def on_chunk(self, run, step):
+            raise ValueError("no such thing")
+    @hookimpl
+    def vaeflow_components():
+        yield Component("callback", "failing", lambda: Failing())
+"""
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize(("kind", "count"), JOBS)
+def test_a_chief_that_fails_takes_the_others_with_it(tmp_path, digits, kind, count):
+    plugin = tmp_path / "failing.py"
+    plugin.write_text(dedent(FAILING))
+    settings = [*on(digits, *LONG, *SMALL), "callbacks=['failing']", "--plugin", plugin]
+    finished = finish(begin(kind, count, "train", "mnist-2d", "--run-dir", tmp_path / "run", *settings))
+    printed = "".join(finished.outputs)
+    assert printed.count("callback Failing, on_chunk: ValueError: no such thing") == 1
+    assert set(finished.codes) == ({1} if kind == "horovod" else {2})
