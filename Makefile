@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RECIPE ?= mnist-2d
 
-.PHONY: train test test-cluster lint docs package horovod clean
+.PHONY: train test test-cluster test-faults lint docs package horovod clean
 
 train: $(VENV)/installed
 	$(BIN)/vaeflow train $(RECIPE) $(SETTINGS)
@@ -23,6 +23,12 @@ test-cluster: $(VENV)/installed-dev
 	$(BIN)/vaeflow data fetch mnist
 	$(BIN)/vaeflow horovod install
 	$(BIN)/python -m pytest tests/cluster --cluster
+
+# Real processes, killed a hundred times at random moments. It takes about an hour.
+test-faults: $(VENV)/installed-dev
+	$(BIN)/vaeflow data fetch mnist
+	$(BIN)/vaeflow horovod install --if-possible
+	VAEFLOW_KILLS=100 $(BIN)/python -m pytest tests/test_faults.py
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

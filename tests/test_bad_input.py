@@ -340,7 +340,7 @@ def test_components(arrays, settings, expected, here, capfd):
 def test_a_loss_that_is_never_finite_stops_the_run(here, capfd):
     _save(here / "data.npz", x_train=np.full((256, 8), 3e38, np.float32))
     settings = ["dataset.check=false", "binarization=none", "likelihood=gaussian", "batch_size=4", "checkpoint.keep=1"]
-    assert main(["train", "mnist-2d", *on("data.npz", *settings), "--run-dir", "made"]) == 1
+    assert main(["train", "mnist-2d", *on("data.npz", *settings), "--run-dir", "made"]) == 4
     line = line_of(capfd.readouterr().err)
     expected = "the loss or its gradient was not finite for 50 steps in a row, up to step 50; those steps were skipped"
     assert line.startswith(expected)
@@ -348,8 +348,8 @@ def test_a_loss_that_is_never_finite_stops_the_run(here, capfd):
 
 def test_a_learning_rate_that_blows_up_stops_the_run(here, digits, capfd):
     settings = on(digits, "learning_rate=1e30", "batch_size=4", "epochs=2", "clip_norm=none", "optimizer=sgd")
-    assert main(["train", "mnist-2d", *settings, "--run-dir", "made"]) == 1
-    assert line_of(capfd.readouterr().err).endswith("Try a smaller learning_rate or clip_norm")
+    assert main(["train", "mnist-2d", *settings, "--run-dir", "made"]) == 4
+    assert line_of(capfd.readouterr().err).endswith("start anew: try a smaller learning_rate or clip_norm")
 
 
 # A run's directory

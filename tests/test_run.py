@@ -81,7 +81,8 @@ def looped(folder, data, *settings, recorder=None):
     )
     callbacks = Callbacks([recorder or Recorder()], view)
     with contextlib.closing(BackgroundSaves(CheckpointFolder(folder, keep=3, say=print), print)) as saves:
-        loop = Loop(experiment, view, callbacks, saves, Progress(), Processes(experiment.strategy), StopRequest())
+        processes = Processes(experiment.strategy)
+        loop = Loop(experiment, view, callbacks, saves, Progress(), processes, StopRequest(), roll_back=lambda: 0)
         loop.run()
     return loop
 

@@ -76,8 +76,8 @@ class NonFiniteConfig(Section):
 
     action: Literal["skip", "stop", "rollback"] = Field(
         "skip",
-        description="skip goes on with the next step; stop saves and ends the run; rollback first puts back the state of "
-        "the newest checkpoint. A gradient that overflows under mixed_float16's loss scale is skipped in any case.",
+        description="skip goes on with the next step; stop saves and ends the run; rollback puts back the state of the "
+        "newest checkpoint and goes on. A gradient that overflows mixed_float16's loss scale is skipped in any case.",
     )
     stop_after: AtLeastOne = Field(
         50,

@@ -60,8 +60,8 @@ class NonFiniteSteps:
             f"for {many} steps in a row, up to step {step}; those steps were" if many > 1 else f"at step {step}; it was"
         )
         return NonFiniteError(
-            f"the loss or its gradient was not finite {when} skipped, and the state is saved: `{resume}` goes on with the "
-            "same config. For another, start anew: try a smaller learning_rate or clip_norm"
+            f"the loss or its gradient was not finite {when} skipped, and the state is saved: `{resume}` goes on with "
+            "the same config. For another, start anew: try a smaller learning_rate or clip_norm"
         )
 
     def diagnosis(self, step: int) -> list[str]:

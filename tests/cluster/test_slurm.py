@@ -67,7 +67,23 @@ def test_what_is_wrong_ends_the_job_with_the_exit_code_of_vaeflow(one_machine):
     batch = str(LAUNCH / "slurm-horovod.sbatch")
     code, printed = one_machine.sbatch("--nodes=2", "--ntasks-per-node=1", batch, "mnist-2d", "epoch=1")
     assert code == 2
-    assert printed.count("there is no such key; did you mean 'epochs'?") == 1
+    assert printed.count("vaeflow: command line: epoch: there is no such key; did you mean 'epochs'?") == 1  # by rank 0
+
+
+def test_a_job_whose_time_is_over_saves_and_goes_back_into_the_queue(one_machine, tmp_path, expected):
+    """SLURM's own time limit is a minute at least: its signal is sent by hand, as SLURM sends it."""
+    arguments = (*expected.arguments, "steps=100000", "evaluate.every_epochs=100000", "checkpoint.every_steps=100000")
+    run_dir = tmp_path / "run"
+    batch = [str(LAUNCH / "slurm-multiworker.sbatch"), *arguments]
+    options = ["--parsable", "--nodes=1", "--ntasks-per-node=2", f"--output={tmp_path / 'out'}"]
+    number = one_machine.run("sbatch", *options, *batch, env={"RUN_DIR": str(run_dir)}).stdout.strip()
+    wait_until((run_dir / "metrics.jsonl").exists, "not training", seconds=120)
+    one_machine.run("scancel", "--signal=USR1", number)
+    wait_until(lambda: one_machine.state(number) == "PENDING", "not requeued", seconds=60)
+    printed = (tmp_path / "out").read_text()
+    assert re.search(r"stopped by .*, at step \d+ of 100000, which is saved", printed), printed
+    assert len(list(run_dir.glob("checkpoints/step-*"))) == 2  # of step 0, and of the end
+    one_machine.run("scancel", number)
 
 
 def test_a_requeued_job_goes_on_to_the_same_bits(one_machine, tmp_path, expected):

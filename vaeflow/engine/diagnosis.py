@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vaeflow.engine.step import TrainStep
     from vaeflow.model import VAE
 
-FEW = 5
+FEW = 3
 PARTS = ("encoder", "posterior", "prior", "decoder", "likelihood")
 PIXELS, LOSS = "pixels", "loss"
 TERMS = ("log-likelihood", "KL divergence")
@@ -147,12 +147,12 @@ def _about_gradient(done: Recomputed, step: TrainStep) -> str:
     if done.culprits:
         more = " and more" if len(done.culprits) > FEW else ""
         return f"the loss is finite, but its gradient{times} is not, for {_places(done, done.culprits)}{more}"
-    norm = float(tf.linalg.global_norm([tf.constant(g) for g in done.gradients]))
-    if not np.isfinite(norm):
+    divisor = done.examples * scale.scale
+    if not np.isfinite(tf.linalg.global_norm([tf.constant(g) / divisor for g in done.gradients])):
         peaks = [float(np.abs(g).max(initial=0.0)) for g in done.gradients]
         largest, model = int(np.argmax(peaks)), step.microbatches.model
-        where = path_of(model, model.trainable_variables[largest])
-        return f"every example's gradient is finite, but their sum or its norm overflows: up to {peaks[largest]:.3g}, in {where}"
+        where = f"{peaks[largest]:.3g} in {path_of(model, model.trainable_variables[largest])}"
+        return f"each example's gradient is finite, but their sum or its norm overflows: its largest element is {where}"
     if scale.dynamic:
         return f"float16 overflowed; at the loss scale {float(scale.scale):g}, as it is now, the gradient is finite"
     return (
