@@ -63,13 +63,13 @@ def epoch(out: Path, *settings: str) -> None:
 
     experiment = prepare(resolve(compose("mnist-2d", settings), Registry.load()), Folders.default())
     microbatches, seen = experiment.trainer.step.microbatches, []
-    differentiate = microbatches._differentiate
+    differentiate = microbatches.differentiate
 
     def recording(batch: Any, noise: Any, step: Any, number: Any) -> Any:
         tf.numpy_function(lambda *arrays: seen.append(arrays), [batch.x, batch.valid, noise, step], [])
         return differentiate(batch, noise, step, number)
 
-    microbatches._differentiate = recording
+    microbatches.differentiate = recording
     experiment.trainer.chunk(0, experiment.timeline.steps_per_epoch).numpy()
     x, valid, noise, steps = zip(*seen, strict=True)
     np.savez(

@@ -15,7 +15,7 @@ import pytest
 from jobs import HOROVOD, begin, finish, job, process_of_rank, summary_of
 from small_runs import on, vaeflow, write_digits
 
-KILLS = int(os.environ.get("VAEFLOW_KILLS", "4"))
+KILLS = int(os.environ.get("VAEFLOW_KILLS", "2"))
 SETTINGS = ("microbatches=12", "batch_size=24", "epochs=60", "log.every_steps=50", "checkpoint.every_steps=25")
 SIZE = ("encoder.hidden=[300]", "decoder.hidden=[300]", "optimizer=adam", "ema=0.9", "binarization=dynamic")
 STEPS = 60 * 21  # of 500 digits

@@ -14,12 +14,13 @@ from vaeflow.errors import UsageError
 from vaeflow.job import Job
 from vaeflow.plugins.registry import Registry
 from vaeflow.run_directory import RunDirectory
-from vaeflow.session import Session
+from vaeflow.session import Session, build_callbacks
 from vaeflow.start import prepare, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vaeflow.callbacks import Callback
     from vaeflow.config_resolve import Resolved
 
 
@@ -53,9 +54,11 @@ def run(
     from vaeflow.engine.processes import Processes
 
     processes = Processes(experiment.strategy)
+    callbacks: list[Callback] = []
     with contextlib.ExitStack() as stack:
 
         def begin() -> str:
+            callbacks.extend(build_callbacks(resolved))  # before the disk is touched: a plugin's may fail
             there = RunDirectory(run_dir) if go_on and run_dir is not None else None
             begun = there is not None and there.config.is_file()
             directory = there if there and begun else RunDirectory.create(run_dir, resolved.config.name)
@@ -67,7 +70,7 @@ def run(
             return json.dumps([str(directory.path), begun])
 
         path, begun = json.loads(processes.on_chief(begin))
-        session = Session(RunDirectory(Path(path)), resolved, experiment, processes)
+        session = Session(RunDirectory(Path(path)), resolved, experiment, processes, callbacks)
         if begun:
             session.go_on()
         else:
@@ -100,9 +103,16 @@ def resume(
         experiment = prepare(resolved, folders or Folders.default())
         from vaeflow.engine.processes import Processes
 
-        session = Session(directory, resolved, experiment, Processes(experiment.strategy))
-        session.processes.on_chief(lambda: str(stack.enter_context(directory.locked())))
-        session.go_on()
+        processes = Processes(experiment.strategy)
+        callbacks: list[Callback] = []
+
+        def begin() -> str:
+            callbacks.extend(build_callbacks(resolved))
+            stack.enter_context(directory.locked())
+            return ""
+
+        processes.on_chief(begin)
+        Session(directory, resolved, experiment, processes, callbacks).go_on()
     return directory
 
 

@@ -20,6 +20,8 @@ from vaeflow.start import say
 from vaeflow.watch import Watch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vaeflow.callbacks import Callback
     from vaeflow.config import Config
     from vaeflow.config_resolve import Resolved
@@ -44,12 +46,14 @@ class Session:
         resolved: the config and its components.
         experiment: what trains.
         processes: of the job.
+        callbacks: of the chief; none on other processes.
     """
 
     directory: RunDirectory
     resolved: Resolved
     experiment: Experiment
     processes: Processes
+    callbacks: Sequence[Callback]
 
     def go_on(self) -> None:
         """Train from the newest checkpoint that is whole to the end; from the start if the run never got to its first.
@@ -146,7 +150,7 @@ class Session:
         from vaeflow.loop import Loop
 
         view = self._view(progress)
-        callbacks = Callbacks(_callbacks(self.resolved) if self.processes.chief else [], view)
+        callbacks = Callbacks(self.callbacks, view)
         loop = Loop(self.experiment, view, callbacks, saves, progress, self.processes, request, self._roll_back)
         try:
             loop.run()
@@ -240,7 +244,12 @@ def checkpoints(directory: RunDirectory, config: Config) -> CheckpointFolder:
     return CheckpointFolder(directory.checkpoints, keep=config.checkpoint.keep, say=say, config=to_toml(config))
 
 
-def _callbacks(resolved: Resolved) -> list[Callback]:
+def build_callbacks(resolved: Resolved) -> list[Callback]:
+    """Return what the chief calls: the built-in ones, then those of the config.
+
+    Raises:
+        PluginError: if one can't be built.
+    """
     from vaeflow.callbacks.plots import Plots
 
     log = resolved.config.log
