@@ -23,6 +23,7 @@ class Job:
         processes: how many there are.
         local_rank: its number among the processes on its host.
         local_processes: how many there are on its host.
+        elastic: whether the launcher lets processes come and go.
     """
 
     launcher: str = ""
@@ -30,6 +31,7 @@ class Job:
     processes: int = 1
     local_rank: int = 0
     local_processes: int = 1
+    elastic: bool = False
 
     @classmethod
     def current(cls, environ: Mapping[str, str] = os.environ) -> Job:
@@ -42,9 +44,9 @@ class Job:
             UsageError: if a launcher's variables make no sense.
 
         >>> Job.current({"HOROVOD_RANK": "1", "HOROVOD_SIZE": "2"})
-        Job(launcher='horovodrun', rank=1, processes=2, local_rank=0, local_processes=1)
+        Job(launcher='horovodrun', rank=1, processes=2, local_rank=0, local_processes=1, elastic=False)
         >>> Job.current({})
-        Job(launcher='', rank=0, processes=1, local_rank=0, local_processes=1)
+        Job(launcher='', rank=0, processes=1, local_rank=0, local_processes=1, elastic=False)
         """
         try:
             found = (of(environ) for of in (_of_horovodrun, _of_tf_config, _of_mpirun, _of_srun))
@@ -57,7 +59,8 @@ def _of_horovodrun(environ: Mapping[str, str]) -> Job | None:
     if "HOROVOD_RANK" not in environ or "HOROVOD_SIZE" not in environ:
         return None
     names = (("HOROVOD_RANK", "0"), ("HOROVOD_SIZE", "1"), ("HOROVOD_LOCAL_RANK", "0"), ("HOROVOD_LOCAL_SIZE", "1"))
-    return Job("horovodrun", *(int(environ.get(name, default)) for name, default in names))
+    rank, size, local_rank, local_size = (int(environ.get(name, default)) for name, default in names)
+    return Job("horovodrun", rank, size, local_rank, local_size, elastic=environ.get("HOROVOD_ELASTIC") == "1")
 
 
 def _of_tf_config(environ: Mapping[str, str]) -> Job | None:
@@ -85,7 +88,8 @@ def _of_mpirun(environ: Mapping[str, str]) -> Job | None:
     if int(environ.get("OMPI_COMM_WORLD_SIZE", "1")) <= 1:
         return None
     names = ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")
-    return Job("mpirun", *(int(environ[f"OMPI_COMM_WORLD_{name}"]) for name in names))
+    rank, size, local_rank, local_size = (int(environ[f"OMPI_COMM_WORLD_{name}"]) for name in names)
+    return Job("mpirun", rank, size, local_rank, local_size)
 
 
 def _of_srun(environ: Mapping[str, str]) -> Job | None:

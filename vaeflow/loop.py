@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaeflow.callbacks import Record
+from vaeflow.elastic import LeavingError, MembersChangedError
 from vaeflow.engine.checkpoint import Best, Progress
 from vaeflow.engine.proof import Agreement
 from vaeflow.errors import StoppedError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vaeflow.callbacks import Callbacks, RunView
+    from vaeflow.elastic import Members
     from vaeflow.engine.evaluation import Evaluator
     from vaeflow.engine.processes import Processes
     from vaeflow.engine.saving import BackgroundSaves
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 STEPS_A_CALL = 20
 SECONDS_A_CALL = 2.0  # or fewer steps, so that a signal is soon heard
+SECONDS_OF_SIGNALS = 1.0  # in which a signal for all processes reaches the last of them
 
 
 @dataclass
@@ -44,6 +47,7 @@ class Loop:
         processes: those that share the run; all of them loop, the chief alone calls back and saves.
         request: whether this process was asked to stop.
         roll_back: puts the newest checkpoint's state back on all processes and returns its step.
+        members: what remembers the run for the case that processes come or go.
     """
 
     experiment: Experiment
@@ -54,6 +58,7 @@ class Loop:
     processes: Processes
     request: StopRequest
     roll_back: Callable[[], int]
+    members: Members
 
     def __post_init__(self) -> None:
         self.step, self.seconds = self.progress.step, self.progress.seconds
@@ -72,6 +77,7 @@ class Loop:
 
         Raises:
             StoppedError: if a signal asked a process to stop; all processes have stopped at the same step.
+            MembersChangedError: if processes of an elastic job come or go.
             NonFiniteError: if losses or gradients were not finite, and the config says to stop, on all processes.
             UnsavedError: if the last state could not be saved.
         """
@@ -109,19 +115,39 @@ class Loop:
         """Return how many steps all processes take next, by the chief's clock.
 
         Raises:
-            StoppedError: on all processes, if any of them was asked to stop.
+            StoppedError: on all processes, if any of them was asked to stop; in an elastic job on those alone.
+            MembersChangedError: on all processes, if others come or go.
         """
         steps = STEPS_A_CALL
         if self._seconds_a_step:
             steps = max(1, min(steps, int(SECONDS_A_CALL / self._seconds_a_step)))
-        number, asked = self.request.number or 0, self.request.number is not None
-        requests, ranks, numbers, agreed = self.processes.add(
-            asked, asked * self.processes.rank, number, steps * self.processes.chief
+        number, asked, chief = self.request.number or 0, self.request.number is not None, self.processes.chief
+        requests, ranks, numbers, agreed, changes, due = self.processes.add(
+            asked,
+            asked * self.processes.rank,
+            number,
+            steps * chief,
+            self.members.changed(),
+            self.members.due() * chief,
         )
+        if due or changes or requests:
+            self.members.remember(str(self.view.directory), self.experiment.state, self._progress())
         if requests:
             who = f"{signal.Signals(numbers).name} at rank {ranks}" if requests == 1 else f"signals at {requests} ranks"
-            self._stop(who)
+            self._asked(who)
+        if changes:
+            raise MembersChangedError(f"step {self.step}: the launcher has other hosts")
         return agreed
+
+    def _asked(self, who: str) -> None:
+        """Stop all processes; in an elastic job those that were asked, if the others were not."""
+        if self.members.elastic:
+            time.sleep(SECONDS_OF_SIGNALS)
+            asked = self.request.number is not None
+            if self.processes.add(asked)[0] < self.processes.count:
+                text = f"step {self.step}: {who}"
+                raise LeavingError(text) if asked else MembersChangedError(text)
+        self._stop(who)
 
     def _stop(self, who: str) -> None:
         self._save()
@@ -211,10 +237,11 @@ class Loop:
         if evaluated:
             self._best = self._better()
         if self.processes.chief:
-            sums, metrics = self._window.sums, dict(self.metrics)
-            skipped = self._nonfinite.in_a_row
-            progress = Progress(self.step, self.seconds, sums, self._window_seconds, metrics, self._best, skipped)
-            self.saves.save(self.experiment.state.arrays(), progress)
+            self.saves.save(self.experiment.state.arrays(), self._progress())
+
+    def _progress(self) -> Progress:
+        sums, metrics, skipped = self._window.sums, dict(self.metrics), self._nonfinite.in_a_row
+        return Progress(self.step, self.seconds, sums, self._window_seconds, metrics, self._best, skipped)
 
     def _better(self) -> Best | None:
         """Return the best checkpoint, where the state that was just evaluated is one."""

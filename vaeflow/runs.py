@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING
 from vaeflow.config_layers import compose
 from vaeflow.config_resolve import resolve
 from vaeflow.data import Folders
+from vaeflow.elastic import Members
 from vaeflow.errors import UsageError
 from vaeflow.job import Job
 from vaeflow.plugins.registry import Registry
 from vaeflow.run_directory import RunDirectory
 from vaeflow.session import Session, build_callbacks
-from vaeflow.start import prepare, say
+from vaeflow.start import prepare, rejoin, say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from vaeflow.callbacks import Callback
     from vaeflow.config_resolve import Resolved
+    from vaeflow.experiment import Experiment
+
+    Claim = Callable[[contextlib.ExitStack], tuple[RunDirectory, bool]]
 
 
 def run(
@@ -51,31 +55,19 @@ def run(
 
         say(describe(resolved, experiment))
         return None
-    from vaeflow.engine.processes import Processes
 
-    processes = Processes(experiment.strategy)
-    callbacks: list[Callback] = []
-    with contextlib.ExitStack() as stack:
-
-        def begin() -> str:
-            callbacks.extend(build_callbacks(resolved))  # before the disk is touched: a plugin's may fail
-            there = RunDirectory(run_dir) if go_on and run_dir is not None else None
-            begun = there is not None and there.config.is_file()
-            directory = there if there and begun else RunDirectory.create(run_dir, resolved.config.name)
-            stack.enter_context(directory.locked())
-            if begun:
-                directory.require_same(resolved)
-            else:
-                directory.describe(resolved, experiment.strategy)
-            return json.dumps([str(directory.path), begun])
-
-        path, begun = json.loads(processes.on_chief(begin))
-        session = Session(RunDirectory(Path(path)), resolved, experiment, processes, callbacks)
+    def claim(stack: contextlib.ExitStack) -> tuple[RunDirectory, bool]:
+        there = RunDirectory(run_dir) if go_on and run_dir is not None else None
+        begun = there is not None and there.config.is_file()
+        directory = there if there and begun else RunDirectory.create(run_dir, resolved.config.name)
+        stack.enter_context(directory.locked())
         if begun:
-            session.go_on()
+            directory.require_same(resolved)
         else:
-            session.begin()
-    return session.directory
+            directory.describe(resolved, experiment.strategy)
+        return directory, begun
+
+    return _train(resolved, experiment, claim)
 
 
 def resume(
@@ -99,21 +91,59 @@ def resume(
     """
     directory = RunDirectory.open(run_dir)
     resolved = resolve(compose(directory.config, _of_strategy(settings)), Registry.load(modules))
-    with contextlib.ExitStack() as stack:
-        experiment = prepare(resolved, folders or Folders.default())
-        from vaeflow.engine.processes import Processes
 
-        processes = Processes(experiment.strategy)
-        callbacks: list[Callback] = []
+    def claim(stack: contextlib.ExitStack) -> tuple[RunDirectory, bool]:
+        stack.enter_context(directory.locked())
+        return directory, True
+
+    return _train(resolved, prepare(resolved, folders or Folders.default()), claim)
+
+
+def _train(resolved: Resolved, experiment: Experiment, claim: Claim) -> RunDirectory:
+    """Train to the end with the processes that are there, and again with those that are there then."""
+    members, dataset = Members(), experiment.dataset
+    joined: Experiment | None = experiment
+    while True:
+        try:
+            joined = joined or rejoin(resolved, dataset)
+            return _train_together(resolved, joined, claim, members)
+        except Exception as error:
+            if not members.survives(error):
+                raise
+            say(f"{error}; those who are there meet again")
+        members.forget()
+        if joined is not None:
+            joined.strategy.close()
+        joined = None
+
+
+def _train_together(resolved: Resolved, experiment: Experiment, claim: Claim, members: Members) -> RunDirectory:
+    from vaeflow.engine.processes import Processes
+
+    processes = Processes(experiment.strategy)
+    callbacks: list[Callback] = []
+    members.listen()
+    snapshot = members.share(processes)
+    with contextlib.ExitStack() as stack:
 
         def begin() -> str:
-            callbacks.extend(build_callbacks(resolved))
-            stack.enter_context(directory.locked())
-            return ""
+            callbacks.extend(build_callbacks(resolved))  # before the disk is touched: a plugin's may fail
+            if snapshot is None:
+                directory, begun = claim(stack)
+            else:
+                directory, begun = RunDirectory.open(Path(snapshot.directory)), True
+                stack.enter_context(directory.locked())
+            return json.dumps([str(directory.path), begun])
 
-        processes.on_chief(begin)
-        Session(directory, resolved, experiment, processes, callbacks).go_on()
-    return directory
+        path, begun = json.loads(processes.on_chief(begin))
+        session = Session(RunDirectory(Path(path)), resolved, experiment, processes, callbacks, members)
+        if snapshot is not None:
+            session.take_over(snapshot)
+        elif begun:
+            session.go_on()
+        else:
+            session.begin()
+    return session.directory
 
 
 def _require_weights(source: Path) -> None:

@@ -12,6 +12,7 @@ from vaeflow.callbacks import Callbacks, RunView
 from vaeflow.callbacks.metrics_log import MetricsLog
 from vaeflow.callbacks.progress import ProgressBar
 from vaeflow.config_resolve import to_toml
+from vaeflow.elastic import LeavingError, MembersChangedError
 from vaeflow.errors import ElsewhereError, NonFiniteError, RankError, StoppedError, VaeflowError, of_the_machine
 from vaeflow.provenance import differences
 from vaeflow.run_directory import RunDirectory, write_json
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from vaeflow.callbacks import Callback
     from vaeflow.config import Config
     from vaeflow.config_resolve import Resolved
+    from vaeflow.elastic import Members, Snapshot
     from vaeflow.engine.checkpoint import CheckpointFolder, Progress
     from vaeflow.engine.processes import Processes
     from vaeflow.engine.saving import BackgroundSaves
@@ -47,6 +49,7 @@ class Session:
         experiment: what trains.
         processes: of the job.
         callbacks: of the chief; none on other processes.
+        members: of the job; what they remember.
     """
 
     directory: RunDirectory
@@ -54,6 +57,7 @@ class Session:
     experiment: Experiment
     processes: Processes
     callbacks: Sequence[Callback]
+    members: Members
 
     def go_on(self) -> None:
         """Train from the newest checkpoint that is whole to the end; from the start if the run never got to its first.
@@ -74,6 +78,14 @@ class Session:
             say(f"{self.directory.path}: going on from step {progress.step} of {total}")
             self._describe_resumed(progress)
             self.fit(progress)
+
+    def take_over(self, snapshot: Snapshot) -> None:
+        """Train from what the processes of an elastic job remember to the end."""
+        self.experiment.state.from_bytes(snapshot.state)
+        step, replicas = snapshot.progress.step, self.experiment.strategy.replicas
+        say(f"{replicas} replica{'s' if replicas > 1 else ''} from here on; going on from step {step}")
+        self._describe_resumed(snapshot.progress)
+        self.fit(snapshot.progress)
 
     def begin(self) -> None:
         """Train from step 0, from the weights of another run if the config names one.
@@ -104,6 +116,7 @@ class Session:
 
         Raises:
             StoppedError: if a signal asked one of the processes to stop.
+            MembersChangedError: if processes of an elastic job come or go, or one was lost.
         """
         from vaeflow.engine.saving import BackgroundSaves
 
@@ -112,7 +125,7 @@ class Session:
             folder.clean()
         self._share_state()
         saves = BackgroundSaves(folder, say)
-        watch = Watch(self.processes, before_exit=lambda: saves.settle(LAST_SAVE))
+        watch = Watch(self.processes, before_exit=lambda: saves.settle(LAST_SAVE), elastic=self.members.elastic)
         with contextlib.closing(saves), stop_requests() as request:
             try:
                 loop = self._train(progress, saves, request)
@@ -127,11 +140,16 @@ class Session:
 
     def _ended(self, error: BaseException, watch: Watch) -> BaseException:
         """Return what this process ends with; all others end, too."""
-        if isinstance(error, (StoppedError, NonFiniteError)):  # all have stopped at one step
+        if isinstance(error, (StoppedError, NonFiniteError, MembersChangedError)):  # all have stopped at one step
             self._leave(watch)
+            if isinstance(error, (LeavingError, MembersChangedError)):
+                return error
             return error if self.processes.chief else ElsewhereError(str(error), error.exit_code)
         # A sum that fails may be this process's fault or that of one that is gone, which the watch knows soon.
         end = watch.end(LAST_WORDS) if of_the_machine(error) else None
+        if self.members.survives(error):
+            watch.close()
+            return MembersChangedError(end.reason if end else "a process was lost")
         if end is not None:
             watch.close()
             hint = f"{end.reason}. `vaeflow resume {self.directory.path}` goes on from the newest checkpoint"
@@ -151,7 +169,9 @@ class Session:
 
         view = self._view(progress)
         callbacks = Callbacks(self.callbacks, view)
-        loop = Loop(self.experiment, view, callbacks, saves, progress, self.processes, request, self._roll_back)
+        loop = Loop(
+            self.experiment, view, callbacks, saves, progress, self.processes, request, self._roll_back, self.members
+        )
         try:
             loop.run()
         except BaseException as error:

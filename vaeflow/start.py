@@ -11,6 +11,7 @@ from vaeflow.job import Job
 if TYPE_CHECKING:
     from vaeflow.config import Config
     from vaeflow.config_resolve import Resolved
+    from vaeflow.contracts import Dataset
     from vaeflow.data import Folders
     from vaeflow.engine.strategies.base import Topology
     from vaeflow.experiment import Experiment
@@ -44,6 +45,27 @@ def prepare(resolved: Resolved, folders: Folders, *, to_train: bool = True) -> E
     _require_compression(resolved.config, topology)
     dataset = resolved.dataset.build(folders)  # before TensorFlow's seconds: what is wrong is mostly wrong here
     start_tensorflow(Runtime(threads=threads_of(resolved.config, topology.local_processes)) if to_train else None)
+    return _join(resolved, dataset, topology)
+
+
+def rejoin(resolved: Resolved, dataset: Dataset) -> Experiment:
+    """Join the processes that are there now, and build the experiment anew: its graphs know how many replicas share it.
+
+    Args:
+        resolved: the config and its components.
+        dataset: as it was loaded.
+
+    Raises:
+        VaeflowError: if the others can't be reached.
+    """
+    import keras
+
+    # Horovod finds its tensors by name. Keras numbers layers by process, and a process that comes begins at one.
+    keras.utils.clear_session(free_memory=False)
+    return _join(resolved, dataset, resolved.strategy.build())
+
+
+def _join(resolved: Resolved, dataset: Dataset, topology: Topology) -> Experiment:
     strategy = topology.start()
     _require_microbatches(resolved.config, strategy.replicas)
     if strategy.replicas > 1:

@@ -57,14 +57,14 @@ class Processes:
             bytes(slot).rstrip(b"\0").decode(errors="replace") for slot in total.view(np.uint8).reshape(slots.shape)
         ]
 
-    def broadcast(self, payload: bytes) -> bytes:
-        """Return the chief's payload on every process; what the others hand in is ignored."""
+    def broadcast(self, payload: bytes, *, root: int = 0) -> bytes:
+        """Return one process's payload on every process; what the others hand in is ignored."""
         if self.count == 1:
             return payload
-        own = payload if self.chief else b""
+        own = payload if self.rank == root else b""
         length = int(self._sum(np.array([len(own)], np.int64))[0])
         words = np.zeros(-(-length // WORD), np.int64)
-        if self.chief:
+        if self.rank == root:
             words.view(np.uint8)[:length] = np.frombuffer(own, np.uint8)
         return self._sum(words).tobytes()[:length]
 

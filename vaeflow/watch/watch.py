@@ -26,6 +26,7 @@ SILENCE = "VAEFLOW_SILENCE"
 """Seconds without a sign of life after which a process is taken to hang; 10 if this variable is not set."""
 
 GRACE = 3.0  # seconds in which the main thread may end by itself: mostly its sums fail, too
+ELASTIC_GRACE = 40.0  # Gloo gives a sum up after 30 s by itself
 LOST = 1  # exit code
 
 
@@ -50,11 +51,14 @@ class Watch:
     Args:
         processes: of the job. All of them make a watch at the same time.
         before_exit: is called before a main thread that hangs in a sum is ended by force.
+        elastic: whether the others go on without a process that is lost; they get more time then.
     """
 
-    def __init__(self, processes: Processes, *, before_exit: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, processes: Processes, *, before_exit: Callable[[], None] = lambda: None, elastic: bool = False
+    ) -> None:
         self._rank, self._chief, self._count = processes.rank, processes.chief, processes.count
-        self._before_exit = before_exit
+        self._before_exit, self._grace = before_exit, ELASTIC_GRACE if elastic else GRACE
         self._silence = float(os.environ.get(SILENCE, "10"))
         self._links: list[Link] = []
         self._closed, self._ended = threading.Event(), threading.Event()
@@ -160,7 +164,7 @@ class Watch:
             self._end = end
         self._tell_all(end)
         self._ended.set()
-        if not self._closed.wait(GRACE):
+        if not self._closed.wait(self._grace):
             self._exit(end)
 
     def _tell_all(self, end: End) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,15 @@ class HorovodTopology:
             hvd.init()
         except (RuntimeError, ValueError) as error:
             raise VaeflowError(f"rank {self.job.rank} could not join the other Horovod processes: {error}") from error
+        if self.job.elastic:
+            _tell_environment(hvd)
         return HorovodStrategy(hvd)
+
+
+def _tell_environment(hvd: Any) -> None:
+    """Set this process's place in the environment: an elastic job's first place need not be its last."""
+    numbers = {"RANK": hvd.rank(), "SIZE": hvd.size(), "LOCAL_SIZE": hvd.local_size()}  # LOCAL_RANK is the slot's name
+    os.environ.update({f"HOROVOD_{name}": str(number) for name, number in numbers.items()})
 
 
 def require_horovod() -> None:
