@@ -103,14 +103,17 @@ def _train(resolved: Resolved, experiment: Experiment, claim: Claim) -> RunDirec
     """Train to the end with the processes that are there, and again with those that are there then."""
     members, dataset = Members(), experiment.dataset
     joined: Experiment | None = experiment
+    why = ""
     while True:
         try:
-            joined = joined or rejoin(resolved, dataset)
+            if joined is None:
+                joined = rejoin(resolved, dataset)
+                say(f"{why}; those who are there have met again")
             return _train_together(resolved, joined, claim, members)
         except Exception as error:
             if not members.survives(error):
                 raise
-            say(f"{error}; those who are there meet again")
+            why = str(error)
         members.forget()
         if joined is not None:
             joined.strategy.close()

@@ -18,6 +18,7 @@ from vaeflow.provenance import differences
 from vaeflow.run_directory import RunDirectory, write_json
 from vaeflow.signals import stop_requests
 from vaeflow.start import say
+from vaeflow.summary import summarise
 from vaeflow.watch import Watch
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Session:
         if self.processes.chief:
             folder.clean()
         self._share_state()
+        self.members.remember(str(self.directory.path), self.experiment.state, progress)
         saves = BackgroundSaves(folder, say)
         watch = Watch(self.processes, before_exit=lambda: saves.settle(LAST_SAVE), elastic=self.members.elastic)
         with contextlib.closing(saves), stop_requests() as request:
@@ -135,7 +137,7 @@ class Session:
                     raise
                 raise ended from error
         if self.processes.chief:
-            _summarise(self.directory, self.resolved, loop)
+            summarise(self.directory, self.resolved, loop)
         self._leave(watch)
 
     def _ended(self, error: BaseException, watch: Watch) -> BaseException:
@@ -281,29 +283,3 @@ def build_callbacks(resolved: Resolved) -> list[Callback]:
             TensorBoard(histograms=log.histograms, images=log.images, projector=log.projector, graph=log.graph)
         )
     return [*built, Plots(every_epochs=resolved.config.plots.every_epochs), *(c.build() for c in resolved.callbacks)]
-
-
-def _summarise(directory: RunDirectory, resolved: Resolved, loop: Loop) -> None:
-    experiment, config = loop.experiment, resolved.config
-    examples = loop.step // loop.view.steps_per_epoch * len(experiment.dataset.train)
-    examples += loop.step % loop.view.steps_per_epoch * config.batch_size
-    write_json(
-        directory.summary,
-        {
-            "name": config.name,
-            "seed": config.seed,
-            "dataset": config.dataset.name,
-            "binarization": config.binarization.name,
-            "precision": config.precision,
-            "strategy": experiment.strategy.name,
-            "replicas": experiment.strategy.replicas,
-            "steps": loop.step,
-            "epochs": loop.step / loop.view.steps_per_epoch,
-            "metrics": loop.metrics,
-            "weights_sha256": experiment.state.weights_sha256(),
-            "state_sha256": experiment.state.sha256(),
-            "seconds": loop.seconds,
-            "examples_per_second": examples / loop.seconds if loop.seconds else 0.0,
-            "traces": experiment.trainer.traces,
-        },
-    )
