@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Self
 
 import pytest
 from jobs import HOROVOD, finish, job, start, summary_of
-from small_runs import CALL, on, write_digits
+from small_runs import on, write_digits
 
 pytestmark = [pytest.mark.distributed, pytest.mark.horovod, pytest.mark.slow, HOROVOD]
 
+SCRIPT = Path(__file__).parents[1] / "launch" / "elastic.sh"
 PLUGIN = '''
 import time
 from pathlib import Path
@@ -39,38 +43,59 @@ SETTINGS = (
 
 
 class ElasticJob:
-    """A job of horovodrun whose hosts are lines of a file."""
+    """A training by launch/elastic.sh whose hosts are lines of a file. Nothing of it outlives the context."""
 
-    def __init__(self, folder: Path, hosts: tuple[str, ...], *arguments: object, least: int = 1) -> None:
-        self.mark, self.hosts, self.out = str(arguments[-1]), folder / "hosts", folder / "out"
+    def __init__(self, folder: Path, hosts: tuple[str, ...], *arguments: object) -> None:
+        self.run, self.hosts, self.out, self.place = folder / "run", folder / "hosts", folder / "out", 0
         self.set_hosts(*hosts)
-        script = folder / "discover.sh"
-        script.write_text(f"#!/bin/sh\ncat {self.hosts}\n")
-        script.chmod(0o755)
-        elastic = ["--min-np", str(least), "--max-np", "4", "--host-discovery-script", str(script)]
-        options = ["-np", str(len(hosts)), *elastic, "--blacklist-cooldown-range", "2", "4"]
-        horovodrun = [str(Path(sys.executable).parent / "horovodrun"), *options, "--network-interfaces", "lo"]
-        program = [sys.executable, "-c", CALL, *map(str, arguments), "strategy=horovod"]
-        shell = ["sh", "-c", f'exec "$@" > {self.out} 2>&1', "sh"]
-        self.process = start([*shell, *horovodrun, *program])
+        programs = Path(sys.executable).parent  # horovodrun and vaeflow
+        variables = {
+            "HOSTS_FILE": str(self.hosts),
+            "RUN_DIR": str(folder / "run"),
+            "VAEFLOW": str(programs / "vaeflow"),
+            "START": str(len(hosts)),
+            "MOST": "3",
+            "COOLDOWN": "2 4",
+            "INTERFACE": "lo",
+            "PATH": f"{programs}:{os.environ['PATH']}",
+        }
+        shell = ["sh", "-c", f'exec "$@" > {self.out} 2>&1', "sh", str(SCRIPT), "mnist-2d"]
+        self.process = start([*shell, *map(str, arguments)], **variables)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(30)
+        for number in self.workers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        finish([self.process])
 
     def set_hosts(self, *hosts: str) -> None:
         """Have these hosts from now on; the launcher looks every second."""
         self.hosts.with_suffix(".new").write_text("".join(f"{host}\n" for host in hosts))
         self.hosts.with_suffix(".new").rename(self.hosts)
 
-    def wait_for(self, text: str, *, after: int = 0, seconds: float = 90) -> int:
-        """Return the place in the output after a text that comes after a place."""
+    def output(self) -> str:
+        """Return what the job has printed."""
+        return self.out.read_text() if self.out.exists() else ""
+
+    def wait_for(self, text: str, *, seconds: float = 90) -> None:
+        """Wait until a text comes after the one that was waited for before."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            output = self.out.read_text() if self.out.exists() else ""
-            place = output.find(text, after)
-            if place >= 0:
-                return place + len(text)
-            if self.process.poll() is not None:
-                break
+        while (found := self.output().find(text, self.place)) < 0:
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                pytest.fail(f"no {text!r} in\n{self.output()[self.place :]}")
             time.sleep(0.1)
-        pytest.fail(f"no {text!r} in\n{output[after:]}")
+        self.place = found + len(text)
+
+    def signal(self, number: signal.Signals, *, first_rank: int) -> None:
+        """Send a signal to the worker that began with a rank."""
+        (worker,) = self.workers(first_rank)
+        os.kill(worker, number)
 
     def workers(self, first_rank: int | None = None) -> list[int]:
         """Return the numbers of the workers' processes, of those that began with a rank if it is given."""
@@ -79,47 +104,80 @@ class ElasticJob:
         for path in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 arguments = (path / "cmdline").read_bytes().split(b"\0")
-                ours = self.mark.encode() in arguments and arguments[1:2] == [b"-c"]
+                ours = str(self.run).encode() in arguments and arguments[1].endswith(b"/vaeflow")
                 if ours and began in (path / "environ").read_bytes():
                     found.append(int(path.name))
         return found
 
 
-@pytest.fixture
-def settings(tmp_path, mnist_content):
-    data = write_digits(tmp_path / "digits.npz", mnist_content, train=500)
-    (tmp_path / "slow_plugin.py").write_text(PLUGIN)
-    slow = f"callbacks=[{{name='slow', until='{tmp_path / 'hurry'}'}}]"
-    return (*on(data, *SETTINGS), slow, "--plugin", tmp_path / "slow_plugin.py")
+@pytest.fixture(scope="module")
+def hurry(tmp_path_factory):
+    """The file that ends the waiting."""
+    return tmp_path_factory.mktemp("hurry") / "now"
 
 
-def test_grows_and_shrinks_with_the_bits_of_the_run_that_nobody_disturbed(tmp_path, settings):
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory, mnist_content, hurry):
+    folder = tmp_path_factory.mktemp("digits")
+    data = write_digits(folder / "digits.npz", mnist_content, train=500)
+    (folder / "slow_plugin.py").write_text(PLUGIN)
+    slow = f"callbacks=[{{name='slow', until='{hurry}'}}]"
+    return (*on(data, *SETTINGS), slow, "--plugin", folder / "slow_plugin.py")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, settings, hurry):
+    """A run on one device."""
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    hurry.touch()
+    assert job("single", 1, "train", "mnist-2d", *settings, "--run-dir", run).codes == [0]
+    hurry.unlink()
+    return run
+
+
+def test_grows_and_shrinks_with_the_bits_of_the_run_that_nobody_disturbed(tmp_path, settings, hurry, undisturbed):
     """2 -> 1 (the chief is killed) -> 2 (its host comes back) -> 3 (a slot more) -> 2 (a host less)."""
     run = tmp_path / "run"
-    elastic = ElasticJob(tmp_path, ("localhost:1", "127.0.0.1:1"), "train", "mnist-2d", *settings, "--run-dir", run)
-    try:
-        place = elastic.wait_for("all 2 replicas hold the same state")
-        (chief,) = elastic.workers(0)
-        os.kill(chief, signal.SIGKILL)
-        place = elastic.wait_for("rank 0 (host", after=place, seconds=15)
-        place = elastic.wait_for("died", after=place, seconds=1)
-        place = elastic.wait_for("1 replica from here on", after=place, seconds=15)
-        place = elastic.wait_for("2 replicas from here on", after=place)
-        place = elastic.wait_for("all 2 replicas hold the same state", after=place)
+    with ElasticJob(tmp_path, ("localhost:1", "127.0.0.1:1"), *settings) as elastic:
+        elastic.wait_for("all 2 replicas hold the same state")
+        elastic.signal(signal.SIGKILL, first_rank=0)
+        elastic.wait_for("1 replica from here on", seconds=15)
+        elastic.wait_for("2 replicas from here on")
+        elastic.wait_for("all 2 replicas hold the same state")
         elastic.set_hosts("localhost:1", "127.0.0.1:2")
-        place = elastic.wait_for("all 3 replicas hold the same state", after=place)
+        elastic.wait_for("all 3 replicas hold the same state")
         elastic.set_hosts("127.0.0.1:2")
-        place = elastic.wait_for("all 2 replicas hold the same state", after=place)
-        (tmp_path / "hurry").touch()
-        assert elastic.process.wait(120) == 0, elastic.out.read_text()
-    finally:
-        elastic.process.terminate()
-        finish([elastic.process])
+        elastic.wait_for("all 2 replicas hold the same state")
+        hurry.touch()
+        assert elastic.process.wait(120) == 0, elastic.output()
+    hurry.unlink()
+    assert re.search(r"rank 0 \(host .*\) died", elastic.output())
     assert elastic.workers() == []
-    undisturbed = tmp_path / "undisturbed"
-    assert job("single", 1, "train", "mnist-2d", *settings, "--run-dir", undisturbed).codes == [0]
     there, here = summary_of(run), summary_of(undisturbed)
     assert there["state_sha256"] == here["state_sha256"]
     assert there["metrics"] == here["metrics"]
     assert (run / "metrics.jsonl").read_text().count("\n") == (undisturbed / "metrics.jsonl").read_text().count("\n")
     assert not list(run.rglob("*.partial"))
+
+
+def test_one_that_hangs_is_left_behind_one_that_is_asked_leaves_and_all_that_are_asked_stop(
+    tmp_path, settings, hurry, undisturbed
+):
+    """2 -> 1 (SIGSTOP) -> 2 -> 1 (SIGTERM at the chief) -> stopped by SIGTERM at the launcher, and resumed."""
+    run = tmp_path / "run"
+    with ElasticJob(tmp_path, ("localhost:1", "127.0.0.1:1"), *settings) as elastic:
+        elastic.wait_for("all 2 replicas hold the same state")
+        elastic.signal(signal.SIGSTOP, first_rank=1)
+        elastic.wait_for("gave no sign of life for 10 s", seconds=20)
+        elastic.wait_for("2 replicas from here on")
+        elastic.wait_for("all 2 replicas hold the same state")
+        elastic.signal(signal.SIGTERM, first_rank=0)
+        elastic.wait_for("SIGTERM at rank 0", seconds=20)
+        elastic.wait_for("from here on")
+        elastic.process.terminate()
+        assert elastic.process.wait(60) != 0
+    assert elastic.workers() == []
+    hurry.touch()
+    assert job("single", 1, "resume", run, *settings[-2:]).codes == [0]
+    hurry.unlink()
+    assert summary_of(run)["state_sha256"] == summary_of(undisturbed)["state_sha256"]

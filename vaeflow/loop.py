@@ -131,7 +131,7 @@ class Loop:
             self.members.due() * chief,
         )
         if due or changes or requests:
-            self.members.remember(str(self.view.directory), self.experiment.state, self._progress())
+            self._remember()
         if requests:
             who = f"{signal.Signals(numbers).name} at rank {ranks}" if requests == 1 else f"signals at {requests} ranks"
             self._asked(who)
@@ -236,8 +236,12 @@ class Loop:
         self._committed(wait=True)
         if evaluated:
             self._best = self._better()
+        self._remember()  # or a checkpoint could be newer than what those who meet again know
         if self.processes.chief:
             self.saves.save(self.experiment.state.arrays(), self._progress())
+
+    def _remember(self) -> None:
+        self.members.remember(str(self.view.directory), self.experiment.state, self._progress())
 
     def _progress(self) -> Progress:
         sums, metrics, skipped = self._window.sums, dict(self.metrics), self._nonfinite.in_a_row

@@ -103,17 +103,19 @@ def _train(resolved: Resolved, experiment: Experiment, claim: Claim) -> RunDirec
     """Train to the end with the processes that are there, and again with those that are there then."""
     members, dataset = Members(), experiment.dataset
     joined: Experiment | None = experiment
-    why = ""
+    why, said = "", True
     while True:
         try:
             if joined is None:
                 joined = rejoin(resolved, dataset)
-                say(f"{why}; those who are there have met again")
+                if not said:  # by rank 0 of before, which is gone
+                    say(f"{why}; the others have met again")
             return _train_together(resolved, joined, claim, members)
         except Exception as error:
             if not members.survives(error):
                 raise
-            why = str(error)
+            why, said = str(error), Job.current().rank == 0
+            say(f"{why}; the others meet again")
         members.forget()
         if joined is not None:
             joined.strategy.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -72,6 +73,14 @@ def addresses_towards(hosts: Sequence[str]) -> list[str]:
             probe.connect((host, 9))  # sends nothing
             found.append(probe.getsockname()[0])
     return list(dict.fromkeys([*found, socket.gethostname()]))
+
+
+def pid_space() -> str:
+    """Return a name for the place in which process numbers mean the same processes; empty if there is none."""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    return ""
 
 
 def connect(addresses: Sequence[str], port: int) -> socket.socket | None:

@@ -7,6 +7,7 @@ import hmac
 import json
 import os
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -15,7 +16,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from vaeflow.watch.link import BEAT, Link, addresses_towards, connect, listen
+from vaeflow.watch.link import BEAT, Link, addresses_towards, connect, listen, pid_space
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ class Watch:
         self, processes: Processes, *, before_exit: Callable[[], None] = lambda: None, elastic: bool = False
     ) -> None:
         self._rank, self._chief, self._count = processes.rank, processes.chief, processes.count
-        self._before_exit, self._grace = before_exit, ELASTIC_GRACE if elastic else GRACE
+        self._before_exit, self._elastic = before_exit, elastic
         self._silence = float(os.environ.get(SILENCE, "10"))
         self._links: list[Link] = []
         self._closed, self._ended = threading.Event(), threading.Event()
@@ -99,8 +100,9 @@ class Watch:
         token, port = secrets.token_hex(16), server.getsockname()[1] if server else 0
         others = [host for host in dict.fromkeys(hosts) if host != hosts[0]]
         addresses = addresses_towards(others) if others else []
-        offer = processes.broadcast(json.dumps([token, port, addresses or ["127.0.0.1"]]).encode())
-        token, port, addresses = json.loads(offer)
+        where = addresses or ["127.0.0.1"]
+        offer = processes.broadcast(json.dumps([token, port, where, os.getpid(), pid_space()]).encode())
+        token, port, addresses, pid, space = json.loads(offer)
         if server:
             _thread(partial(self._accept, server, token))
             return
@@ -112,9 +114,10 @@ class Watch:
             )
             return
         link = Link(found, self._silence)
-        link.say(json.dumps([token, self._rank, socket.gethostname(), os.getpid()]))
+        link.say(json.dumps([token, self._rank, socket.gethostname(), os.getpid(), pid_space()]))
         self._links.append(link)
-        _thread(partial(self._read, link.lines(), f"rank 0 (host {hosts[0]})", chief=True))
+        who = f"rank 0 (host {hosts[0]}, process {pid})"
+        _thread(partial(self._read, link.lines(), who, _reachable(pid, space), chief=True))
 
     def _accept(self, server: socket.socket, token: str) -> None:
         server.settimeout(1.0)
@@ -127,14 +130,14 @@ class Watch:
     def _greet(self, link: Link, token: str) -> None:
         lines = link.lines()
         try:
-            given, rank, host, pid = json.loads(next(lines, "[]"))
+            given, rank, host, pid, space = json.loads(next(lines, "[]"))
         except (ValueError, TimeoutError):
             given = ""
         if not hmac.compare_digest(str(given), token):
             link.close()
             return
         self._links.append(link)
-        self._read(lines, f"rank {int(rank)} (host {host}, process {int(pid)})")
+        self._read(lines, f"rank {int(rank)} (host {host}, process {int(pid)})", _reachable(int(pid), space))
 
     # Life
 
@@ -143,7 +146,7 @@ class Watch:
             for link in tuple(self._links):
                 link.say(BEAT)
 
-    def _read(self, lines: Iterator[str], who: str, *, chief: bool = False) -> None:
+    def _read(self, lines: Iterator[str], who: str, pid: int | None, *, chief: bool = False) -> None:
         try:
             for line in lines:
                 if line == "bye":
@@ -153,6 +156,9 @@ class Watch:
             reason = f"{who} died: its connection was closed without a word"
         except TimeoutError:
             reason = f"{who} gave no sign of life for {self._silence:g} s: stopped, or cut off from the network"
+            if self._elastic and pid is not None:  # the launcher goes on without it once it has ended
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
         self._lose(End(reason, silent=chief))
 
     # The end
@@ -164,7 +170,7 @@ class Watch:
             self._end = end
         self._tell_all(end)
         self._ended.set()
-        if not self._closed.wait(self._grace):
+        if not self._closed.wait(ELASTIC_GRACE if self._elastic else GRACE):
             self._exit(end)
 
     def _tell_all(self, end: End) -> None:
@@ -184,6 +190,11 @@ class Watch:
         """Write to standard error, from whatever thread."""
         sys.stderr.write(f"vaeflow: {f'[rank {self._rank}] ' if self._rank else ''}{line}\n")
         sys.stderr.flush()
+
+
+def _reachable(pid: int, space: str) -> int | None:
+    """Return a process's number if it means the same process here."""
+    return pid if space and space == pid_space() else None
 
 
 def _thread(target: Callable[[], None]) -> None:

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Elastic Horovod: hosts come and go, and the run goes on with those that are there.
+#
+#   HOSTS_FILE=hosts RUN_DIR=/shared/run launch/elastic.sh RECIPE [KEY=VALUE]...
+#
+# HOSTS_FILE has a line NAME:PROCESSES for each host that may be used now; change it at any time (write another file and
+# rename it). Every host sees RUN_DIR. Fix `microbatches`, to at least MOST: then the weights are those of a run that
+# nobody disturbed, bit for bit. For hosts that vanish without a word, put `ServerAliveInterval 2` and
+# `ServerAliveCountMax 2` into ~/.ssh/config: the launcher waits for their ssh to end.
+set -euo pipefail
+
+HOSTS_FILE=${HOSTS_FILE:-}
+RUN_DIR=${RUN_DIR:-}
+LEAST=${LEAST:-1}                                # below so many processes the job waits for hosts, ten minutes at most
+MOST=${MOST:-}                                   # processes; empty: as many as the hosts have
+START=${START:-$LEAST}                           # wait for so many before the first step
+COOLDOWN=${COOLDOWN:-10 60}                      # seconds after which a host that failed may be used again: first, longest
+INTERFACE=${INTERFACE:-}                         # network interface, such as eth0; empty: horovodrun finds one
+DISCOVERY=${DISCOVERY:-$(dirname "$0")/discover-hosts.sh} # a command of your own that prints NAME:PROCESSES lines
+HOROVODRUN_OPTIONS=${HOROVODRUN_OPTIONS:---gloo --gloo-timeout-seconds 10}
+VAEFLOW=${VAEFLOW:-vaeflow}                      # the command; more than one word is fine
+
+complain() { echo "elastic.sh: $1" >&2; exit 2; }
+
+[ $# -gt 0 ] || complain "which recipe? For example: HOSTS_FILE=hosts RUN_DIR=runs/a elastic.sh mnist-2d microbatches=8"
+[ -n "$RUN_DIR" ] || complain "RUN_DIR names the run's directory, which all hosts see"
+[ -x "$DISCOVERY" ] || complain "DISCOVERY: $DISCOVERY can't be executed"
+export HOSTS_FILE
+"$DISCOVERY" >/dev/null || complain "DISCOVERY: $DISCOVERY failed; it must print NAME:PROCESSES lines"
+command -v horovodrun >/dev/null || complain "there is no horovodrun: vaeflow horovod install"
+
+# shellcheck disable=SC2086
+exec horovodrun -np "$START" --min-np "$LEAST" ${MOST:+--max-np "$MOST"} --host-discovery-script "$DISCOVERY" \
+  --blacklist-cooldown-range $COOLDOWN ${INTERFACE:+--network-interfaces "$INTERFACE"} $HOROVODRUN_OPTIONS \
+  $VAEFLOW train "$@" --strategy horovod --run-dir "$RUN_DIR" --resume auto
