@@ -145,8 +145,8 @@ class Loop:
             time.sleep(SECONDS_OF_SIGNALS)
             asked = self.request.number is not None
             if self.processes.add(asked)[0] < self.processes.count:
-                text = f"step {self.step}: {who}"
-                raise LeavingError(text) if asked else MembersChangedError(text)
+                left = f"left the job at step {self.step}: {who}"
+                raise LeavingError(left) if asked else MembersChangedError(left)
         self._stop(who)
 
     def _stop(self, who: str) -> None:
