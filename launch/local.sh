@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # Several processes on this machine, joined by Horovod or by TensorFlow's own collectives.
 #
-#   launch/local.sh [--processes N] [--strategy horovod|multiworker] RECIPE [KEY=VALUE]...
+#   launch/local.sh [--processes N] [--strategy horovod|multiworker] [--restarts N] RECIPE [KEY=VALUE]...
 #
 # What follows the options goes to `vaeflow train`. Where one process fails, the others are ended; the exit code is that
-# of the first that failed. Ctrl-C and TERM end all of them. Needs bash 4.3 and setsid.
+# of the first that failed. Ctrl-C and TERM end all of them. With --restarts, and --run-dir among what follows, processes
+# that died are started again, all of them, from the newest checkpoint. Needs bash 4.3 and setsid.
 set -euo pipefail
 
 PROCESSES=${PROCESSES:-2}
 STRATEGY=${STRATEGY:-horovod}
+RESTARTS=${RESTARTS:-0}                          # how often at most
 VAEFLOW=${VAEFLOW:-vaeflow}                      # the command; more than one word is fine
 HOROVODRUN_OPTIONS=${HOROVODRUN_OPTIONS:---gloo} # replace them by "--gloo --verbose", say
 GRACE=${GRACE:-}                                 # seconds from TERM to KILL
@@ -20,29 +22,39 @@ while [ $# -gt 1 ]; do
   case $1 in
     --processes) PROCESSES=$2; shift 2 ;;
     --strategy) STRATEGY=$2; shift 2 ;;
+    --restarts) RESTARTS=$2; shift 2 ;;
     *) break ;;
   esac
 done
 [ $# -gt 0 ] || complain "which recipe? For example: local.sh --processes 2 mnist-2d"
 [[ $PROCESSES =~ ^[1-9][0-9]*$ ]] || complain "--processes: '$PROCESSES' is not a whole number of at least 1"
+[[ $RESTARTS =~ ^[0-9]+$ ]] || complain "--restarts: '$RESTARTS' is not a whole number"
+if [ "$RESTARTS" != 0 ]; then
+  [[ " $* " == *" --run-dir"* ]] || complain "--restarts needs --run-dir: the run to go on with"
+  set -- "$@" --resume auto
+fi
 
 jobs=() # each leads a process group, by setsid, so that its children can be ended with it
 scratch=$(mktemp -d)
+
+end_jobs() {
+  [ ${#jobs[@]} -gt 0 ] || return 0
+  local all=("${jobs[@]}" "${jobs[@]/#/-}")
+  kill -TERM -- "${all[@]}" 2>/dev/null || true
+  for ((tenths = 0; tenths < 10 * GRACE; tenths++)); do
+    kill -0 -- "${all[@]}" 2>/dev/null || break
+    sleep 0.1
+  done
+  kill -KILL -- "${all[@]}" 2>/dev/null || true # what does not listen
+  jobs=()
+}
 
 # shellcheck disable=SC2317 # a trap calls it
 end_all() {
   set +e
   trap '' INT TERM HUP
   exec 2>/dev/null # bash would report each process that is killed
-  local all=("${jobs[@]}" "${jobs[@]/#/-}")
-  if [ ${#jobs[@]} -gt 0 ]; then
-    kill -TERM -- "${all[@]}"
-    for ((tenths = 0; tenths < 10 * GRACE; tenths++)); do
-      kill -0 -- "${all[@]}" || break
-      sleep 0.1
-    done
-    kill -KILL -- "${all[@]}" # what does not listen
-  fi
+  end_jobs
   rm -rf "$scratch"
 }
 trap end_all EXIT
@@ -90,16 +102,29 @@ PYTHON
   done
 }
 
+start_all() {
+  case $STRATEGY in
+    horovod) start_horovod "$@" ;;
+    multiworker) start_multiworker "$@" ;;
+  esac
+}
+
 case $STRATEGY in
-  horovod) start_horovod "$@" ;;
-  multiworker) start_multiworker "$@" ;;
+  horovod | multiworker) ;;
   mirrored) complain "mirrored is one process: vaeflow train $1 --strategy mirrored strategy.replicas=$PROCESSES" ;;
   *) complain "--strategy: '$STRATEGY' is not horovod or multiworker" ;;
 esac
 
-code=0
-for _ in "${jobs[@]}"; do
-  wait -n || { code=$?; sleep "$PAUSE"; break; }
+for ((restart = 1; ; restart++)); do
+  start_all "$@"
+  code=0
+  for _ in "${jobs[@]}"; do
+    wait -n || { code=$?; sleep "$PAUSE"; break; }
+  done
+  if [ -s "$scratch/code" ]; then code=$(cat "$scratch/code"); fi
+  # 1: a machine's or another process's fault; 128 and more: killed. vaeflow has chosen all others, and says why.
+  [ "$restart" -le "$RESTARTS" ] && { [ "$code" = 1 ] || [ "$code" -ge 128 ]; } || exit "$code"
+  end_jobs
+  rm -f "$scratch/code"
+  echo "local.sh: a process ended with $code; all start again from the newest checkpoint ($restart of $RESTARTS)" >&2
 done
-if [ -s "$scratch/code" ]; then code=$(cat "$scratch/code"); fi
-exit "$code"

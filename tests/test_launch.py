@@ -135,8 +135,8 @@ def test_a_printed_manifest_has_the_options(strategy, kind, capsys):
     assert starter["image"] == worker["containers"][0]["image"] == "host/v:1"
     assert worker["containers"][0]["resources"]["limits"] == {"cpu": "1", "memory": "4Gi", "nvidia.com/gpu": "2"}
     assert worker["volumes"][0]["persistentVolumeClaim"]["claimName"] == "c"
-    assert [*starter["command"], *starter["args"]][-5:] == [
-        *("mnist-2d", *SETTINGS, f"--strategy={strategy}", "--run-dir=/runs/first"),
+    assert [*starter["command"], *starter["args"]][-6:] == [
+        *("mnist-2d", *SETTINGS, f"--strategy={strategy}", "--run-dir=/runs/first", "--resume=auto"),
     ]
 
 
@@ -246,6 +246,9 @@ def run(script: str, *arguments: str, **environment: str) -> subprocess.Complete
         ("local.sh", ("--processes", "0", "r"), "local.sh: --processes: '0' is not a whole number of at least 1"),
         ("local.sh", ("--strategy", "x", "r"), "local.sh: --strategy: 'x' is not horovod or multiworker"),
         ("local.sh", ("--strategy", "mirrored", "r"), "local.sh: mirrored is one process: vaeflow train r"),
+        ("local.sh", ("--restarts", "1", "r"), "local.sh: --restarts needs --run-dir: the run to go on with"),
+        ("elastic.sh", (), "elastic.sh: which recipe? For example"),
+        ("elastic.sh", ("r",), "elastic.sh: RUN_DIR names the run's directory"),
         ("horovodrun.sh", (), "horovodrun.sh: which recipe? For example"),
         ("horovodrun.sh", ("r",), "horovodrun.sh: HOSTS: 'a:b' is not NAME:PROCESSES, such as host1:4"),
         ("slurm-horovod.sbatch", (), "slurm-horovod.sbatch: which recipe? For example"),
@@ -280,6 +283,16 @@ def test_local_ends_all_when_one_fails_with_the_code_of_the_first(stand_in):
     assert (done.returncode, done.stderr) == (7, "")
     assert time.monotonic() - begun < 10
     assert not alive(folder)
+
+
+@pytest.mark.parametrize(("code", "tries"), [(1, 3), (2, 1), (75, 1)])
+def test_local_starts_again_what_died_and_nothing_else(code, tries, stand_in):
+    folder = stand_in(f'echo "$*" >> calls; exit {code}')
+    done = run("local.sh", "--processes", "1", "--strategy", "multiworker", "--restarts", "2", "r", "--run-dir=a")
+    assert done.returncode == code
+    calls = (folder / "calls").read_text().splitlines()
+    assert calls == ["train r --run-dir=a --resume auto --strategy multiworker"] * tries
+    assert done.stderr.count("all start again from the newest checkpoint") == tries - 1
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])

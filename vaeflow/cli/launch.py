@@ -66,14 +66,23 @@ strategy_option = click.option(
 @_launcher
 @click.option("--processes", type=AT_LEAST_ONE, default=2, show_default=True, help="How many.")
 @strategy_option
-def local(*, processes: int, strategy: str, run: bool, run_dir: str, **training: Any) -> None:
+@click.option(
+    "--restarts",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="How often processes that died are started again, from the newest checkpoint. It needs --run-dir.",
+)
+def local(*, processes: int, strategy: str, restarts: int, run: bool, run_dir: str, **training: Any) -> None:
     """Start processes on this machine.
 
     Example: vaeflow launch local mnist-2d --processes 2 --run
     """
     from vaeflow.launching.launchers import Local
 
-    _finish(Local(_checked(processes=processes, strategy=strategy, **training), run_dir), run=run)
+    if restarts and not run_dir:
+        raise UsageError("--restarts needs --run-dir: the run to go on with")
+    _finish(Local(_checked(processes=processes, strategy=strategy, **training), run_dir, restarts), run=run)
 
 
 @launch.command()

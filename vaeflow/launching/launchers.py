@@ -37,15 +37,21 @@ class Local:
     Attributes:
         training: what is started.
         run_dir: the run's directory; empty for the next free one.
+        restarts: how often processes that died are started again.
     """
 
     training: Training
     run_dir: str = ""
+    restarts: int = 0
     command: ClassVar[tuple[str, ...]] = ("bash", "-c")
 
     def text(self) -> str:
         """Return the shell script."""
-        variables = {"PROCESSES": str(self.training.processes), "STRATEGY": self.training.strategy}
+        variables = {
+            "PROCESSES": str(self.training.processes),
+            "STRATEGY": self.training.strategy,
+            "RESTARTS": str(self.restarts),
+        }
         return with_variables(
             with_arguments(launch_file("local.sh"), _arguments(self.training, self.run_dir)), variables
         )
@@ -148,7 +154,7 @@ class Kubernetes:
             raise UsageError(f"--name: {self.name!r} is not made of a-z, 0-9 and -, a letter first, 42 at most")
         training = self.training
         run_dir = self.run_dir or f"/runs/{self.name}"
-        arguments = [*training.arguments, f"--strategy={training.strategy}", f"--run-dir={run_dir}"]
+        arguments = [*training.arguments, f"--strategy={training.strategy}", f"--run-dir={run_dir}", "--resume=auto"]
         shared = {
             "NAME": self.name,
             "IMAGE": self.image,
