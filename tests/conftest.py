@@ -1,6 +1,7 @@
 """What several test files need: real MNIST digits."""
 
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from vaeflow.data.content import read_content
 from vaeflow.data.fetch import fetch
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # as vaeflow sets it, for tests that import TensorFlow first
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a shell that started the tests in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what the tests start shall hear it
 
 
 @pytest.fixture(scope="session")
