@@ -7,11 +7,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vaeflow.engine.checkpoint import Progress
 from vaeflow.errors import StoppedError, VaeflowError, of_the_machine
 from vaeflow.job import Job
 
 if TYPE_CHECKING:
+    from vaeflow.engine.checkpoint import Progress
     from vaeflow.engine.processes import Processes
     from vaeflow.engine.state import TrainingState
     from vaeflow.engine.strategies.host_changes import HostChanges
@@ -48,6 +48,8 @@ class Snapshot:
     @classmethod
     def from_bytes(cls, content: bytes) -> Snapshot:
         """Return what `to_bytes` wrote."""
+        from vaeflow.engine.checkpoint import Progress
+
         head, _, state = content.partition(b"\n")
         directory, progress = json.loads(head)
         return cls(directory, Progress.from_json(progress), state)
