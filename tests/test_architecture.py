@@ -85,7 +85,8 @@ def test_no_file_is_long():
 
 
 @pytest.mark.parametrize(
-    "module", ["vaeflow", "vaeflow.cli", "vaeflow.config", "vaeflow.components", "vaeflow.plugins.registry"]
+    "module",
+    ["vaeflow", "vaeflow.cli", "vaeflow.config", "vaeflow.components", "vaeflow.plugins.registry", "vaeflow.runs"],
 )
 def test_importing_brings_no_tensorflow(module):
     code = f"import sys, {module}; print(*sorted({{'tensorflow', 'keras', 'matplotlib'}} & set(sys.modules)))"
