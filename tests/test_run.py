@@ -22,6 +22,7 @@ from vaeflow.cli import main
 from vaeflow.config_layers import compose
 from vaeflow.config_resolve import resolve
 from vaeflow.data import Folders, source
+from vaeflow.elastic import Members
 from vaeflow.engine.checkpoint import CheckpointFolder, Progress
 from vaeflow.engine.processes import Processes
 from vaeflow.engine.saving import BackgroundSaves
@@ -82,7 +83,8 @@ def looped(folder, data, *settings, recorder=None):
     callbacks = Callbacks([recorder or Recorder()], view)
     with contextlib.closing(BackgroundSaves(CheckpointFolder(folder, keep=3, say=print), print)) as saves:
         processes = Processes(experiment.strategy)
-        loop = Loop(experiment, view, callbacks, saves, Progress(), processes, StopRequest(), roll_back=lambda: 0)
+        parts = experiment, view, callbacks, saves, Progress(), processes, StopRequest(), lambda: 0
+        loop = Loop(*parts, Members())
         loop.run()
     return loop
 
