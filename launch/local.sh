@@ -46,6 +46,7 @@ end_jobs() {
     sleep 0.1
   done
   kill -KILL -- "${all[@]}" 2>/dev/null || true # what does not listen
+  wait "${jobs[@]}" || true                     # or the next round's wait would find them
   jobs=()
 }
 

@@ -76,7 +76,7 @@ def test_a_killed_rank_ends_the_job(tmp_path, digits, kind, count, victim):
         finished = finish(processes)
     printed = "".join(finished.outputs)
     if victim == 0:
-        assert kind == "horovod" or re.search(r"\[rank \d\] rank 0 \(host \S+\) died", printed), printed
+        assert kind == "horovod" or re.search(r"\[rank \d\] rank 0 \(host \S+, process \d+\) died", printed), printed
     else:
         assert re.search(rf"rank 2 \(host {socket.gethostname()}, process {pids[2]}\) died", printed), printed
         assert f"`vaeflow resume {run}` goes on from the newest checkpoint" in printed

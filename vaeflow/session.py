@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from vaeflow.signals import StopRequest
 
 
-LAST_WORDS = 3.0  # seconds until the watch knows of a process that died
 LAST_SAVE = 5.0  # seconds for a save that is running when the process is ended by force
 
 
@@ -148,7 +147,7 @@ class Session:
                 return error
             return error if self.processes.chief else ElsewhereError(str(error), error.exit_code)
         # A sum that fails may be this process's fault or that of one that is gone, which the watch knows soon.
-        end = watch.end(LAST_WORDS) if of_the_machine(error) else None
+        end = watch.end() if of_the_machine(error) else None
         if self.members.survives(error):
             watch.close()
             return MembersChangedError(end.reason if end else "a process was lost")

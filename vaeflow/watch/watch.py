@@ -28,6 +28,7 @@ SILENCE = "VAEFLOW_SILENCE"
 
 GRACE = 3.0  # seconds in which the main thread may end by itself: mostly its sums fail, too
 ELASTIC_GRACE = 40.0  # Gloo gives a sum up after 30 s by itself
+LATE = 1.5  # seconds; a beat may have been sent just before a process stopped
 LOST = 1  # exit code
 
 
@@ -69,9 +70,12 @@ class Watch:
             self._meet(processes)
             _thread(self._beat)
 
-    def end(self, seconds: float) -> End | None:
-        """Return why the job ends, if that is known within some seconds."""
-        self._ended.wait(seconds if self._count > 1 else 0.0)
+    def end(self) -> End | None:
+        """Return why the job ends, once that is known; None if all others still live.
+
+        A process that is silent is known last: the strategy may give a sum up before.
+        """
+        self._ended.wait(self._silence + LATE if self._count > 1 else 0.0)
         return self._end
 
     def fail(self, reason: str, code: int) -> bool:
