@@ -16,6 +16,7 @@ from vaeflow.job import Job
 from vaeflow.plugins.registry import Registry
 from vaeflow.run_directory import RunDirectory
 from vaeflow.session import Session, build_callbacks
+from vaeflow.signals import stop_requests
 from vaeflow.start import prepare, rejoin, say
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def _train_together(resolved: Resolved, experiment: Experiment, claim: Claim, me
     members.listen()
     snapshot = members.share(processes)
     with contextlib.ExitStack() as stack:
+        request = stack.enter_context(stop_requests())
 
         def begin() -> str:
             callbacks.extend(build_callbacks(resolved))  # before the disk is touched: a plugin's may fail
@@ -141,7 +143,7 @@ def _train_together(resolved: Resolved, experiment: Experiment, claim: Claim, me
             return json.dumps([str(directory.path), begun])
 
         path, begun = json.loads(processes.on_chief(begin))
-        session = Session(RunDirectory(Path(path)), resolved, experiment, processes, callbacks, members)
+        session = Session(RunDirectory(Path(path)), resolved, experiment, processes, callbacks, members, request)
         if snapshot is not None:
             session.take_over(snapshot)
         elif begun:

@@ -16,7 +16,6 @@ from vaeflow.elastic import LeavingError, MembersChangedError
 from vaeflow.errors import ElsewhereError, NonFiniteError, RankError, StoppedError, VaeflowError, of_the_machine
 from vaeflow.provenance import differences
 from vaeflow.run_directory import RunDirectory, write_json
-from vaeflow.signals import stop_requests
 from vaeflow.start import say
 from vaeflow.summary import summarise
 from vaeflow.watch import Watch
@@ -50,6 +49,7 @@ class Session:
         processes: of the job.
         callbacks: of the chief; none on other processes.
         members: of the job; what they remember.
+        request: whether this process was asked to stop.
     """
 
     directory: RunDirectory
@@ -58,6 +58,7 @@ class Session:
     processes: Processes
     callbacks: Sequence[Callback]
     members: Members
+    request: StopRequest
 
     def go_on(self) -> None:
         """Train from the newest checkpoint that is whole to the end; from the start if the run never got to its first.
@@ -127,9 +128,9 @@ class Session:
         self.members.remember(str(self.directory.path), self.experiment.state, progress)
         saves = BackgroundSaves(folder, say)
         watch = Watch(self.processes, before_exit=lambda: saves.settle(LAST_SAVE), elastic=self.members.elastic)
-        with contextlib.closing(saves), stop_requests() as request:
+        with contextlib.closing(saves):
             try:
-                loop = self._train(progress, saves, request)
+                loop = self._train(progress, saves)
             except BaseException as error:
                 ended = self._ended(error, watch)
                 if ended is error:
@@ -165,13 +166,14 @@ class Session:
             reason, code = f"{type(error).__name__}: {error}", 130 if isinstance(error, KeyboardInterrupt) else 1
         return ElsewhereError(reason, code) if watch.fail(reason, code) else error
 
-    def _train(self, progress: Progress, saves: BackgroundSaves, request: StopRequest) -> Loop:
+    def _train(self, progress: Progress, saves: BackgroundSaves) -> Loop:
         from vaeflow.loop import Loop
 
         view = self._view(progress)
         callbacks = Callbacks(self.callbacks, view)
+        processes, request = self.processes, self.request
         loop = Loop(
-            self.experiment, view, callbacks, saves, progress, self.processes, request, self._roll_back, self.members
+            self.experiment, view, callbacks, saves, progress, processes, request, self._roll_back, self.members
         )
         try:
             loop.run()
