@@ -58,7 +58,7 @@ def test_monte_carlo_divergence_is_unbiased_and_used_where_there_is_no_closed_fo
     prior = DiagonalNormal(tf.constant(random(7, 3)), tf.constant(random(8, 3, scale=0.5)))
     q = DiagonalNormal(tf.constant(mu), tf.constant(log_var))
     z = q.sample(builders.normal_noise(20_000, 4, 3))
-    terms = elbo.kl_terms(q, builders.NormalPrior(prior), z)
+    terms = elbo.kl_terms(q, builders.NormalPrior(prior), z, q.log_prob(z))
     assert terms.shape == (4, 1)
     mean, spread = prior.mu.numpy().astype(np.float64), prior.log_var.numpy().astype(np.float64)
     tfd = builders.tfd()
@@ -73,7 +73,7 @@ def test_monte_carlo_divergence_is_unbiased_and_used_where_there_is_no_closed_fo
 
 def test_monte_carlo_divergence_of_a_posterior_that_is_the_prior_is_zero_for_each_sample():
     q = DiagonalNormal(tf.zeros((4, 3)), tf.zeros((4, 3)))
-    terms = elbo.kl_terms(q, builders.NormalPrior(q), q.sample(builders.normal_noise(1, 4, 3)))
+    terms = elbo.kl_terms(q, builders.NormalPrior(q), *elbo.draw(q, builders.normal_noise(1, 4, 3)))
     np.testing.assert_allclose(terms, np.zeros((4, 1)), atol=1e-6)
 
 
@@ -82,7 +82,7 @@ def test_standard_normal_knows_no_closed_form_from_another_posterior():
     assert StandardNormal(3).kl_terms(q) is None
     z = builders.normal_noise(2, 4, 3)
     expected = (q.log_prob(z) - StandardNormal(3).log_prob(z)).numpy().mean(0)
-    np.testing.assert_allclose(elbo.kl_terms(q, priors.standard_normal(3), z)[:, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(elbo.kl_terms(q, priors.standard_normal(3), z, q.log_prob(z))[:, 0], expected, rtol=1e-6)
 
 
 def test_posterior_head_is_linear_in_the_features():
@@ -111,7 +111,7 @@ def test_bound_is_equation_12(seed, samples):
     q = DiagonalNormal(tf.constant(mu), tf.constant(log_var))
     z = q.sample(tf.constant(eps))
     log_likelihood = Bernoulli(tf.einsum("lbd,dx->lbx", z, kernel), rank=1).log_prob(tf.constant(x))
-    got = elbo.bound(log_likelihood, tf.reduce_sum(elbo.kl_terms(q, StandardNormal(3), z), -1))
+    got = elbo.bound(log_likelihood, tf.reduce_sum(elbo.kl_terms(q, StandardNormal(3), z, q.log_prob(z)), -1))
     mu, log_var, kernel, eps = (a.astype(np.float64) for a in (mu, log_var, kernel, eps))
     by_hand = sigmoid_cross_entropy((mu + np.exp(0.5 * log_var) * eps) @ kernel, x).mean(0)
     by_hand += 0.5 * (1.0 + log_var - mu**2 - np.exp(log_var)).sum(-1)
@@ -229,3 +229,14 @@ def test_the_objective_elbo_is_the_negative_bound(seed, samples):
     loss = objectives.elbo(samples=samples).loss(terms, schedules.constant(Timeline(1, 1)), STEP)
     assert loss.dtype == tf.float32
     np.testing.assert_allclose(loss, -elbo.bound(terms.log_likelihood, terms.kl), rtol=1e-6)
+
+
+def test_a_posterior_that_knows_its_density_only_where_it_was_sampled():
+    class Shifted:
+        def sample_and_log_prob(self, noise):
+            return noise + 1.0, StandardNormal(2).log_prob(noise)
+
+    noise = builders.normal_noise(3, 4, 2)
+    z, log_q = elbo.draw(Shifted(), noise)
+    np.testing.assert_array_equal(z, noise + 1.0)
+    np.testing.assert_allclose(log_q, builders.tfd().MultivariateNormalDiag([1.0, 1.0]).log_prob(z), rtol=1e-5)

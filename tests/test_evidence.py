@@ -50,7 +50,7 @@ class LinearGaussian:
         z = q.sample(tf.constant(eps, tf.float32))
         decoded = tf.einsum("lbd,xd->lbx", z, tf.constant(self.w, tf.float32)) + tf.constant(self.b, tf.float32)
         log_likelihood = Normal(decoded, 2.0 * np.log(self.s), rank=1).log_prob(tf.constant(x, tf.float32))
-        return elbo.bound(log_likelihood, tf.reduce_sum(elbo.kl_terms(q, prior, z), -1)).numpy()
+        return elbo.bound(log_likelihood, tf.reduce_sum(elbo.kl_terms(q, prior, z, q.log_prob(z)), -1)).numpy()
 
 
 def divergence(mean, variance, other_mean, other_variance) -> np.ndarray:

@@ -28,7 +28,16 @@ def terms(log_likelihood: list[list[float]], kl: list[float]) -> Terms:
     q = DiagonalNormal(tf.zeros((len(kl), 1)), tf.zeros((len(kl), 1)))
     divergence = tf.constant(kl)
     z = tf.zeros((len(log_likelihood), len(kl), 1))
-    return Terms(tf.constant(log_likelihood), divergence, divergence[:, None], z, q, StandardNormal(1))
+    return Terms(
+        log_likelihood=tf.constant(log_likelihood),
+        kl=divergence,
+        kl_terms=divergence[:, None],
+        z=z,
+        log_q=q.log_prob(z),
+        q=q,
+        p=StandardNormal(1),
+        p_x=StandardNormal(1),
+    )
 
 
 @given(step=st.integers(0, 10**9))

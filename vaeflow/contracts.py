@@ -38,7 +38,7 @@ class Distribution(Protocol):
         """Return the log-density of each value, summed over all but the leading axes, in nats."""
 
     def mean(self) -> tf.Tensor:
-        """Return the mean (for plots, active units and reconstructions)."""
+        """Return the mean (for plots, active units and reconstructions), or a point near it where it is not known."""
 
 
 class Posterior(Protocol):
@@ -49,7 +49,12 @@ class Posterior(Protocol):
         """Standard normal numbers that one sample of one example takes."""
 
     def distribution(self, features: tf.Tensor) -> Distribution:
-        """Return q(z given x) for features [B, F]; `sample` takes noise [L, B, noise_size] to z [L, B, D]."""
+        """Return q(z given x) for features [B, F]; `sample` takes noise [L, B, noise_size] to z [L, B, D].
+
+        It may have a method `sample_and_log_prob` from noise to z and log q(z given x) [L, B], see
+        `vaeflow.elbo.draw`; `log_prob` is not called then. An attribute `mean_is_exact = False` says that `mean` is
+        near the mean only.
+        """
 
 
 class Prior(Distribution, Protocol):
@@ -84,16 +89,20 @@ class Terms(NamedTuple):
         kl: KL(q, p), [B], nats, closed form or Monte Carlo.
         kl_terms: [B, K], what `kl` sums; K is 1 where it is a Monte Carlo estimate.
         z: the latents, [L, B, D].
+        log_q: log q(z given x) of these latents, [L, B], nats.
         q: the posterior.
         p: the prior.
+        p_x: p(x given z), over [L, B].
     """
 
     log_likelihood: tf.Tensor
     kl: tf.Tensor
     kl_terms: tf.Tensor
     z: tf.Tensor
+    log_q: tf.Tensor
     q: Distribution
     p: Prior
+    p_x: Distribution
 
 
 class Schedule(Protocol):

@@ -26,7 +26,27 @@ def expected_log_likelihood(log_likelihood_LB: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(log_likelihood_LB, axis=0)
 
 
-def kl_terms(q: Distribution, p: Prior, z_LBD: tf.Tensor) -> tf.Tensor:
+def draw(q: Distribution, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return samples of q and their log-density (equation 9).
+
+    A posterior whose density is known only where it was sampled (a planar flow, say) has a method
+    `sample_and_log_prob`, which is used then; any other one has `sample` and `log_prob`.
+
+    Args:
+        q: the posterior of B examples.
+        noise: standard normal, [L, B, noise_size].
+
+    Returns:
+        z_LBD, and log q(z given x), [L, B] nats.
+    """
+    both = getattr(q, "sample_and_log_prob", None)
+    if both is not None:
+        return both(noise)
+    z_LBD = q.sample(noise)
+    return z_LBD, q.log_prob(z_LBD)
+
+
+def kl_terms(q: Distribution, p: Prior, z_LBD: tf.Tensor, log_q_LB: tf.Tensor) -> tf.Tensor:
     """Return terms of KL(q, p), the second term of equation 6: closed form if there is one, else Monte Carlo.
 
     The Monte Carlo estimate is the mean over L samples of log q(z given x) - log p(z), unbiased and, for a single
@@ -36,6 +56,7 @@ def kl_terms(q: Distribution, p: Prior, z_LBD: tf.Tensor) -> tf.Tensor:
         q: the posterior of B examples.
         p: the prior.
         z_LBD: samples of q, [L, B, D].
+        log_q_LB: their log-density, [L, B], nats.
 
     Returns:
         [B, K], nats; the sum over K is the divergence.
@@ -43,7 +64,7 @@ def kl_terms(q: Distribution, p: Prior, z_LBD: tf.Tensor) -> tf.Tensor:
     closed = p.kl_terms(q)
     if closed is not None:
         return closed
-    return tf.reduce_mean(q.log_prob(z_LBD) - p.log_prob(z_LBD), axis=0)[:, None]
+    return tf.reduce_mean(log_q_LB - p.log_prob(z_LBD), axis=0)[:, None]
 
 
 def bound(log_likelihood_LB: tf.Tensor, kl_B: tf.Tensor) -> tf.Tensor:

@@ -64,7 +64,16 @@ class VAE(keras.Model):
     def terms(self, x: tf.Tensor, noise: tf.Tensor, *, training: bool = False) -> Terms:
         """Return the terms of the bound for x [B, *X] and standard normal noise [L, B, noise_size]."""
         q = self.encode(x, training=training)  # q(z|x)
-        z = q.sample(noise)  # z_l = g(eps_l, x), equation 9
-        log_likelihood = self.decode(z, training=training).log_prob(x)  # log p(x|z_l)
-        kl_terms = elbo.kl_terms(q, self.prior, z)  # KL(q(z|x), p(z))
-        return Terms(log_likelihood, tf.reduce_sum(kl_terms, axis=-1), kl_terms, z, q, self.prior)
+        z, log_q = elbo.draw(q, noise)  # z_l = g(eps_l, x), equation 9; log q(z_l|x)
+        p_x = self.decode(z, training=training)  # p(x|z_l)
+        kl_terms = elbo.kl_terms(q, self.prior, z, log_q)  # KL(q(z|x), p(z))
+        return Terms(
+            log_likelihood=p_x.log_prob(x),
+            kl=tf.reduce_sum(kl_terms, axis=-1),
+            kl_terms=kl_terms,
+            z=z,
+            log_q=log_q,
+            q=q,
+            p=self.prior,
+            p_x=p_x,
+        )
