@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaeflow.callbacks.build import build_callbacks
 from vaeflow.config_layers import compose
 from vaeflow.config_resolve import resolve
 from vaeflow.data import Folders
@@ -15,7 +16,7 @@ from vaeflow.errors import UsageError
 from vaeflow.job import Job
 from vaeflow.plugins.registry import Registry
 from vaeflow.run_directory import RunDirectory
-from vaeflow.session import Session, build_callbacks
+from vaeflow.session import Session
 from vaeflow.signals import stop_requests
 from vaeflow.start import prepare, rejoin, say
 

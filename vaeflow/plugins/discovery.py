@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 HOOKS = ("vaeflow_components",)
 PREFIX = "vaeflow_"
+BUILT_IN = ("vaeflow.components", "vaeflow.plots.components", "vaeflow.callbacks.components")
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,11 @@ class Broken:
         return f"plugin {self.origin.full} was not loaded: {self.reason}"
 
 
-def builtins() -> Source:
-    """Return the plugin that holds the built-in components."""
-    module = "vaeflow.components"
-    origin = Origin(module, "vaeflow", version_of_vaeflow())
-    return Source(origin, lambda: importlib.import_module(module), demanded=True)
+def builtins() -> Iterator[Source]:
+    """Yield the plugins that hold the built-in components, one a floor of the package."""
+    for module in BUILT_IN:
+        origin = Origin(module, "vaeflow", version_of_vaeflow())
+        yield Source(origin, partial(importlib.import_module, module), demanded=True)
 
 
 def installed() -> Iterator[Source]:

@@ -146,4 +146,4 @@ class Registry:
 def _sources(modules: Sequence[str]) -> Iterable[Source]:
     """Return what to load; named modules come before installed ones, so that they fail loudly."""
     named = [discovery.named(module) for module in dict.fromkeys(modules)]
-    return [discovery.builtins(), *named, *discovery.installed()]
+    return [*discovery.builtins(), *named, *discovery.installed()]
