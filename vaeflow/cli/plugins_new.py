@@ -1,0 +1,40 @@
+"""`vaeflow plugins new`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from vaeflow.cli.shared import examples
+
+
+@click.command(
+    epilog=examples("vaeflow plugins new encoder wide-net", "vaeflow plugins new metric sharpness --out plugins")
+)
+@click.argument("kind")
+@click.argument("name")
+@click.option(
+    "--out",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="Where the folder vaeflow-NAME is made; here if it is left out. Example: --out plugins",
+)
+def new(kind: str, name: str, folder: Path) -> None:
+    """Write a plugin to start from: a package that can be installed, with tests and a README.
+
+    KIND is a kind of component (encoder), NAME what a config will select it by (wide-net). What is written trains as it
+    is. Nothing is overwritten.
+    """
+    from vaeflow.scaffold import write_plugin
+    from vaeflow.scaffold.selecting import command
+
+    written = write_plugin(kind, name, folder)
+    package = folder / f"vaeflow-{name}"
+    click.echo(f"wrote {package}:")
+    for file in written:
+        click.echo(f"  {file.relative_to(package)}")
+    quoted = shlex.quote(str(package))
+    click.echo(f"next:\n  pip install -e {quoted}\n  pytest {quoted}\n  vaeflow train {command(kind, name)}")
