@@ -37,7 +37,7 @@ def check(kind: str, name: str) -> None:
     registry = Registry.load()
     if name in registry.names(kind):
         origin = registry.get(kind, name).origin
-        raise UsageError(f"there is a {kind} {name!r} already, of {origin}; choose another, such as 'my-{name}'")
+        raise UsageError(f"{kind} {name!r} exists already, in {origin}; choose another, such as 'my-{name}'")
 
 
 def _suggested(name: str) -> str:
