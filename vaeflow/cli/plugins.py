@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vaeflow.cli.group import TeachingGroup
+from vaeflow.cli.plugins_check import check
 from vaeflow.cli.shared import examples, plugin_option
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         "vaeflow plugins",
         "vaeflow plugins show encoder conv-mnist",
         "vaeflow plugins show encoder resnet --plugin ./resnet.py",
+        "vaeflow plugins check encoder resnet --plugin ./resnet.py",
     ),
 )
 @plugin_option
@@ -55,6 +57,9 @@ def show(before: tuple[str, ...], kind: str, name: str, modules: tuple[str, ...]
     registered = Registry.load((*before, *modules)).get(kind, name)
     click.echo(f"{kind} {name}, of {registered.origin.full}")
     click.echo(f"{KINDS[kind].signature}\n\n{registered.doc}\n\n{_options(registered)}")
+
+
+plugins.add_command(check)
 
 
 def _list(registry: Registry) -> None:
