@@ -22,7 +22,7 @@ def build_callbacks(resolved: Resolved) -> list[Callback]:
         PluginError: if one can't be built, or has a method for a moment that there is not.
     """
     log, every = resolved.config.log, resolved.config.plots.every_epochs
-    own = [_build(bound) for bound in resolved.callbacks]
+    own = [build_callback(bound) for bound in resolved.callbacks]
     if not log.tensorboard:
         return [ProgressBar(), MetricsLog(), Plots(every_epochs=every), *own]
     from vaeflow.callbacks.tensorboard import TensorBoard
@@ -32,7 +32,15 @@ def build_callbacks(resolved: Resolved) -> list[Callback]:
     return [ProgressBar(), MetricsLog(), plots, board, *own]
 
 
-def _build(bound: Bound) -> Callback:
+def build_callback(bound: Bound) -> Callback:
+    """Return a callback.
+
+    Args:
+        bound: the component.
+
+    Raises:
+        PluginError: if it can't be built, or has a method for a moment that there is not.
+    """
     callback = bound.build()
     if not isinstance(callback, Callback):
         kind = type(callback).__name__

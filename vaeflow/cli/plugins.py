@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vaeflow.cli.group import TeachingGroup
+from vaeflow.cli.plugins_check import check
 from vaeflow.cli.plugins_new import new
 from vaeflow.cli.shared import examples, plugin_option
 
@@ -22,13 +23,17 @@ if TYPE_CHECKING:
         "vaeflow plugins",
         "vaeflow plugins show encoder conv-mnist",
         "vaeflow plugins show encoder resnet --plugin ./resnet.py",
+        "vaeflow plugins check encoder resnet --plugin ./resnet.py",
         "vaeflow plugins new encoder wide-net",
     ),
 )
 @plugin_option
 @click.pass_context
 def plugins(context: click.Context, modules: tuple[str, ...]) -> None:
-    """List the components by kind, and the distribution each is from."""
+    """List the components by kind, and the plugins: where each is from, its hooks, why one was not loaded.
+
+    VAEFLOW_TRACE_PLUGINS=1 shows on standard error how they are found.
+    """
     from vaeflow.plugins.registry import Registry
 
     context.obj = modules
@@ -56,6 +61,7 @@ def show(before: tuple[str, ...], kind: str, name: str, modules: tuple[str, ...]
     click.echo(f"{KINDS[kind].signature}\n\n{registered.doc}\n\n{_options(registered)}")
 
 
+plugins.add_command(check)
 plugins.add_command(new)
 
 
@@ -69,8 +75,15 @@ def _list(registry: Registry) -> None:
         for registered in found:
             if registered.component.kind == kind.name:
                 click.echo(f"  {registered.component.name:<{width}}  {registered.origin}  {registered.summary}")
+    click.echo("\nplugins:")
+    for loaded in registry.loaded:
+        count = len(loaded.components)
+        brought = f"{count} component{'s' * (count != 1)}"
+        click.echo(f"  {loaded.origin.full}: {brought} by {', '.join(loaded.hooks)}, from {loaded.file}")
+    for origin in registry.disabled:
+        click.echo(f"  {origin.full}: left out by --disable-plugin")
     for broken in registry.broken:
-        click.echo(str(broken))
+        click.echo(f"  {broken.origin.full}: not loaded: {broken.reason}")
 
 
 def _options(registered: Registered) -> str:
