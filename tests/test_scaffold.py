@@ -28,7 +28,7 @@ SMALL = ("encoder.hidden=[8]", "decoder.hidden=[8]", "latent_size=3")
 
 def name_of(kind):
     """Return what the tests call their component of a kind."""
-    return f"tried-{kind.replace('_', '-')}"
+    return f"own-{kind.replace('_', '-')}"
 
 
 def module_of(folder, kind):
@@ -129,9 +129,9 @@ def test_where_output_appears(packages, tmp_path, capfd, mnist_folders):
     plugins = [f"--plugin={module_of(packages, kind)}" for kind in kinds]
     run = tmp_path / "run"
     assert main(["train", selecting.RECIPE, *TINY, *SMALL, *chosen, *plugins, "--run-dir", str(run)]) == 0
-    assert '"test/tried-metric": ' in (run / "metrics.jsonl").read_text()
-    assert (run / "plots" / "tried-plot.png").exists()
-    header, row = (run / "tried-callback.csv").read_text().splitlines()
+    assert '"test/own-metric": ' in (run / "metrics.jsonl").read_text()
+    assert (run / "plots" / "own-plot.png").exists()
+    header, row = (run / "own-callback.csv").read_text().splitlines()
     assert header == "step,epoch,test/bound"
     assert row.startswith("3,1.0,-")
     assert re.search(r"^largest sum: \d+ bytes a replica$", capfd.readouterr().err, re.MULTILINE)
@@ -153,17 +153,17 @@ def test_a_wheel_can_be_installed_and_its_tests_pass_there(packages, tmp_path):
     subprocess.run([*pip, "wheel", "--no-build-isolation", "--no-deps", "-w", str(wheels), str(package)], check=True)
     (wheel,) = wheels.glob("*.whl")
     assert [name for name in zipfile.ZipFile(wheel).namelist() if "dist-info" not in name] == [
-        "vaeflow_tried_schedule.py"
+        "vaeflow_own_schedule.py"
     ]
     subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True)
-    (package / "vaeflow_tried_schedule.py").unlink()  # what is tested is what was installed
+    (package / "vaeflow_own_schedule.py").unlink()  # what is tested is what was installed
     assert own_tests(cwd=package, modules=str(site)) >= 2
     code = (
-        "from vaeflow.plugins.registry import Registry as R; print(R.load().get('schedule', 'tried-schedule').origin)"
+        "from vaeflow.plugins.registry import Registry as R; print(R.load().get('schedule', 'own-schedule').origin)"
     )
     environment = {**os.environ, "PYTHONPATH": str(site)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "vaeflow-tried-schedule 0.1.0"
+    assert done.stdout.strip() == "vaeflow-own-schedule 0.1.0"
 
 
 def own_tests(*arguments, cwd, modules):
