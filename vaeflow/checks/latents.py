@@ -111,9 +111,12 @@ def _require_density(z: np.ndarray, log_density: np.ndarray, what: str) -> None:
 
     For r normal and w = r(z) / q(z), the mean of w over samples of q is 1, and that of w * (z - m) is 0.
     """
-    centre, spread = z.mean(axis=0), 0.7 * z.std(axis=0) + 1e-12
-    standard = (z - centre) / spread
-    log_r = -0.5 * np.sum(standard**2 + np.log(2 * np.pi), axis=1) - np.sum(np.log(spread))
+    centre = z.mean(axis=0)
+    # Correlated like the samples: without, the weights of samples that are strongly correlated have no variance.
+    covariance = np.atleast_2d(np.cov(z, rowvar=False)) + 1e-24 * np.eye(z.shape[1])
+    triangle = 0.7 * np.linalg.cholesky(covariance)
+    standard = np.linalg.solve(triangle, (z - centre).T).T
+    log_r = -0.5 * np.sum(standard**2 + np.log(2 * np.pi), axis=1) - np.sum(np.log(np.diag(triangle)))
     weights = np.exp(np.clip(log_r - log_density, -700, 50))
     error = weights.std() / np.sqrt(len(z))
     if error > 0.2 * max(weights.mean(), 1e-3):
