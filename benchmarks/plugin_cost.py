@@ -2,8 +2,8 @@
 
 python benchmarks/plugin_cost.py [--rounds 5] [--steps 300]
 
-The copy is a file with the same source and a hook, named by --plugin. Each training is a process of its own. The time of
-a step is the median over log points but the first, which traces; memory is the largest resident set.
+The copy is a file with the same source and a hook, named by --plugin. Each training is a process of its own. Time
+of a step is the median over log points but the first, which traces; memory is the largest resident set.
 """
 
 from __future__ import annotations
