@@ -73,7 +73,7 @@ def points_of(record: Record) -> list[Point]:
 
 
 def points_in(path: Path) -> list[Point]:
-    """Return what a run's metrics.jsonl holds, if it is there: nulls as NaN, and all at this time, since it has none."""
+    """Return what a run's metrics.jsonl holds, if it is there: nulls as NaN, all at this time, since it has none."""
     if not path.is_file():
         return []
     now = _now()
