@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
@@ -16,20 +17,23 @@ from pathlib import Path
 import click
 import pytest
 
+from vaeflow.callbacks import Callback, Control
 from vaeflow.cli import main
 from vaeflow.cli.app import app
-from vaeflow.config import Config, Section
+from vaeflow.config import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config, Section
 from vaeflow.config_layers import compose
 from vaeflow.config_resolve import resolve
 from vaeflow.plugins import hookspecs
 from vaeflow.plugins.records import KINDS
 from vaeflow.plugins.registry import Registry
 from vaeflow.recipes import recipes
+from vaeflow.scaffold import write_plugin
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("reference/*.md"))]
+FOLDERS = ("*.md", "kinds/*.md", "reference/*.md")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(page for one in FOLDERS for page in sorted(DOCS.glob(one)))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LOCAL_LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 TINY = ("steps=3", "dataset.train_examples=200", "dataset.test_examples=100")
@@ -82,15 +86,42 @@ def run_python(*arguments: str, cwd: Path) -> str:
     return done.stdout
 
 
+def text_of(pages: list[Path]) -> str:
+    """Return all pages as one text."""
+    return "\n".join(page.read_text() for page in pages)
+
+
+def new_plugins() -> set[tuple[str, str]]:
+    """Return (kind, name) of every plugin that a page begins."""
+    lines = [one.line.split() for one in commands()]
+    return {(words[2], words[3]) for words in lines if words[:2] == ["plugins", "new"]}
+
+
+def pretend_installed(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a package's folder on the import path, with the metadata that pip would write."""
+    project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
+    info = package / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    ((name, module),) = project["entry-points"]["vaeflow"].items()
+    (info / "entry_points.txt").write_text(f"[vaeflow]\n{name} = {module}\n")
+    monkeypatch.syspath_prepend(str(package))
+    monkeypatch.delitem(sys.modules, module, raising=False)
+
+
 @pytest.fixture
 def clone(tmp_path, monkeypatch):
-    """A working directory with what the pages' commands name: the examples, and the TOML files that pages show."""
+    """A working directory with what the pages' commands name: examples, TOML files, plugins that are begun there."""
     shutil.copytree(EXAMPLES, tmp_path / "docs" / "examples")
     for page in PAGES:
         for block in blocks(page, "toml"):
             name = re.match(r"# (\w+\.toml)\n", block)
             if name:
                 (tmp_path / name[1]).write_text(block)
+    for kind, name in sorted(new_plugins()):
+        write_plugin(kind, name, tmp_path)
+    for package in re.findall(r"^\$ pip install -e (vaeflow-[\w-]+)$", text_of(PAGES), re.MULTILINE):
+        pretend_installed(tmp_path / package, monkeypatch)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -117,7 +148,7 @@ def test_the_readme_shows_the_example_plugin():
 def test_the_plugins_of_the_docs_train(clone, mnist_folders):
     command = "import sys; from vaeflow.cli import main; sys.exit(main())"
     plugins = [f"--plugin={path}" for path in sorted(EXAMPLES.glob("*.py"))]
-    selected = ["encoder=residual", "encoder.depth=3", 'callbacks=["best"]']
+    selected = ["encoder=residual", "encoder.depth=3", "decoder=notebook", 'callbacks=["best"]']
     printed = run_python("-c", command, "train", "mnist-mlp-20", *TINY, *selected, *plugins, "--run-dir=run", cwd=clone)
     assert re.search(r"^best test/bound: -\d+\.\d\d nats at epoch 1(\.5)?$", printed, re.MULTILINE)
     assert "depth = 3" in (clone / "run" / "config.toml").read_text()
@@ -160,7 +191,10 @@ def test_a_command_parses(shown, clone, monkeypatch):
 
 @pytest.mark.parametrize("shown", [one for one in commands() if one.output], ids=str)
 def test_a_command_prints_what_the_page_says(shown, clone, capsys):
-    main(shlex.split(shown.line))
+    words = shlex.split(shown.line)
+    if words[:2] == ["plugins", "new"]:
+        shutil.rmtree(f"vaeflow-{words[3]}")
+    main(words)
     printed = "".join(capsys.readouterr())
     assert re.fullmatch(re.escape(shown.output).replace(r"\.\.\.", ".*"), printed.strip())
 
@@ -219,6 +253,46 @@ def keys(section, prefix=""):
             yield f"{prefix}{name}"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_a_page_with_its_example_and_commands_that_use_it(kind):
+    page = DOCS / "kinds" / f"{kind}.md"
+    text = page.read_text()
+    assert f"`{KINDS[kind].signature}`" in text
+    assert f"{{literalinclude}} ../../vaeflow/scaffold/templates/{kind}.py.in" in text
+    assert f"\nkinds/{kind}\n" in (DOCS / "plugins.md").read_text()
+    assert {kind} == {of_kind for of_kind, name in new_plugins() if f" {of_kind} {name}\n" in text}
+    assert {"plugins", "train"} <= {one.line.split()[0] for one in commands() if one.page == page.name}
+
+
+# What is tested
+
+
+def tested() -> dict[str, str]:
+    """Return the text of every file of tests but this one."""
+    files = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path != Path(__file__)]
+    return {path.name: path.read_text() for path in files}
+
+
+def key_of(kind: str) -> str:
+    """Return the config's key that selects components of a kind."""
+    keys_by_kind = {of_kind: key for key, of_kind in (*KINDS_OF_SELECTIONS.items(), *KINDS_OF_LISTS.items())}
+    return keys_by_kind[kind]
+
+
+def test_every_kind_and_builtin_component_is_named_by_a_test():
+    """A component is named in quotes, in a setting, or by its build function; or its test asks for all of the kind."""
+    files, unnamed = tested(), []
+    for component in [one.component for one in Registry.load().all() if one.origin.distribution == "vaeflow"]:
+        kind, name = component.kind, re.escape(component.name)
+        module, function = component.build.__module__.rpartition(".")[2], component.build.__name__
+        named = re.compile(rf"""["'=]{name}["'\])}},]|={name}\b|\b{module}\.{function}\b|names\(["']{kind}["']\)""")
+        about = re.compile(rf"\b({kind}|{key_of(kind).rpartition('.')[2]})s?\b")
+        if not any(named.search(text) and about.search(text) for text in files.values()):
+            unnamed.append((kind, component.name))
+    assert not unnamed
+    assert all(any(re.search(rf"\b{kind}\b", text) for text in files.values()) for kind in KINDS)
+
+
 def test_nothing_generated_is_committed():
     listed = subprocess.run(
         ["git", "ls-files", "docs/generated", "docs/_build"], cwd=ROOT, capture_output=True, text=True, check=False
@@ -245,3 +319,8 @@ def test_the_pages_build_without_a_warning(tmp_path):
     for name, command in app.commands.items():
         inner = getattr(command, "commands", {})
         assert all(f"vaeflow {path} [OPTIONS]" in page for path in (name, *(f"{name} {one}" for one in inner)))
+    python = (built / "reference" / "python.html").read_text()
+    moments = [f"Callback.{name}" for name in vars(Callback) if not name.startswith("_")]
+    asked = [f"Control.{name}" for name in ("stop", "save", "save_best", "set_learning_rate")]
+    assert all(hasattr(Control, name.partition(".")[2]) for name in asked)
+    assert not [name for name in (*moments, *asked) if f'id="vaeflow.callbacks.{name}"' not in python]
