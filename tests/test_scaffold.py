@@ -173,7 +173,7 @@ def test_a_wheel_can_be_installed_and_its_tests_pass_there(packages, tmp_path):
     ]
     subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True)
     (package / "vaeflow_own_schedule.py").unlink()  # what is tested is what was installed
-    assert own_tests(cwd=package, modules=str(site)) >= 2
+    assert own_tests("-k", "not contract", cwd=package, modules=str(site)) >= 1
     code = "from vaeflow.plugins.registry import Registry as R; print(R.load().get('schedule', 'own-schedule').origin)"
     environment = {**os.environ, "PYTHONPATH": str(site)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
