@@ -87,7 +87,7 @@ def test_the_density_integrates_to_one(name, size):
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-@pytest.mark.parametrize("scale", [0.3, 0.6])
+@pytest.mark.parametrize("scale", [0.2, 0.5])
 def test_the_importance_identity_of_planar(size, scale):
     """E_q[r(z) / q(z)] = 1 for any density r, here a narrow normal: q is normalized where r lies."""
     posterior, features = far_from_the_identity("planar", size, scale=scale)
@@ -97,8 +97,31 @@ def test_the_importance_identity_of_planar(size, scale):
     log_r = -0.5 * np.sum(np.log(2 * np.pi) + 2 * np.log(width) + np.square((z - center) / width), axis=-1)
     ratio = np.exp(log_r - log_q)
     error = ratio.std() / np.sqrt(len(ratio))
-    assert error < 0.02
+    assert error < 0.03
     assert ratio.mean() == pytest.approx(1.0, abs=4.5 * error)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 20])
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_each_planar_step_is_one_to_one(size, scale):
+    """Along w a step is a function of one number, a + w.v tanh(a + b); bisection in float64 finds a back."""
+    posterior, features = far_from_the_identity("planar", size, scale=scale)
+    for planar in posterior.distribution(features).transforms:
+        z = normal(9, 50, 5, size)
+        there, log_det, w, b = (t.numpy().astype(np.float64) for t in (*planar.forward(z), planar.w, planar.b))
+        u, squared = planar.u.numpy().astype(np.float64), np.square(w).sum(-1, keepdims=True)
+        along = (w * u).sum(-1, keepdims=True)
+        slope = np.log1p((np.e - 1.0) * np.exp(along)) - 1.0  # w.v
+        target = (w * there).sum(-1, keepdims=True)
+        low, high = target - np.abs(slope) - 1.0, target + np.abs(slope) + 1.0
+        for _ in range(60):
+            middle = (low + high) / 2.0
+            below = middle + slope * np.tanh(middle + b) < target
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        back = there - (u + (slope - along) * w / squared) * np.tanh(low + b)
+        clear = log_det > -4.0  # elsewhere float32 has lost where a point came from
+        assert clear.mean() > 0.9
+        np.testing.assert_allclose(back[clear], z[clear], atol=5e-3)
 
 
 def test_planar_stays_invertible_at_the_edge():

@@ -17,7 +17,7 @@ from vaeflow.elbo import draw
 STEPS, SAMPLES = 300, 128
 BUILD = {
     "diagonal-gaussian": diagonal_gaussian,
-    "planar": functools.partial(posteriors.planar, depth=8),
+    "planar": functools.partial(posteriors.planar, depth=4),
     "iaf": functools.partial(posteriors.iaf, depth=2, hidden=(32,)),
     "maf": functools.partial(posteriors.maf, depth=2, hidden=(32,)),
     "coupling": functools.partial(posteriors.coupling, depth=4, hidden=(32,)),
