@@ -117,10 +117,10 @@ def weights(subject: Subject) -> None:
 def files(subject: Subject) -> None:
     """Build it, which every rank may do, and take it through a run; watch what its own code writes."""
     with tempfile.TemporaryDirectory() as name:
-        with watched(subject) as deeds:
+        with watched(subject.bound.component.build) as deeds:
             callback = build_callback(subject.bound)
         require(not deeds.written, f"building it writes {', '.join(deeds.written)}: write in on_start, on the chief")
-        with watched(subject) as deeds:
+        with watched(subject.bound.component.build) as deeds:
             _live(callback, _view(subject, Path(name), []))
         outside = [path for path in deeds.written if not Path(path).resolve().is_relative_to(Path(name).resolve())]
         require(not outside, f"it writes {', '.join(dict.fromkeys(outside))}, which is not below the run's directory")
@@ -143,7 +143,7 @@ def picture(subject: Subject) -> None:
             metrics = Path(name) / "metrics.jsonl"
             metrics.write_text("".join(f"{json.dumps(_row(epoch))}\n" for epoch in (1, 2)))
             for shown in (examples, replace(examples, y=None)):
-                with watched(subject) as deeds:
+                with watched(subject.bound.component.build) as deeds:
                     figure = subject.build()(Drawn(experiment.trained, shown, metrics, "check"))
                 require(not deeds.written, f"it writes {', '.join(deeds.written)}: return the figure, vaeflow saves it")
                 if figure is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from vaeflow.checks.watching import Deeds, watched
 from vaeflow.config import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config
 from vaeflow.config_resolve import Resolved, resolve
 from vaeflow.contracts import Dataset, Split, Timeline
@@ -30,6 +31,21 @@ EXAMPLES, BATCH, MICROBATCHES = 23, 10, 4
 
 KEY_OF_KIND = {kind: key for key, kind in KINDS_OF_SELECTIONS.items()}
 LIST_OF_KIND = {kind: key for key, kind in KINDS_OF_LISTS.items()}
+
+
+@dataclass(frozen=True)
+class Small:
+    """A small run.
+
+    Attributes:
+        experiment: what trains.
+        initial: the state before the first step.
+        deeds: what the component's own code did beside while it was built, traced and evaluated.
+    """
+
+    experiment: Experiment
+    initial: dict[str, np.ndarray]
+    deeds: Deeds
 
 
 @dataclass(frozen=True)
@@ -118,6 +134,16 @@ class Subject:
 
             dataset = resolved.dataset.build(Folders.default())
         return build(resolved, dataset, strategy)
+
+    @cached_property
+    def small(self) -> Small:
+        """The small run on one replica, after its first step; rules share it, since tracing takes seconds."""
+        with watched(self.bound.component.build) as deeds:
+            experiment = self.experiment()
+            initial = experiment.state.arrays()
+            experiment.trainer.chunk(0, 1)
+            experiment.evaluator("test")()
+        return Small(experiment, initial, deeds)
 
     def build(self, *positional: Any, precision: str = "float32") -> Any:
         """Return what the component builds, in a precision."""

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow.checks.rule import LeftOutError, Rule, require, require_tensor
-from vaeflow.checks.watching import traced, watched
+from vaeflow.checks.watching import traced
 from vaeflow.engine.step import SCALARS
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ STEPS = 3  # an epoch; its last step has 3 examples, the others 10
 
 def gradients(subject: Subject) -> None:
     """Differentiate the small model's bound and look at each variable's gradient."""
-    experiment = subject.experiment()
+    experiment = subject.small.experiment
+    experiment.state.assign(subject.small.initial)
     microbatches = experiment.trainer.step.microbatches
     variables = experiment.model.trainable_variables
     sizes = np.zeros(len(variables))
@@ -52,8 +53,8 @@ def _gradients(microbatches: Microbatches, step: int) -> list[Any]:
 
 def bits(subject: Subject) -> None:
     """Take 3 steps on one replica and on two, and compare all weights and slots; then save, restore, and go on."""
-    one = subject.experiment()
-    before = one.state.arrays()
+    one, before = subject.small.experiment, subject.small.initial
+    one.state.assign(before)
     rows = one.trainer.chunk(0, STEPS - 1).numpy()
     bad = [name for name, column in zip(SCALARS, rows.T, strict=False) if not np.isfinite(column).all()]
     require(not bad, f"the log of the first {STEPS - 1} steps has {', '.join(bad)} that are not finite")
@@ -90,18 +91,14 @@ def _require_same(got: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray
 
 
 def traces(subject: Subject) -> None:
-    """Take chunks of other lengths and evaluate twice; only the first may trace."""
-    experiment = subject.experiment()
+    """Take chunks of other lengths than the first, and evaluate twice: only what was first may trace."""
+    experiment = subject.small.experiment
     evaluator = experiment.evaluator("test")
-
-    def once(first: int, count: int) -> None:
-        experiment.trainer.chunk(first, count)
-        evaluator()
-
-    once(0, 2)
+    evaluator()
     with traced() as names:
-        once(2, 3)
-        once(5, 1)
+        experiment.trainer.chunk(1, 3)
+        evaluator()
+        experiment.trainer.chunk(4, 2)
     require(not names, f"{len(names)} graphs are traced anew after the first steps, such as {names[:1]}")
 
 
@@ -134,11 +131,8 @@ def precision(subject: Subject) -> None:
 
 
 def side_effects(subject: Subject) -> None:
-    """Build the model and take a step, and watch what the component's own code does beside."""
-    with watched(subject) as deeds:
-        experiment = subject.experiment()
-        experiment.trainer.chunk(0, 1)
-        experiment.evaluator("test")()
+    """Look at what the component's own code did beside while the model was built, traced and evaluated."""
+    deeds = subject.small.deeds
     require(not deeds.pickled, f"it calls {', '.join(dict.fromkeys(deeds.pickled))}: a run trusts no pickle")
     require(
         not deeds.written,

@@ -15,8 +15,6 @@ from unittest import mock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from vaeflow.checks.subject import Subject
-
 WRITING = ("w", "a", "x", "+")
 OF_PYTHON_AND_TENSORFLOW = ("__pycache__", "__autograph_generated_file")
 PICKLERS = ("dump", "dumps", "load", "loads")
@@ -52,9 +50,13 @@ _hooked: list[bool] = []
 
 
 @contextlib.contextmanager
-def watched(subject: Subject) -> Iterator[Deeds]:
-    """Note what the component's own code writes and pickles in a block."""
-    deeds = Deeds(_place_of(subject))
+def watched(build: Callable[..., Any]) -> Iterator[Deeds]:
+    """Note what a plugin's own code writes and pickles in a block.
+
+    Args:
+        build: a build function of the plugin.
+    """
+    deeds = Deeds(_place_of(build))
     if not _hooked:
         sys.addaudithook(_audit)
         _hooked.append(True)
@@ -84,9 +86,9 @@ def traced() -> Iterator[list[str]]:
         yield names
 
 
-def _place_of(subject: Subject) -> str:
-    """Return the file that the build function is in, or its package's directory."""
-    code: Any = subject.bound.component.build
+def _place_of(build: Callable[..., Any]) -> str:
+    """Return the file that a build function is in, or its package's directory."""
+    code: Any = build
     while hasattr(code, "__wrapped__"):
         code = code.__wrapped__
     module = sys.modules.get(getattr(code, "__module__", ""), None)

@@ -1,0 +1,79 @@
+"""What the autoregressive flows share: a masked network a step, and the solution of autoregressive equations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from vaeflow_flows import masks
+from vaeflow_flows.conditioner import Conditioner
+from vaeflow_flows.layers import Layer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+
+    from vaeflow_flows.conditioner import Network
+    from vaeflow_flows.flow import Transform
+
+
+def solve(
+    update: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]], rank_D: np.ndarray, like_LBD: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the x with x = update(x)[0], by D passes and exactly, and update(x)[1].
+
+    Args:
+        update: from x [L, B, D] to two tensors of its shape, whose elements of rank r depend on the elements of x of
+            rank below r only.
+        rank_D: the place of each latent in the order.
+        like_LBD: a tensor of x's shape.
+
+    Returns:
+        x and the second tensor, [L, B, D].
+    """
+    passes = len(rank_D)
+
+    def one_more(rank: tf.Tensor, x: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        candidate, second = update(x)
+        # Only what is right already enters x: nothing can overflow that is not in the result.
+        return rank + 1, tf.where(tf.constant(rank_D, tf.int32) == rank, candidate, x), second
+
+    zeros = tf.zeros_like(like_LBD)
+    # A loop, and not D copies of the network in the graph. XLA's gradient wants to know how often at most.
+    _, x, second = tf.while_loop(
+        lambda rank, *_: rank < passes, one_more, (tf.constant(0), zeros, zeros), maximum_iterations=passes
+    )
+    return x, second
+
+
+class AutoregressiveStep(Layer):
+    """The variables of one step: a network whose outputs for a latent see latents of lower rank, and the features.
+
+    Args:
+        latent_size: D.
+        hidden: units of each hidden layer.
+        activation: of the hidden layers, a name that Keras knows.
+        transform: takes the network and the ranks [D], to the step.
+        number: of the step, from 0; every other one ranks the last latent first.
+    """
+
+    def __init__(
+        self,
+        latent_size: int,
+        hidden: Sequence[int],
+        activation: str,
+        *,
+        transform: Callable[[Network, np.ndarray], Transform],
+        number: int,
+    ) -> None:
+        super().__init__(f"step_{number}")
+        reverse = number % 2 == 1
+        self.rank = masks.ranks(latent_size, reverse=reverse)
+        self.transform = transform
+        self.conditioner = Conditioner(masks.autoregressive(latent_size, hidden, reverse=reverse), activation)
+
+    def given(self, features_BF: tf.Tensor) -> Transform:
+        """Return the step for features [B, F]."""
+        return self.transform(self.conditioner.given(features_BF), self.rank)

@@ -1,0 +1,61 @@
+"""The network inside a step: latents, through masks, and features to a shift and a raw scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import keras
+import tensorflow as tf
+
+from vaeflow_flows.layers import Layer, MaskedDense, dense, small
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Network = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+"""Latents [L, B, inputs] to a shift and a raw scale, each [L, B, outputs]."""
+
+LARGEST_LOG_SCALE = 3.0
+
+
+def bounded(raw: tf.Tensor) -> tf.Tensor:
+    """Return a log-scale in (-3, 3) that is the raw one near 0, so that no step of an optimizer makes exp overflow.
+
+    A hyperbolic tangent is what Dinh et al. 2017 take, too.
+    """
+    return LARGEST_LOG_SCALE * tf.tanh(raw / LARGEST_LOG_SCALE)
+
+
+class Conditioner(Layer):
+    """Dense layers; the first one sees latents and features, the last one starts near zero.
+
+    Args:
+        masks: of each layer, [inputs, hidden[0]], ..., [hidden[-1], 2 outputs]. If the first has no weight at all
+            (autoregressive in one latent), the network is one of the features alone, and no variable is dead.
+        activation: of the hidden layers, a name that Keras knows.
+    """
+
+    def __init__(self, masks: Sequence[np.ndarray], activation: str) -> None:
+        super().__init__("conditioner")
+        first, *between, last = masks
+        self.activation = keras.activations.get(activation)
+        self.features = dense(first.shape[1], "features")
+        self.latents = MaskedDense(first, "latents", bias=False) if first.any() else None
+        self.between = [MaskedDense(mask, f"hidden_{number}") for number, mask in enumerate(between)]
+        self.last = MaskedDense(last, "last", kernel=small())
+
+    def given(self, features_BF: tf.Tensor) -> Network:
+        """Return the network for features [B, F]; what depends on them alone is computed once."""
+        context_BH = self.features(features_BF)
+
+        def network(z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            # Where no latents are seen, zeros give the result its axis of samples.
+            seen = tf.zeros_like(z[..., :1]) if self.latents is None else self.latents(z)
+            h = self.activation(seen + context_BH)
+            for layer in self.between:
+                h = self.activation(layer(h))
+            shift, raw = tf.split(self.last(h), 2, axis=-1)
+            return shift, raw
+
+        return network

@@ -1,0 +1,77 @@
+"""Affine coupling (Dinh et al., "Density estimation using Real NVP", 2017)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from vaeflow_flows import masks
+from vaeflow_flows.conditioner import Conditioner, bounded
+from vaeflow_flows.layers import Layer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vaeflow_flows.conditioner import Network
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """kept' = kept, changed' = changed * exp(s(kept)) + t(kept) (equations 4 and 5), s and t given the features, too.
+
+    Attributes:
+        network: the half that is kept to t and s, the latter not yet bounded.
+        first: latents in the first half.
+        swap: whether the second half is kept, else the first is.
+    """
+
+    network: Network
+    first: int
+    swap: bool
+
+    def forward(self, z_LBD: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return z', and the sum of s (equation 6), [L, B] nats."""
+        kept, changed = self._halves(z_LBD)
+        t, s = self._affine(kept)
+        return self._joined(kept, changed * tf.exp(s) + t), tf.reduce_sum(s, axis=-1)
+
+    def inverse(self, z_LBD: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return z given z' (equation 8), and minus the sum of s, [L, B] nats."""
+        kept, changed = self._halves(z_LBD)
+        t, s = self._affine(kept)
+        return self._joined(kept, (changed - t) * tf.exp(-s)), -tf.reduce_sum(s, axis=-1)
+
+    def _affine(self, kept: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        t, raw = self.network(kept)
+        return t, bounded(raw)
+
+    def _halves(self, z_LBD: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return what is kept and what is changed."""
+        halves = (z_LBD[..., : self.first], z_LBD[..., self.first :])
+        return halves[::-1] if self.swap else halves
+
+    def _joined(self, kept: tf.Tensor, changed: tf.Tensor) -> tf.Tensor:
+        return tf.concat([changed, kept] if self.swap else [kept, changed], axis=-1)
+
+
+class CouplingStep(Layer):
+    """The variables of one step.
+
+    Args:
+        latent_size: D, 2 or more.
+        hidden: units of each hidden layer.
+        activation: of the hidden layers, a name that Keras knows.
+        number: of the step, from 0; every other one keeps the second half of the latents, not the first.
+    """
+
+    def __init__(self, latent_size: int, hidden: Sequence[int], activation: str, *, number: int) -> None:
+        super().__init__(f"step_{number}")
+        self.first, self.swap = latent_size // 2, number % 2 == 1
+        kept = latent_size - self.first if self.swap else self.first
+        self.conditioner = Conditioner(masks.full(kept, hidden, 2 * (latent_size - kept)), activation)
+
+    def given(self, features_BF: tf.Tensor) -> Coupling:
+        """Return the step for features [B, F]."""
+        return Coupling(self.conditioner.given(features_BF), self.first, self.swap)

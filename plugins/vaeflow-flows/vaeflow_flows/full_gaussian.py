@@ -1,0 +1,98 @@
+"""The Gaussian with a full covariance matrix for each example, by its Cholesky factor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from vaeflow.distributions import StandardNormal
+from vaeflow_flows.layers import Layer, dense, small
+
+
+@dataclass(frozen=True)
+class FullNormal:
+    """N(mu, C C^T) with C = diag(sigma) U, U lower triangular with ones on its diagonal.
+
+    Attributes:
+        mu: [B, D] float32.
+        log_sigma: [B, D] float32.
+        unit: U, [B, D, D] float32.
+    """
+
+    mu: tf.Tensor
+    log_sigma: tf.Tensor
+    unit: tf.Tensor
+
+    def sample(self, noise: tf.Tensor) -> tf.Tensor:
+        """Return mu + C noise for standard normal noise [L, B, D]."""
+        return self.mu + tf.exp(self.log_sigma) * tf.linalg.matvec(self.unit, noise)
+
+    def sample_and_log_prob(self, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return z [L, B, D] and its log-density, [L, B] nats, with no linear equations to solve."""
+        return self.sample(noise), self._log_prob_of(noise)
+
+    def log_prob(self, value: tf.Tensor) -> tf.Tensor:
+        """Return the log-density of z [L, B, D], [L, B] in nats."""
+        scaled_LBD = (value - self.mu) * tf.exp(-self.log_sigma)
+        columns_BDL = tf.transpose(scaled_LBD, (1, 2, 0))
+        noise_BDL = tf.linalg.triangular_solve(self.unit, columns_BDL)
+        return self._log_prob_of(tf.transpose(noise_BDL, (2, 0, 1)))
+
+    def mean(self) -> tf.Tensor:
+        """Return mu, [B, D]."""
+        return self.mu
+
+    def covariance(self) -> tf.Tensor:
+        """Return C C^T, [B, D, D]."""
+        factor_BDD = tf.exp(self.log_sigma)[..., None] * self.unit
+        return tf.matmul(factor_BDD, factor_BDD, transpose_b=True)
+
+    def _log_prob_of(self, noise_LBD: tf.Tensor) -> tf.Tensor:
+        """Return the log-density of the z that noise gives: log N(noise; 0, I) - log det C."""
+        return StandardNormal(noise_LBD.shape[-1]).log_prob(noise_LBD) - tf.reduce_sum(self.log_sigma, axis=-1)
+
+
+def unit_triangular(below_BK: tf.Tensor, size: int) -> tf.Tensor:
+    """Return lower triangular matrices with ones on the diagonal.
+
+    Args:
+        below_BK: what is below the diagonal, row by row, [B, D (D - 1) / 2].
+        size: D.
+
+    Returns:
+        [B, D, D].
+
+    >>> unit_triangular(tf.constant([[2.0, 3.0, 4.0]]), 3).numpy()[0].tolist()
+    [[1.0, 0.0, 0.0], [2.0, 1.0, 0.0], [3.0, 4.0, 1.0]]
+    """
+    rows, start = [], 0
+    one, zero = tf.ones_like(below_BK[:, :1]), tf.zeros_like(below_BK[:, :1])
+    for row in range(size):
+        rows.append(tf.concat([below_BK[:, start : start + row], one, *[zero] * (size - row - 1)], axis=1))
+        start += row
+    return tf.stack(rows, axis=1)
+
+
+class FullGaussianHead(Layer):
+    """q(z given x) = N(mu, C C^T) with mu, log sigma and what is below U's diagonal linear in the features.
+
+    U starts near the identity.
+
+    Args:
+        latent_size: D; with 1 there is nothing below the diagonal and no head for it.
+    """
+
+    def __init__(self, latent_size: int) -> None:
+        super().__init__("posterior")
+        self.noise_size = latent_size
+        below = latent_size * (latent_size - 1) // 2
+        self.mu = dense(latent_size, "mu")
+        self.log_var = dense(latent_size, "log_var")
+        self.below = dense(below, "below", kernel=small()) if below else None
+
+    def distribution(self, features: tf.Tensor) -> FullNormal:
+        """Return q(z given x) for features [B, F]."""
+        below_BK = features[:, :1] if self.below is None else self.below(features)
+        unit_BDD = unit_triangular(below_BK, self.noise_size)
+        return FullNormal(self.mu(features), 0.5 * self.log_var(features), unit_BDD)

@@ -1,0 +1,60 @@
+"""Layers in float32, whatever the precision: they touch z."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import keras
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FULL = "float32"
+SMALL = 0.01
+
+
+def small() -> keras.initializers.Initializer:
+    """Return an initializer near zero, for steps that begin near the identity.
+
+    At zero itself the variables behind (a network in front of its last layer, a planar flow's w) have no gradient.
+    """
+    return keras.initializers.RandomNormal(stddev=SMALL)
+
+
+def dense(units: int, name: str, *, kernel: object = "glorot_uniform", bias: object = "zeros") -> keras.layers.Dense:
+    """Return a dense layer in float32, with initializers of its kernel and bias."""
+    return keras.layers.Dense(units, kernel_initializer=kernel, bias_initializer=bias, dtype=FULL, name=name)
+
+
+class Layer(keras.layers.Layer):  # type: ignore[misc] # Keras has no types.
+    """A layer that owns variables in float32.
+
+    Args:
+        name: of the layer.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, dtype=FULL)
+
+
+class MaskedDense(Layer):
+    """inputs @ (kernel * mask) + bias.
+
+    Args:
+        mask: [inputs, units], 0 or 1.
+        name: of the layer.
+        bias: whether there is one.
+        kernel: its initializer.
+    """
+
+    def __init__(self, mask: np.ndarray, name: str, *, bias: bool = True, kernel: object = "glorot_uniform") -> None:
+        super().__init__(name)
+        self.mask = mask
+        self.kernel = self.add_weight(shape=mask.shape, initializer=kernel, name="kernel")
+        self.bias = self.add_weight(shape=(mask.shape[1],), initializer="zeros", name="bias") if bias else None
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Return [..., units] for inputs [..., inputs]."""
+        product = tf.tensordot(inputs, tf.convert_to_tensor(self.kernel) * self.mask, axes=1)
+        return product if self.bias is None else product + self.bias

@@ -1,0 +1,128 @@
+"""The build functions: what a config selects by name. TensorFlow is imported inside them only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from vaeflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from vaeflow.contracts import Posterior
+
+Depth = Annotated[int, Field(ge=1)]
+
+
+def planar(latent_size: int, *, depth: Depth = 8) -> Posterior:
+    """Planar flow, amortised (Rezende and Mohamed 2015): each step bends z along one direction of the example's own.
+
+    z' = z + u tanh(w.z + b). The density is known only where it was sampled.
+
+    Args:
+        latent_size: D.
+        depth: steps; each takes 2 D + 1 numbers from the features.
+    """
+    from vaeflow_flows.flow import FlowHead
+    from vaeflow_flows.planar import PlanarStep
+
+    return FlowHead(latent_size, [PlanarStep(latent_size, number=k) for k in range(depth)])
+
+
+def iaf(latent_size: int, *, depth: Depth = 4, hidden: tuple[int, ...] = (64,), activation: str = "tanh") -> Posterior:
+    """Inverse autoregressive flow (Kingma et al. 2016): sampling is one pass a step, the density elsewhere is D.
+
+    With one latent dimension there is nothing to be autoregressive in: it is a Gaussian with more layers then.
+
+    Args:
+        latent_size: D.
+        depth: steps; every other one takes the latents in reverse order.
+        hidden: units of each hidden layer of a step's masked network; D or more let all latents through.
+        activation: of the hidden layers, a name that Keras knows.
+
+    Raises:
+        UsageError: if a hidden layer has fewer than 2 units, or there is none.
+    """
+    _require_hidden("iaf", hidden)
+    from vaeflow_flows.autoregressive import AutoregressiveStep
+    from vaeflow_flows.flow import FlowHead
+    from vaeflow_flows.iaf import InverseAutoregression
+
+    steps = [
+        AutoregressiveStep(latent_size, hidden, activation, transform=InverseAutoregression, number=k)
+        for k in range(depth)
+    ]
+    return FlowHead(latent_size, steps)
+
+
+def maf(latent_size: int, *, depth: Depth = 2, hidden: tuple[int, ...] = (64,), activation: str = "tanh") -> Posterior:
+    """Masked autoregressive flow (Papamakarios et al. 2017): the density anywhere is one pass a step, sampling is D.
+
+    Sampling is what training does, so a run takes about D times as long in the posterior as with `iaf`. With one
+    latent dimension it is a Gaussian with more layers.
+
+    Args:
+        latent_size: D.
+        depth: steps; every other one takes the latents in reverse order.
+        hidden: units of each hidden layer of a step's masked network; D or more let all latents through.
+        activation: of the hidden layers, a name that Keras knows.
+
+    Raises:
+        UsageError: if a hidden layer has fewer than 2 units, or there is none.
+    """
+    _require_hidden("maf", hidden)
+    from vaeflow_flows.autoregressive import AutoregressiveStep
+    from vaeflow_flows.flow import FlowHead
+    from vaeflow_flows.maf import MaskedAutoregression
+
+    steps = [
+        AutoregressiveStep(latent_size, hidden, activation, transform=MaskedAutoregression, number=k)
+        for k in range(depth)
+    ]
+    return FlowHead(latent_size, steps)
+
+
+def coupling(
+    latent_size: int, *, depth: Depth = 4, hidden: tuple[int, ...] = (64,), activation: str = "tanh"
+) -> Posterior:
+    """Affine coupling layers, RealNVP (Dinh et al. 2017): one pass a step to sample, and one for the density anywhere.
+
+    Args:
+        latent_size: D, 2 or more.
+        depth: steps; the halves of the latents take turns.
+        hidden: units of each hidden layer of a step's network.
+        activation: of the hidden layers, a name that Keras knows.
+
+    Raises:
+        UsageError: if there is one latent dimension only, a hidden layer has fewer than 2 units, or there is none.
+    """
+    if latent_size < 2:
+        raise UsageError(
+            f"posterior 'coupling' changes one half of the latents given the other: it needs latent_size >= 2, not "
+            f"{latent_size}; try 'planar'"
+        )
+    _require_hidden("coupling", hidden)
+    from vaeflow_flows.coupling import CouplingStep
+    from vaeflow_flows.flow import FlowHead
+
+    steps = [CouplingStep(latent_size, hidden, activation, number=k) for k in range(depth)]
+    return FlowHead(latent_size, steps)
+
+
+def full_gaussian(latent_size: int) -> Posterior:
+    """N(mu, C C^T) with a lower triangular C for each example: all covariances, and the mean is exact.
+
+    The divergence from the prior is estimated from the samples, as for the flows.
+
+    Args:
+        latent_size: D; the heads put out D (D + 3) / 2 numbers.
+    """
+    from vaeflow_flows.full_gaussian import FullGaussianHead
+
+    return FullGaussianHead(latent_size)
+
+
+def _require_hidden(name: str, hidden: tuple[int, ...]) -> None:
+    """Refuse networks without a path from latents to latents: their variables would be dead."""
+    if not hidden or min(hidden) < 2:
+        raise UsageError(f"posterior {name!r}: hidden must be one or more layers of at least 2 units, not {hidden}")
