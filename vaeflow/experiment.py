@@ -73,7 +73,7 @@ class Experiment:
     def learning_rate(self) -> float | None:
         """The optimizer's learning rate where it is a number; None where a schedule computes it."""
         rate = self.trainer.step.optimizer.learning_rate
-        return float(rate) if isinstance(rate, keras.Variable) else None
+        return float(rate.value.numpy()) if isinstance(rate, keras.Variable) else None
 
     def set_learning_rate(self, rate: float) -> None:
         """Set the optimizer's learning rate, which is a number; all processes do it at the same step."""
