@@ -40,7 +40,8 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(foreach plugin,$(dir $(PLUGINS)),$(BIN)/mypy $(wildcard $(plugin)vaeflow_*) &&) true
+	$(BIN)/mypy plugins/vaeflow-flows/vaeflow_flows
+	$(BIN)/mypy --config-file plugins/vaeflow-mlflow/pyproject.toml
 
 docs: $(VENV)/installed-dev
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build

@@ -48,12 +48,31 @@ FILES = {
             return keras.Model(z, keras.layers.Dense(3)(z))
         def callback():
             raise OSError(5, "no such server")
+        def summed():
+            return lambda x, terms: terms.log_likelihood
+        def unknown():
+            return lambda x, terms: terms.log_evidence
+        def halved(x_shape: tuple[int, ...], *, noise: str = "none"):
+            from vaeflow.components.transforms import FunctionTransform
+            return FunctionTransform(x_shape, lambda pixels, _: pixels[:, ::2], noise, 1)
         @hookimpl
         def vaeflow_components():
             yield Component("encoder", "raises", raises)
             yield Component("encoder", "tuple", tuple_)
             yield Component("decoder", "narrow", narrow)
             yield Component("callback", "raises", callback)
+            yield Component("metric", "summed", summed)
+            yield Component("metric", "unknown", unknown)
+            yield Component("transform", "halved", halved)
+        """,
+    "unable.py": """
+        from vaeflow import Component, hookimpl
+        def metric():
+            raise AssertionError("it is refused before it is built")
+        @hookimpl
+        def vaeflow_components():
+            yield Component("metric", "bound", metric)
+            yield Component("metric", "eager", metric, xla=False)
         """,
     "run/config.toml": "epochs = -1\n",
     "norun/metrics.jsonl": "",
@@ -90,6 +109,44 @@ CONFIG = {
     "data set": (["dataset=cifar"], "command line: dataset: there is no dataset 'cifar'; "),
     "binarization": (["binarization=static"], "command line: binarization: there is no binarization 'static'; "),
     "callback": (["callbacks=[{name='best'}]"], "command line: callbacks.0: there is no callback 'best'; "),
+    "transform": (
+        ["transforms=['shift', 'blur']"],
+        "command line: transforms.1: there is no transform 'blur'; there are: dequantize, downsample, pad, shift",
+    ),
+    "metric": (["metrics=['iw-bonud']"], "command line: metrics.0: there is no metric 'iw-bonud'; did you mean 'iw-bo"),
+    "plot": (
+        ["plots.draw=['latent']"],
+        "command line: plots.draw.0: there is no plot 'latent'; did you mean 'latents'?",
+    ),
+    "a metric's option": (["metrics=[{name='iw-bound', samples=5}]"], "command line: metrics.0.samples: iw-bound of "),
+    "a transform's option": (
+        ["transforms=[{name='pad', pixels=0}]"],
+        "command line: transforms.0.pixels: 0 is not a whole number of at least 1",
+    ),
+    "a callback's option": (
+        ["callbacks=[{name='reduce-on-plateau', factor=1.5}]"],
+        "command line: callbacks.0.factor: 1.5 is not a number greater than 0 and less than 1",
+    ),
+    "patience": (
+        ["callbacks=[{name='early-stopping', patience=0}]"],
+        "command line: callbacks.0.patience: 0 is not a whole number of at least 1",
+    ),
+    "mode": (
+        ["callbacks=[{name='best-checkpoint', mode='most'}]"],
+        "command line: callbacks.0.mode: 'most' is not 'max' or 'min'",
+    ),
+    "no list": (["metrics=iw-bound"], "command line: metrics: 'iw-bound' is not a list"),
+    "samples": (["evaluate.samples=0"], "command line: evaluate.samples: 0 is not a whole number of at least 1"),
+    "a metric twice": (["metrics=['iw-bound', 'iw-bound']"], "metrics: 'iw-bound' is there twice"),
+    "a plot twice": (["plots.draw=['curves', 'curves']"], "plots.draw: 'curves' is there twice"),
+    "a metric of vaeflow's name": (
+        ["--plugin", "unable.py", "metrics=['bound']"],
+        "metrics: every evaluation logs 'bound' already; rename the plugin's component",
+    ),
+    "XLA": (
+        ["--plugin", "unable.py", "metrics=['eager']", "xla=true"],
+        "xla = true: metric 'eager' of {here}/unable.py (--plugin) says that XLA can't compile it; set xla = false",
+    ),
     "strategy": (["--strategy", "mirorred"], "command line: strategy: there is no strategy 'mirorred'; "),
     "option": (["optimizer.momentun=0.9"], "command line: optimizer.momentun: rmsprop of vaeflow "),
     "type of an option": (["encoder=mlp", "encoder.hidden=3"], "command line: encoder.hidden: 3 is not a list "),
@@ -328,6 +385,28 @@ MLP = ("encoder=mlp", "decoder=mlp")
             [*MLP, "callbacks=[{name='raises'}]"],
             "callback 'raises' of {here}/broken.py (--plugin) could not be built: OSError: [Errno 5] no such server",
         ),
+        (
+            ODD,
+            [*MLP, "metrics=['summed']"],
+            "metric 'summed' of {here}/broken.py (--plugin) returned float32(2, 3) for 3 examples, not float32(3,)",
+        ),
+        (
+            ODD,
+            [*MLP, "metrics=['unknown']"],
+            "metric 'unknown' of {here}/broken.py (--plugin) failed on 3 examples of zeros: AttributeError: 'Terms' ",
+        ),
+        (
+            ODD,
+            [*MLP, "transforms=['halved']"],
+            "(--plugin) returned float32(3, 2, 3, 1) for 3 examples, not float32(3, 3, 3, 1)",
+        ),
+        (
+            ODD,
+            [*MLP, "transforms=[{name='halved', noise='steps'}]"],
+            "(--plugin) takes noise 'steps'; did you mean 'step'? There are: example, none, step",
+        ),
+        (FLAT, [*MLP, "transforms=['pad']"], "transform 'pad' takes images (height, width, channels), but an example"),
+        (ODD, [*MLP, "transforms=['downsample']"], "transform 'downsample': factor = 2 does not divide 3x3 pixels"),
     ],
 )
 def test_components(arrays, settings, expected, here, capfd):

@@ -117,7 +117,8 @@ def load(
 
     Args:
         run_dir: the run's directory.
-        best: take the checkpoint with the best bound on the validation split, or on the test split where there is none.
+        best: take the checkpoint that a callback chose, or else the one with the best bound on the validation split (on
+            the test split where there is none).
         plugins: modules with components, for plugins that are not installed.
         data_dir: the user's folder of data sets.
 

@@ -18,11 +18,13 @@ from vaeflow.engine.precision import built_in
 from vaeflow.engine.reduce import ExactSum, PlainSum
 from vaeflow.engine.state import TrainingState
 from vaeflow.engine.step import Trainer, TrainStep
-from vaeflow.errors import PluginError, UsageError, VaeflowError
+from vaeflow.errors import PluginError, UsageError, VaeflowError, nearest
 from vaeflow.model import VAE
 from vaeflow.trained import TrainedVAE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vaeflow.config import Config
     from vaeflow.config_resolve import Resolved
     from vaeflow.contracts import Dataset, Metric, Transform
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from vaeflow.engine.strategies.base import Strategy
     from vaeflow.plots import Plot
     from vaeflow.plugins.registered import Bound
+
+NOISES = ("none", "step", "example")
+TRIED = 3  # examples that a plugin's transform or metric is tried with
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Experiment:
     def learning_rate(self) -> float | None:
         """The optimizer's learning rate where it is a number; None where a schedule computes it."""
         rate = self.trainer.step.optimizer.learning_rate
-        return float(rate) if isinstance(rate, keras.Variable) else None
+        return float(rate.value.numpy()) if isinstance(rate, keras.Variable) else None
 
     def set_learning_rate(self, rate: float) -> None:
         """Set the optimizer's learning rate, which is a number; all processes do it at the same step."""
@@ -133,7 +138,7 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
         state=TrainingState(step),
         trained=TrainedVAE(model, step.average, binarization, seed=config.seed, transforms=transforms),
         batches=batches,
-        metrics={metric.name: metric.build() for metric in resolved.metrics},
+        metrics=_metrics(resolved, model),
         plots={plot.name: plot.build() for plot in resolved.plots},
     )
 
@@ -141,8 +146,43 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
 def _transforms(resolved: Resolved, x_shape: tuple[int, ...]) -> list[Transform]:
     built: list[Transform] = []
     for bound in resolved.transforms:
-        built.append(bound.build(tuple(built[-1].x_shape) if built else x_shape))
+        given = tuple(built[-1].x_shape) if built else x_shape
+        built.append(bound.build(given))
+        _try_transform(bound, built[-1], given)
     return built
+
+
+def _try_transform(bound: Bound, transform: Transform, given: tuple[int, ...]) -> None:
+    if transform.noise not in NOISES:
+        raise PluginError(
+            f"{bound.registered.label} takes noise {transform.noise!r}; {nearest(transform.noise, NOISES)}"
+        )
+    noise = None if transform.noise == "none" else tf.fill((TRIED, transform.noise_size), 0.5)
+    _try(bound, lambda: transform(tf.zeros((TRIED, *given)), noise), tuple(transform.x_shape))
+
+
+def _metrics(resolved: Resolved, model: VAE) -> dict[str, Metric]:
+    metrics: dict[str, Metric] = {}
+    x = tf.zeros((TRIED, *model.x_shape))
+    terms = model.terms(x, tf.zeros((TRIED - 1, TRIED, model.posterior.noise_size)))
+    for bound in resolved.metrics:
+        metric = metrics[bound.name] = bound.build()
+        _try(bound, lambda metric=metric: metric(x, terms), ())  # type: ignore[misc]
+    return metrics
+
+
+def _try(bound: Bound, compute: Callable[[], tf.Tensor], shape: tuple[int, ...]) -> None:
+    """Compute something of examples of zeros, before the disk is touched: in a graph, errors are long and come late."""
+    label, wanted = bound.registered.label, f"float32{(TRIED, *shape)}"
+    try:
+        values = compute()
+        returned = f"{values.dtype.name}{tuple(values.shape)}"
+    except VaeflowError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{label} failed on {TRIED} examples of zeros: {type(error).__name__}: {error}") from error
+    if returned != wanted:
+        raise PluginError(f"{label} returned {returned} for {TRIED} examples, not {wanted}")
 
 
 def build_model(resolved: Resolved, x_shape: tuple[int, ...]) -> VAE:

@@ -118,6 +118,7 @@ class Loop:
         asked = self.requests.hear() if logged or evaluated or steps_into_it == 0 else Asked()
         if asked.stop and not evaluated:
             self._evaluate()
+            asked, evaluated = asked.then(self.requests.hear()), True
         if asked.best is not None:
             self._best = Best(self.step, asked.best, chosen=True)
         save_is_due = self._at(self.experiment.config.checkpoint.every_steps or self.view.steps_per_epoch)
@@ -203,6 +204,7 @@ class Loop:
         if verdict == "rollback":
             self._committed(wait=True)
             self.view.say(in_words(self.step, rows[-1], self.roll_back()))
+            self.requests.keep_learning_rate()
         self.callbacks.tell("on_chunk", self.step)
         return verdict != "stop"
 
@@ -243,7 +245,8 @@ class Loop:
 
     def _record(self, scalars: dict[str, float], per_dimension: dict[str, np.ndarray]) -> Record:
         epoch = self.step / self.view.steps_per_epoch
-        return Record(self.step, epoch, scalars, per_dimension, final=self.step == self.view.total_steps)
+        final = self.step == self.view.total_steps or bool(self.requests.stopped)
+        return Record(self.step, epoch, scalars, per_dimension, final=final)
 
     def _save(self, *, evaluated: bool = False) -> None:
         """Begin to save the state; the one before must be on the disk."""

@@ -49,11 +49,16 @@ class Requests:
         answer = json.loads(self.processes.on_chief(self._on_chief))
         asked = Asked(**answer["asked"])
         self.states = answer["states"]
-        self.stopped = asked.stop
+        self.stopped = self.stopped or asked.stop
         if asked.learning_rate is not None:
             self.experiment.set_learning_rate(asked.learning_rate)
             self.control.learning_rate = self.experiment.learning_rate  # as rounded, and as a resumed run reads it
         return asked
+
+    def keep_learning_rate(self) -> None:
+        """Set the learning rate again after a checkpoint's state was put back: what a callback decided stays."""
+        if self.control.learning_rate is not None:
+            self.experiment.set_learning_rate(self.control.learning_rate)
 
     def _on_chief(self) -> str:
         return json.dumps({"asked": asdict(self.control.take()), "states": self.callbacks.states()})

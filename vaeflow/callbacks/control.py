@@ -34,10 +34,13 @@ class Control:
             why: one line, `test/bound has not risen for 5 epochs`, for people and for summary.json.
 
         Raises:
-            PluginError: if the moment is not the same on every machine.
+            PluginError: if the moment is not the same on every machine, or there is no reason.
         """
         self._require_moment("stop")
-        self._asked = replace(self._asked, stop=self._asked.stop or why)
+        reason = " ".join(why.split())
+        if not reason:
+            raise PluginError("run.control.stop wants a reason, one line for people")
+        self._asked = replace(self._asked, stop=self._asked.stop or reason)
 
     def set_learning_rate(self, rate: float) -> None:
         """Set the optimizer's learning rate from the next step on.
@@ -54,8 +57,8 @@ class Control:
             raise UsageError("learning_rate: a schedule computes it, and a callback wants to change it; set a number")
         if not (rate > 0 and math.isfinite(rate)):
             raise PluginError(f"a learning rate must be above 0, but a callback sets {rate!r}")
-        self.learning_rate = rate
-        self._asked = replace(self._asked, learning_rate=rate)
+        self.learning_rate = float(rate)  # NumPy's numbers are welcome, but JSON takes none
+        self._asked = replace(self._asked, learning_rate=self.learning_rate)
 
     def save(self) -> None:
         """Save a checkpoint after this moment, whether one is due or not.
@@ -76,7 +79,7 @@ class Control:
             PluginError: if the moment is not the same on every machine.
         """
         self._require_moment("save_best")
-        self._asked = replace(self._asked, save=True, best=value)
+        self._asked = replace(self._asked, save=True, best=float(value))
 
     def enter(self, moment: str) -> None:
         """Note which moment callbacks are told of."""
@@ -110,6 +113,19 @@ class Asked:
     save: bool = False
     best: float | None = None
     learning_rate: float | None = None
+
+    def then(self, later: Asked) -> Asked:
+        """Return this and what was asked later at the same step, which wins.
+
+        >>> Asked(stop="done", best=1.0).then(Asked(best=2.0))
+        Asked(stop='done', save=False, best=2.0, learning_rate=None)
+        """
+        return Asked(
+            stop=self.stop or later.stop,
+            save=self.save or later.save,
+            best=self.best if later.best is None else later.best,
+            learning_rate=self.learning_rate if later.learning_rate is None else later.learning_rate,
+        )
 
 
 MOMENTS_THAT_ASK = ("on_log", "on_evaluation", "on_epoch")

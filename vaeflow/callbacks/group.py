@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vaeflow.errors import PluginError, UnsavedError, VaeflowError, of_the_machine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from vaeflow.callbacks.base import Callback, RunView
 
@@ -58,26 +58,42 @@ class Callbacks:
                 callback.on_exception(self._view, error)
 
     def states(self) -> list[dict[str, Any]]:
-        """Return what each wants to be remembered, in their order.
+        """Return what each wants to be remembered, by the name of its type and in their order.
 
         Raises:
-            PluginError: if one of them is no JSON.
+            PluginError: if one of them fails, or returns no table that JSON can keep.
         """
         found = []
         for callback in self._callbacks:
-            state = callback.state()
+            name = type(callback).__name__
+            with _named(name, "state"):
+                state = callback.state()
+            if not isinstance(state, dict):
+                raise PluginError(f"callback {name}: state returned {type(state).__name__}, not a dict")
             try:
-                found.append(json.loads(json.dumps(state, allow_nan=False)))
+                kept = json.loads(json.dumps(state, allow_nan=False))
             except (TypeError, ValueError) as error:
-                name = type(callback).__name__
                 raise PluginError(f"callback {name}: its state can't be kept as JSON: {error}") from error
+            found.append({"callback": name, "state": kept})
         return found
 
     def restore(self, states: Sequence[dict[str, Any]]) -> None:
-        """Hand back what `states` returned; a callback that had nothing to say is not asked."""
-        for callback, state in zip(self._callbacks, states, strict=False):
-            if state:
-                callback.restore(state)
+        """Hand back what `states` returned; a callback that had nothing to say is not asked.
+
+        Each takes the first state of its type that is left, so that callbacks may come and go between parts of a run.
+
+        Raises:
+            PluginError: if one of them fails.
+        """
+        left = list(states)
+        for callback in self._callbacks:
+            name = type(callback).__name__
+            mine = next((kept for kept in left if kept["callback"] == name), None)
+            if mine is not None:
+                left.remove(mine)
+                if mine["state"]:
+                    with _named(name, "restore"):
+                        callback.restore(mine["state"])
 
     def require_written(self) -> str:
         """Return an empty text.
@@ -93,3 +109,12 @@ class Callbacks:
         if name not in self._failed:
             self._view.say(f"warning: {name} could not write ({reason}); training goes on")
         self._failed[name] = reason
+
+
+@contextlib.contextmanager
+def _named(name: str, method: str) -> Iterator[None]:
+    """Put a callback and its method in front of what it raises."""
+    try:
+        yield
+    except Exception as error:
+        raise PluginError(f"callback {name}, {method}: {type(error).__name__}: {error}") from error

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from vaeflow.callbacks.base import Callback
+from vaeflow.config_resolve import METRICS_OF_VAEFLOW
 from vaeflow.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -38,17 +39,11 @@ class Watched:
     waited: int = 0
 
     def improved(self, record: Record) -> bool:
-        """Look at one evaluation and say whether the metric got better; a NaN never is.
-
-        Raises:
-            UsageError: if evaluations do not have the metric.
-        """
-        if self.metric not in record.scalars:
-            raise UsageError(f"no evaluation has the metric {self.metric!r}; {nearest(self.metric, record.scalars)}")
+        """Look at one evaluation and say whether the metric got better; NaN and infinity never are."""
         value = record.scalars[self.metric]
         sign = 1.0 if self.mode == "max" else -1.0
         better = self.best is None or sign * (value - self.best) > self.min_delta
-        if better and not math.isnan(value):
+        if better and math.isfinite(value):
             self.best, self.waited = value, 0
             return True
         self.waited += 1
@@ -69,6 +64,18 @@ class WatchingCallback(Callback):
 
     def __init__(self, watched: Watched) -> None:
         self._watched = watched
+
+    def on_start(self, run: RunView) -> None:
+        """Look whether evaluations will have the metric, before any training.
+
+        Raises:
+            UsageError: if they will not.
+        """
+        metric = self._watched.metric
+        metrics = (*METRICS_OF_VAEFLOW, *(selected.name for selected in run.config.metrics))
+        names = [f"{split}/{name}" for split in run.dataset.splits() if split != "train" for name in metrics]
+        if metric not in names:
+            raise UsageError(f"no evaluation has the metric {metric!r}; {nearest(metric, names)}")
 
     def state(self) -> dict[str, Any]:
         """Return the best value and how long ago it was."""
@@ -121,15 +128,23 @@ class ReduceOnPlateau(WatchingCallback):
         super().__init__(watched)
         self._patience, self._factor, self._minimum = patience, factor, minimum
 
+    def on_start(self, run: RunView) -> None:
+        """Look whether there is a learning rate to make smaller.
+
+        Raises:
+            UsageError: if a schedule computes it.
+        """
+        super().on_start(run)
+        if run.control.learning_rate is None:
+            raise UsageError("callback 'reduce-on-plateau' needs a learning_rate that is a number, not a schedule")
+
     def on_evaluation(self, run: RunView, record: Record) -> None:
         """Ask for a smaller learning rate if the metric has not got better for long enough."""
         if self._watched.improved(record) or self._watched.waited < self._patience:
             return
         before = run.control.learning_rate
-        if before is None:
-            raise UsageError("callback 'reduce-on-plateau' needs a learning_rate that is a number, not a schedule")
-        rate = max(self._factor * before, self._minimum)
-        if rate < before:
+        rate = max(self._factor * (before or 0.0), self._minimum)
+        if before is not None and rate < before:
             run.say(f"{self._watched.in_words()}: learning rate {before:.3g} becomes {rate:.3g}")
             run.control.set_learning_rate(rate)
         self._watched.waited = 0

@@ -49,7 +49,9 @@ data_dir_option = click.option(
     help="Directory of your own that data sets are looked for in first. Example: --data-dir ~/datasets",
 )
 
-best_option = click.option("--best", is_flag=True, help="Take the checkpoint with the best bound, not the newest.")
+best_option = click.option(
+    "--best", is_flag=True, help="Take the best checkpoint: by the bound, or as a callback chose."
+)
 
 run_argument = click.argument("run", type=click.Path(path_type=Path))
 

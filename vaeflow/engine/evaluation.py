@@ -12,7 +12,6 @@ import tensorflow as tf
 from vaeflow import elbo
 from vaeflow.data.noise import Noise
 from vaeflow.engine.slots import gather
-from vaeflow.errors import PluginError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -138,14 +137,6 @@ class Evaluator:
         noise = self._noise.samples(tf.constant(0, tf.int64), first, self._rows, samples=self._samples, width=width)
         with keras.StatelessScope(state_mapping=self._average.mapping()):
             terms = self._model.terms(batch.x, noise)
-            metrics = [self._column(name, metric(batch.x, terms)) for name, metric in self._metrics.items()]
+            metrics = [tf.ensure_shape(metric(batch.x, terms), (self._rows,)) for metric in self._metrics.values()]
         scalars = tf.stack([elbo.expected_log_likelihood(terms.log_likelihood), terms.kl, *metrics], axis=1)
         return tf.concat([scalars, terms.kl_terms, terms.q.mean()], axis=1)
-
-    def _column(self, name: str, values: tf.Tensor) -> tf.Tensor:
-        if values.shape != (self._rows,) or values.dtype != tf.float32:
-            raise PluginError(
-                f"metric {name!r} returned {values.dtype.name}{tuple(values.shape)} for {self._rows} examples, not "
-                f"float32({self._rows},)"
-            )
-        return values

@@ -76,12 +76,11 @@ def plot_all(
         OSError: if the disk refuses.
         PluginError: if a plot fails; it is named.
     """
-    from vaeflow.plots import style
     from vaeflow.plots.examples import Examples
 
     subject = Subject(trained, Examples.held_out(trained, dataset, examples), metrics, caption)
-    figures = ((name, _drawn(name, plot, subject)) for name, plot in plots.items())
-    return [style.save(figure, directory / f"{name}.png") for name, figure in figures if figure is not None]
+    files = (_drawn(name, plot, subject, directory / f"{name}.png") for name, plot in plots.items())
+    return [file for file in files if file is not None]
 
 
 def caption_of(config: Config) -> str:
@@ -89,10 +88,22 @@ def caption_of(config: Config) -> str:
     return f"{config.name}, seed {config.seed}: {config.dataset.name}, binarization {config.binarization.name}"
 
 
-def _drawn(name: str, plot: Plot, subject: Subject) -> Figure | None:
+def _drawn(name: str, plot: Plot, subject: Subject, path: Path) -> Path | None:
     try:
-        return plot(subject)
+        return _saved(plot(subject), path)
     except (VaeflowError, OSError):
         raise
     except Exception as error:
         raise PluginError(f"plot {name!r}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def _saved(figure: Figure | None, path: Path) -> Path | None:
+    from matplotlib import figure as matplotlib
+
+    from vaeflow.plots import style
+
+    if figure is None:
+        return None
+    if not isinstance(figure, matplotlib.Figure):
+        raise TypeError(f"it returned {type(figure).__name__}, not a matplotlib.figure.Figure or None")
+    return style.save(figure, path)
