@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     Gradient = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
-IMAGES = 13  # at most so many in a piece,
-PIECES = 8  # unless there would be more pieces than this
+IMAGES = 13  # at most so many in a piece, unless there would be
+PIECES = 4  # more pieces than this: each costs a few percent of the operation
 
 
 class Conv2D(keras.layers.Conv2D):
