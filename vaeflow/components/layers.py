@@ -1,4 +1,4 @@
-"""Layers that stay right in half precision."""
+"""Layers whose gradients are right in half precision, and close to the exact sum in float32."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import tensorflow as tf
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Gradient = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
 
 class Bias(keras.layers.Layer):
-    """Adds one learned number a channel; its gradient is summed in float32.
+    """Adds one learned number a channel; its gradient is summed in float32, one axis after the other.
 
     TensorFlow's bias gradient (`BiasAddGrad`, under every Keras convolution with a bias) adds bfloat16 numbers in
     bfloat16 on CPUs: over the 78,400 positions of a batch of 100 images it is wrong by up to 90%. A plain sum of
@@ -29,9 +31,11 @@ class Bias(keras.layers.Layer):
 
 
 @tf.custom_gradient
-def _add(inputs: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
+def _add(inputs: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        axes = list(range(len(upstream.shape) - 1))
-        return upstream, tf.reduce_sum(tf.cast(upstream, tf.float32), axis=axes)
+        total = tf.cast(upstream, tf.float32)
+        while len(total.shape) > 1:  # three sums of some 30 terms round less than one of 78,400
+            total = tf.reduce_sum(total, axis=-2)
+        return upstream, total
 
     return inputs + tf.cast(bias, inputs.dtype), gradient

@@ -31,11 +31,13 @@ def conv_mnist_encoder(x_shape: tuple[int, ...], *, width: int = 32) -> keras.Mo
     import keras
     from keras import layers
 
+    from vaeflow.components.convolutions import Conv2D
+
     _require_image("conv-mnist", x_shape)
     image = keras.Input(x_shape)
     h = image
     for filters, strides in ((32, 1), (64, 2), (64, 1), (64, 1)):
-        h = _biased(layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False), h)
+        h = _biased(Conv2D(filters, strides=strides), h)
         h = layers.ReLU()(h)
     h = layers.Flatten()(h)
     h = layers.Dense(width, activation="relu", dtype=FULL)(h)
@@ -58,6 +60,8 @@ def conv_mnist_decoder(latent_size: int, output_shape: tuple[int, ...]) -> keras
     import keras
     from keras import layers
 
+    from vaeflow.components.convolutions import Conv2D, Conv2DTranspose
+
     _require_image("conv-mnist", output_shape)
     height, width, channels = output_shape
     if height % 2 or width % 2:
@@ -66,9 +70,9 @@ def conv_mnist_decoder(latent_size: int, output_shape: tuple[int, ...]) -> keras
     z = keras.Input((latent_size,))
     h = layers.Dense(math.prod(small), activation="relu", dtype=FULL)(z)
     h = layers.Reshape(small)(h)
-    h = _biased(layers.Conv2DTranspose(32, 3, strides=2, padding="same", use_bias=False), h)
+    h = _biased(Conv2DTranspose(32, strides=2), h)
     h = layers.ReLU()(h)
-    h = _biased(layers.Conv2D(channels, 3, padding="same", use_bias=False, dtype=FULL), h)
+    h = _biased(Conv2D(channels, dtype=FULL), h)
     return keras.Model(z, h, name="decoder")
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 SUM_BITS = 62  # an int64 sum stays below 2^62
 FLOAT32_BIAS = 126  # a float32 with exponent field E is below 2^(E - 126)
-FLOAT64_BIAS = 1023
+FLOAT32_FRACTION = 23  # bits below the exponent field
+MAGNITUDE, INFINITY = 0x7FFFFFFF, 0x7F800000  # all bits but the sign; infinity's bits
 
 
 class Reduction(Protocol):
@@ -69,28 +70,30 @@ class ExactSum:
         """Return exact sums rounded once to float32, see `Reduction`. What is not finite comes back as NaN."""
         flat = tf.nest.flatten(parts)
         peaks = strategy.all_reduce_max(tf.stack([_peak(part) for part in flat]))
-        finite = tf.math.is_finite(peaks)
-        scales = self._scales(tf.where(finite, peaks, 1.0))
-        integers = [tf.reduce_sum(_to_integers(part, scales[i], finite[i]), axis=0) for i, part in enumerate(flat)]
-        sums = strategy.all_reduce_sum(integers)
-        totals = [
-            tf.where(finite[i], tf.cast(tf.cast(total, tf.float64) / scales[i], tf.float32), float("nan"))
-            for i, total in enumerate(sums)
-        ]
+        powers = self._powers(peaks)
+        first, rest = _two_to(powers // 2, tf.float32), _two_to(powers - powers // 2, tf.float32)
+        sums = strategy.all_reduce_sum([_to_integers(part * first[i] * rest[i]) for i, part in enumerate(flat)])
+        units = tf.where(tf.math.is_finite(peaks), _two_to(-powers, tf.float64), float("nan"))
+        totals = [tf.cast(tf.cast(total, tf.float64) * units[i], tf.float32) for i, total in enumerate(sums)]
         return tf.nest.pack_sequence_as(parts, totals)
 
-    def _scales(self, peaks: tf.Tensor) -> tf.Tensor:
-        """Return 2^k with V * peak * 2^k < 2^62, float64, from the peaks' own bits: no logarithm rounds."""
-        exponent = tf.bitwise.right_shift(tf.bitcast(peaks, tf.int32), 23) - FLOAT32_BIAS
-        power = tf.cast(SUM_BITS - self._headroom - exponent + FLOAT64_BIAS, tf.int64)
-        return tf.bitcast(tf.bitwise.left_shift(power, tf.constant(52, tf.int64)), tf.float64)
+    def _powers(self, peaks: tf.Tensor) -> tf.Tensor:
+        """Return the largest k with V * peak * 2^k < 2^62, int32, from the peaks' own bits: no logarithm rounds."""
+        exponents = tf.bitwise.right_shift(tf.bitcast(peaks, tf.int32), FLOAT32_FRACTION) - FLOAT32_BIAS
+        return SUM_BITS - self._headroom - exponents
 
 
 def _peak(part: tf.Tensor) -> tf.Tensor:
-    magnitude = tf.reduce_max(tf.abs(part))
-    return tf.where(tf.reduce_all(tf.math.is_finite(part)), magnitude, float("inf"))
+    """Return the largest magnitude, or infinity. Floats are ordered as their bits are, NaN above infinity."""
+    bits = tf.reduce_max(tf.bitwise.bitwise_and(tf.bitcast(part, tf.int32), MAGNITUDE))
+    return tf.bitcast(tf.minimum(bits, INFINITY), tf.float32)
 
 
-def _to_integers(part: tf.Tensor, scale: tf.Tensor, finite: tf.Tensor) -> tf.Tensor:
-    part = tf.where(finite, part, tf.zeros_like(part))
-    return tf.cast(tf.round(tf.cast(part, tf.float64) * scale), tf.int64)
+def _two_to(powers: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Return 2^k, put together from its bits."""
+    bias, fraction, bits = (127, FLOAT32_FRACTION, tf.int32) if dtype == tf.float32 else (1023, 52, tf.int64)
+    return tf.bitcast(tf.bitwise.left_shift(tf.cast(powers + bias, bits), tf.constant(fraction, bits)), dtype)
+
+
+def _to_integers(scaled: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(tf.round(scaled), tf.int64), axis=0)

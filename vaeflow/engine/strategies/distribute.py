@@ -54,8 +54,12 @@ class DistributeStrategy:
         return list(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, list(tensors)))
 
     def all_reduce_max(self, tensor: tf.Tensor) -> tf.Tensor:
-        """Return the element-wise maximum, in a step; tf.distribute sums and gathers, but has no maximum."""
-        return tf.reduce_max(tf.distribute.get_replica_context().all_gather(tensor[None], axis=0), axis=0)
+        """Return the element-wise maximum, in a step; tf.distribute has none, so each replica fills its row of a sum.
+
+        Its `all_gather` asks all replicas for their sizes first, which is one more round trip.
+        """
+        rows = tf.scatter_nd([[self.replica()]], tensor[None], (self.replicas, *tensor.shape))
+        return tf.reduce_max(self.all_reduce_sum([rows])[0], axis=0)
 
     def assign(self, variables: Sequence[tf.Variable], values: Sequence[tf.Tensor]) -> None:
         """Set variables in a step. A plain assignment would aggregate the values once more."""

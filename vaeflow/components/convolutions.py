@@ -1,0 +1,115 @@
+"""Convolutions of Keras whose kernel's gradient, in float32, is a sum of short sums.
+
+TensorFlow adds a kernel's gradient over all positions of all images. oneDNN does it in one running sum, whose rounding,
+another one for another number of replicas, is more than 1e-6 of the gradient. Here the images of a batch are cut into
+pieces. Where one side has a single channel, the gradient is a small matrix product for each image, which is faster too.
+
+Legend: B images, H by W and h by w positions (of the larger and of the smaller side, where there is a stride), K by K
+the kernel, C and F channels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import keras
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Gradient = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+IMAGES = 13  # at most so many in a piece, unless there would be
+PIECES = 4  # more pieces than this: each costs a few percent of the operation
+
+
+class Conv2D(keras.layers.Conv2D):
+    """A convolution with neither bias nor activation, that keeps height and width but for its strides.
+
+    Args:
+        filters: F.
+        size: K, odd.
+        strides: in both directions.
+        dtype: of its numbers, where not the policy's. In half precision TensorFlow's own gradient is taken.
+    """
+
+    def __init__(self, filters: int, size: int = 3, *, strides: int = 1, dtype: str | None = None) -> None:
+        super().__init__(filters, size, strides=strides, padding="same", use_bias=False, dtype=dtype)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Return [B, h, w, F] for inputs [B, H, W, C]."""
+        if inputs.dtype != tf.float32:
+            return super().call(inputs)
+        strides = self.strides[0]
+
+        @tf.custom_gradient
+        def convolution(large: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
+            def gradient(small: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+                back = tf.nn.conv2d_transpose(small, kernel, tf.shape(large), strides, "SAME")
+                return back, kernel_gradient(large, small, kernel.shape, strides)
+
+            return tf.nn.conv2d(large, kernel, strides, "SAME"), gradient
+
+        return convolution(inputs, tf.convert_to_tensor(self.kernel))
+
+
+class Conv2DTranspose(keras.layers.Conv2DTranspose):
+    """The transposed convolution, which enlarges by its strides; otherwise as `Conv2D`."""
+
+    def __init__(self, filters: int, size: int = 3, *, strides: int = 1, dtype: str | None = None) -> None:
+        super().__init__(filters, size, strides=strides, padding="same", use_bias=False, dtype=dtype)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Return [B, H, W, C] for inputs [B, h, w, F]."""
+        if inputs.dtype != tf.float32:
+            return super().call(inputs)
+        strides = self.strides[0]
+        count, height, width, _ = tf.unstack(tf.shape(inputs))
+        shape = tf.stack([count, height * strides, width * strides, self.filters])
+
+        @tf.custom_gradient
+        def convolution(small: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
+            def gradient(large: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+                back = tf.nn.conv2d(large, kernel, strides, "SAME")
+                return back, kernel_gradient(large, small, kernel.shape, strides)
+
+            return tf.nn.conv2d_transpose(small, kernel, shape, strides, "SAME"), gradient
+
+        return convolution(inputs, tf.convert_to_tensor(self.kernel))
+
+
+def kernel_gradient(large: tf.Tensor, small: tf.Tensor, shape: tuple[int, int, int, int], strides: int) -> tf.Tensor:
+    """Return a kernel's gradient [K, K, C, F]: products of two sides' values, added over the positions of all images.
+
+    Args:
+        large: the side with more positions, [B, H, W, C]: a convolution's inputs.
+        small: the other, [B, h, w, F]: its outputs' gradient.
+        shape: of the kernel.
+        strides: H over h.
+    """
+    size, _, channels, filters = shape
+    if strides == 1 and channels == 1:
+        return tf.reshape(_products(large, small, size), shape)
+    if strides == 1 and filters == 1:  # the other way round, the kernel is seen from its other end
+        return tf.reshape(_products(small, large, size)[::-1], shape)
+    rest = {"filter_sizes": shape, "strides": [1, strides, strides, 1], "padding": "SAME"}
+    pieces = zip(_cut(large), _cut(small), strict=True)
+    return tf.add_n([tf.raw_ops.Conv2DBackpropFilter(input=a, out_backprop=b, **rest) for a, b in pieces])
+
+
+def _products(image: tf.Tensor, other: tf.Tensor, size: int) -> tf.Tensor:
+    """Return [K^2, F]: an image of one channel [B, H, W, 1], shifted each way, times the other [B, H, W, F]."""
+    _, height, width, filters = other.shape
+    around = size // 2
+    padded = tf.pad(image[..., 0], [[0, 0], [around, around], [around, around]])
+    shifted = [padded[:, i : i + height, j : j + width] for i in range(size) for j in range(size)]
+    shifted_BKP = tf.reshape(tf.stack(shifted, axis=1), (-1, size * size, height * width))
+    return tf.reduce_sum(shifted_BKP @ tf.reshape(other, (-1, height * width, filters)), axis=0)
+
+
+def _cut(images: tf.Tensor) -> list[tf.Tensor]:
+    count = images.shape[0] or 0  # unknown outside of the step: one piece
+    pieces = max(1, min(PIECES, -(-count // IMAGES)))
+    sizes = [count // pieces + (i < count % pieces) for i in range(pieces)]
+    return tf.split(images, sizes) if pieces > 1 else [images]
