@@ -96,6 +96,8 @@ def type_in_code(annotation: Any) -> str:
 
     >>> type_in_code(tuple[int, ...]), type_in_code(Annotated[int, "depth"] | None)
     ('tuple[int, ...]', 'int | None')
+    >>> type_in_code(tuple[Annotated[int, "side"], ...])
+    'tuple[int, ...]'
     """
     origin = get_origin(annotation)
     if origin is Annotated:
@@ -104,6 +106,9 @@ def type_in_code(annotation: Any) -> str:
         return " | ".join(type_in_code(argument) for argument in get_args(annotation))
     if annotation is type(None):
         return "None"
+    if origin in (tuple, list):
+        inner = ("..." if argument is Ellipsis else type_in_code(argument) for argument in get_args(annotation))
+        return f"{origin.__name__}[{', '.join(inner)}]"
     if isinstance(annotation, type) and origin is None:
         return annotation.__name__
     return str(annotation).replace("typing.", "")
