@@ -264,7 +264,8 @@ def checkpoints(directory: RunDirectory, config: Config) -> CheckpointFolder:
     """Return the checkpoints of a run."""
     from vaeflow.engine.checkpoint import CheckpointFolder
 
-    return CheckpointFolder(directory.checkpoints, keep=config.checkpoint.keep, say=say, config=to_toml(config))
+    keep, text = config.checkpoint.keep, to_toml(config)
+    return CheckpointFolder(directory.checkpoints, keep=keep, say=say, config=text, beside=directory.config)
 
 
 def build_callbacks(resolved: Resolved) -> list[Callback]:
