@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SILENCE = "VAEFLOW_SILENCE"
 """Seconds without a sign of life after which a process is taken to hang; 10 if this variable is not set."""
 
-GRACE = 3.0  # seconds in which the main thread may end by itself: mostly its sums fail, too
+GRACE = 2.0  # seconds in which the main thread may end by itself: mostly its sums fail, too
 ELASTIC_GRACE = 40.0  # Gloo gives a sum up after 30 s by itself
 LATE = 1.5  # seconds; a beat may have been sent just before a process stopped
 LOST = 1  # exit code
