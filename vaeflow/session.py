@@ -127,7 +127,12 @@ class Session:
         self._share_state()
         self.members.remember(str(self.directory.path), self.experiment.state, progress)
         saves = BackgroundSaves(folder, say)
-        watch = Watch(self.processes, before_exit=lambda: saves.settle(LAST_SAVE), elastic=self.members.elastic)
+        watch = Watch(
+            self.processes,
+            before_exit=lambda: saves.settle(LAST_SAVE),
+            elastic=self.members.elastic,
+            advice=f"`vaeflow resume {self.directory.path}` goes on from the newest checkpoint",
+        )
         with contextlib.closing(saves):
             try:
                 loop = self._train(progress, saves)
@@ -154,9 +159,8 @@ class Session:
             return MembersChangedError(end.reason if end else "a process was lost")
         if end is not None:
             watch.close()
-            hint = f"{end.reason}. `vaeflow resume {self.directory.path}` goes on from the newest checkpoint"
             speaks = self.processes.chief or end.silent
-            return RankError(hint, end.code) if speaks else ElsewhereError(end.reason, end.code)
+            return RankError(watch.in_words(end), end.code) if speaks else ElsewhereError(end.reason, end.code)
         if isinstance(error, ElsewhereError):
             watch.close()
             return error
