@@ -55,6 +55,7 @@ class Job:
         return [_rank_of_horovod(rank, self.run) for rank in range(RANKS)]
 
     def wait_until_it_trains(self) -> None:
+        """Wait for a checkpoint after the first, or end the benchmark."""
         end = time.monotonic() + PATIENCE
         while not any((self.run / "checkpoints").glob("step-*[1-9]*")):
             if time.monotonic() > end or any(process.poll() is not None for process in self.processes):

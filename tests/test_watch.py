@@ -6,13 +6,14 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from jobs import HOROVOD, begin, finish, process_of_rank
-from small_runs import SMALL, on, write_digits
+from jobs import HOROVOD, begin, finish, process_of_rank, start, tf_configs
+from small_runs import CALL, SMALL, on, write_digits
 
 from vaeflow.watch.link import BEAT, Link
 
@@ -20,6 +21,7 @@ JOBS = [
     pytest.param("multiworker", 3, id="multiworker x3"),
     pytest.param("horovod", 3, id="horovod x3", marks=[pytest.mark.horovod, HOROVOD]),
 ]
+KILLED, STOPPED = 5, 15  # seconds in which all other processes of the job have ended
 LONG = ("batch_size=8", "steps=100000", "log.every_steps=1000", "checkpoint.every_steps=100")
 
 
@@ -71,7 +73,7 @@ def test_a_killed_rank_ends_the_job(tmp_path, digits, kind, count, victim):
     os.kill(pids[victim], signal.SIGKILL)
     others = [pid for rank, pid in enumerate(pids) if rank != victim]
     try:
-        seconds_until(lambda: all(map(gone, others)), patience=10 if kind == "multiworker" else 15)
+        seconds_until(lambda: all(map(gone, others)), patience=KILLED)
     finally:
         finished = finish(processes)
     printed = "".join(finished.outputs)
@@ -94,11 +96,23 @@ def test_a_stopped_rank_ends_the_job(tmp_path, digits, kind, count):
     pids = numbers(kind, processes, run)
     os.kill(pids[1], signal.SIGSTOP)
     try:
-        seconds_until(lambda: gone(pids[0]), patience=18)
+        seconds_until(lambda: gone(pids[0]) and gone(pids[2]), patience=STOPPED)
     finally:
         os.kill(pids[1], signal.SIGKILL)
         printed = "".join(finish(processes).outputs)
-    assert re.search(r"rank 1 \(host \S+, process \d+\) gave no sign of life for 10 s", printed), printed
+    assert re.search(rf"rank 1 \(host \S+, process {pids[1]}\) gave no sign of life for 10 s", printed), printed
+    assert f"`vaeflow resume {run}` goes on from the newest checkpoint" in printed
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_waits_for_the_others_in_vain(tmp_path, digits, rank, monkeypatch):
+    monkeypatch.setenv("VAEFLOW_RENDEZVOUS_TIMEOUT", "5")
+    command = [sys.executable, "-c", CALL, "train", "mnist-2d", "--run-dir", str(tmp_path / "run"), *on(digits, *LONG)]
+    finished = finish([start([*command, "strategy=multiworker"], TF_CONFIG=tf_configs(2)[rank])])
+    assert finished.codes == [1]
+    assert f"[rank {rank}] not all 2 processes have come within 5 s" in finished.outputs[0], finished.outputs
+    assert not (tmp_path / "run").exists()
 
 
 def test_silence_and_closing_of_a_link():

@@ -67,8 +67,9 @@ class Output:
         self._reader.start()
 
     def _read(self):
-        for line in self.process.stdout:
-            self.lines.append((time.monotonic(), line))
+        with self.process.stdout as stdout:
+            for line in stdout:
+                self.lines.append((time.monotonic(), line))
 
     def end(self):
         """Wait for the process; return its exit code."""

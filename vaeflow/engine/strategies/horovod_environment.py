@@ -42,7 +42,7 @@ def prepare_horovod_environment(job: Job, environ: MutableMapping[str, str] = os
         return
     if job.launcher not in ("srun", "mpirun"):
         raise UsageError(f"Horovod's processes are started by horovodrun, srun or mpirun, not by {job.launcher}")
-    patience = _seconds(environ)
+    patience = patience_of(environ, SECONDS)
     hosts = Hosts.of(job, environ)
     place = rendezvous_of(job, hosts, environ)
     if job.rank == 0:
@@ -153,10 +153,15 @@ def _of_horovod(job: Job, hosts: Hosts, place: Rendezvous) -> dict[str, str]:
     }
 
 
-def _seconds(environ: Mapping[str, str]) -> float:
+def patience_of(environ: Mapping[str, str], default: float) -> float:
+    """Return for how many seconds a process waits for the others of its job.
+
+    Raises:
+        UsageError: if the user's variable is no number of them.
+    """
     text = environ.get(PATIENCE, "")
     try:
-        seconds = float(text or SECONDS)
+        seconds = float(text or default)
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
