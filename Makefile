@@ -4,7 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RECIPE ?= mnist-2d
 
-.PHONY: train test test-cluster test-faults lint docs package horovod clean
+PLUGINS := $(wildcard plugins/*/pyproject.toml)
+
+.PHONY: train test test-cluster test-faults check-components lint docs package horovod clean
 
 train: $(VENV)/installed
 	$(BIN)/vaeflow train $(RECIPE) $(SETTINGS)
@@ -30,10 +32,15 @@ test-faults: $(VENV)/installed-dev
 	$(BIN)/vaeflow horovod install --if-possible
 	VAEFLOW_KILLS=100 $(BIN)/python -m pytest tests/test_faults.py
 
+# Every rule on every component, built in and of plugins/; it writes docs/checked.md. It takes about half an hour.
+check-components: $(VENV)/installed-dev
+	$(BIN)/python docs/checked.py
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(foreach plugin,$(dir $(PLUGINS)),$(BIN)/mypy $(wildcard $(plugin)vaeflow_*) &&) true
 
 docs: $(VENV)/installed-dev
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build
@@ -51,6 +58,6 @@ $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-$(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+$(VENV)/installed-dev: pyproject.toml $(PLUGINS) | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[dev]" $(addprefix --editable ./,$(patsubst %/,%,$(dir $(PLUGINS))))
 	touch $@ $(VENV)/installed

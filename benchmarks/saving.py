@@ -42,6 +42,7 @@ class Contest:
     step: int = 0
 
     def seconds_a_step(self, way: str, steps: int, every: int) -> float:
+        """Take steps and save now and then; return the seconds."""
         started = time.perf_counter()
         for _ in range(0, steps, every):
             self.experiment.trainer.chunk(self.step, every).numpy()

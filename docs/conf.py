@@ -24,7 +24,7 @@ copyright = "the vaeflow authors"
 version = release = version_of_vaeflow()
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon", "sphinx_click"]
-exclude_patterns = ["_build", "generated", "examples"]
+exclude_patterns = ["_build", "generated", "examples", "checked.md"]
 html_theme = "furo"
 html_title = f"vaeflow {release}"
 html_static_path: list[str] = []

@@ -1,4 +1,4 @@
-"""Writes the reference from the code: config, recipes, components, kinds and hooks. Imports no TensorFlow.
+"""Writes the reference from the code: config, recipes, components, kinds, hooks, and the rules of `plugins check`.
 
     python docs/generate.py
 
@@ -44,6 +44,7 @@ def pages() -> dict[str, str]:
         "components.md": components_page(),
         "kinds.md": kinds_table(),
         "hooks.md": hooks_page(),
+        "rules.md": rules_page(),
     }
 
 
@@ -92,6 +93,17 @@ def hooks_page() -> str:
         parsed = parse(hook.__doc__)
         parts += [f"## `{name}`", f"```python\n{_signature(name, hook)}\n```", escape_lines(parsed.text)]
         parts += [f"**Returns:** {escape(text)}" for section, text in parsed.prose.items() if section == "Returns"]
+    return "\n\n".join(parts) + "\n"
+
+
+def rules_page() -> str:
+    """Return the rules of each kind. They import TensorFlow, which takes seconds."""
+    from vaeflow.checks.contracts import RULES
+
+    parts = []
+    for kind in KINDS:
+        rows = [(f"`{rule.name}`", escape(rule.doc)) for rule in RULES[kind]]
+        parts += [f"### {kind}", table(("rule", "what it requires"), rows)]
     return "\n\n".join(parts) + "\n"
 
 

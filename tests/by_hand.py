@@ -14,6 +14,7 @@ from vaeflow.config import Config
 from vaeflow.contracts import Dataset, Split
 from vaeflow.engine.ema import MovingAverage
 from vaeflow.model import VAE
+from vaeflow.plots import components as plots
 from vaeflow.trained import TrainedVAE
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vaeflow.callbacks import Callback
+    from vaeflow.plots import Plot
 
 STEPS_PER_EPOCH = 4
 
@@ -54,6 +56,11 @@ def rows(count: int = 30, width: int = 6) -> Dataset:
     return Dataset("arrays", Split(x), None, None, "test")
 
 
+def all_plots() -> dict[str, Plot]:
+    """Return the built-in plots by name."""
+    return {record.name: record.build() for record in plots.vaeflow_components()}
+
+
 def view_of(directory: Path, dataset: Dataset, *, latent: int = 2, epochs: int = 2, said: list[str]) -> RunView:
     """Return a run's view at its start; what it says goes to a list."""
     return RunView(
@@ -65,6 +72,7 @@ def view_of(directory: Path, dataset: Dataset, *, latent: int = 2, epochs: int =
         total_steps=epochs * STEPS_PER_EPOCH,
         steps_per_epoch=STEPS_PER_EPOCH,
         say=said.append,
+        plots=all_plots(),
     )
 
 

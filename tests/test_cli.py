@@ -193,7 +193,7 @@ def test_plugins_lists_by_kind_with_distribution_and_version(site, capsys):
 def test_plugins_lists_what_was_not_loaded(site, capsys):
     name = site.install("raise RuntimeError('boo')")
     assert main(["plugins"]) == 0
-    expected = f"plugin vaeflow-made 1.2 (module {name}) was not loaded: RuntimeError: boo"
+    expected = f"  vaeflow-made 1.2 (module {name}): not loaded: RuntimeError: boo"
     assert capsys.readouterr().out.splitlines()[-1] == expected
 
 

@@ -28,6 +28,7 @@ from vaeflow.engine.processes import Processes
 from vaeflow.engine.saving import BackgroundSaves
 from vaeflow.loop import Loop
 from vaeflow.plugins.registry import Registry
+from vaeflow.requests import Requests
 from vaeflow.signals import StopRequest
 from vaeflow.start import prepare
 
@@ -83,7 +84,8 @@ def looped(folder, data, *settings, recorder=None):
     callbacks = Callbacks([recorder or Recorder()], view)
     with contextlib.closing(BackgroundSaves(CheckpointFolder(folder, keep=3, say=print), print)) as saves:
         processes = Processes(experiment.strategy)
-        parts = experiment, view, callbacks, saves, Progress(), processes, StopRequest(), lambda: 0
+        requests = Requests(experiment, callbacks, view.control, processes)
+        parts = experiment, view, callbacks, requests, saves, Progress(), processes, StopRequest(), lambda: 0
         loop = Loop(*parts, Members())
         loop.run()
     return loop

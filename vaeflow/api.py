@@ -12,7 +12,7 @@ from vaeflow.config_resolve import resolve
 from vaeflow.data import Folders
 from vaeflow.plugins.registry import Registry
 from vaeflow.run_directory import RunDirectory
-from vaeflow.runs import run
+from vaeflow.runs import resolve_run, run
 from vaeflow.session import restore
 from vaeflow.start import prepare
 
@@ -92,7 +92,7 @@ def train(
         config: a `Config`, a recipe's name or a TOML file.
         overrides: settings on top of a recipe or file, such as `epochs=5`.
         run_dir: the run's directory; None takes the next free one below `runs/`.
-        plugins: modules with components, for plugins that are not installed.
+        plugins: modules with components, for plugins that are not installed; `no:NAME` leaves an installed one out.
         data_dir: the user's folder of data sets.
 
     Returns:
@@ -126,7 +126,7 @@ def load(
         CheckpointError: if none of its checkpoints is whole.
     """
     directory = RunDirectory.open(Path(run_dir))
-    resolved = resolve(compose(directory.config), Registry.load(plugins))
+    resolved = resolve_run(directory, plugins)
     experiment = prepare(resolved, Folders.default(Path(data_dir) if data_dir else None), to_train=False)
     restore(directory, experiment, best=best)
     return LoadedRun(directory.path, experiment)

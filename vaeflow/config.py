@@ -102,6 +102,18 @@ class EvaluateConfig(Section):
 
     every_epochs: AtLeastOne = Field(1, description="Epochs between two evaluations; the last epoch always has one.")
     batch_size: AtLeastOne = Field(200, description="Examples in a batch of evaluation; figures change by rounding.")
+    samples: AtLeastOne = Field(1, description="L, samples of z an example.")
+
+
+def _selection(name: str, description: str, **options: Any) -> Any:
+    return Field(Selection(name=name, **options), description=description)
+
+
+def _selections(names: tuple[str, ...], description: str) -> Any:
+    return Field(tuple(Selection(name=name) for name in names), strict=False, description=description)
+
+
+PLOTS = ("latents", "reconstructions", "samples", "manifold", "traversals", "curves")
 
 
 class PlotsConfig(Section):
@@ -110,10 +122,9 @@ class PlotsConfig(Section):
     every_epochs: Annotated[int, Field(ge=0)] = Field(
         0, description="Epochs between two sets of plots; 0 for one set, at the end."
     )
-
-
-def _selection(name: str, description: str, **options: Any) -> Any:
-    return Field(Selection(name=name, **options), description=description)
+    draw: tuple[Selection, ...] = _selections(
+        PLOTS, "Which ones (kind plot); one that does not fit a model is left out."
+    )
 
 
 class Config(Section):
@@ -164,7 +175,10 @@ class Config(Section):
     )
     latent_size: AtLeastOne = Field(2, description="D, the number of latent dimensions.")
     dataset: Selection = _selection("mnist", "Where examples come from.")
-    binarization: Selection = _selection("threshold", "How stored pixels become x.")
+    transforms: tuple[Selection, ...] = _selections(
+        (), "What is done to stored pixels, in this order (kind transform)."
+    )
+    binarization: Selection = _selection("threshold", "How pixels become x.")
     encoder: Selection = _selection("conv-mnist", "Network from x to features.")
     decoder: Selection = _selection("conv-mnist", "Network from z to the likelihood's parameters.")
     posterior: Selection = _selection("diagonal-gaussian", "q(z given x), from the encoder's features.")
@@ -191,7 +205,8 @@ class Config(Section):
     verify_every_steps: AtLeastOne | None = Field(
         1000, description="Steps between two checks that all replicas hold the same state; none for one, at the start."
     )
-    callbacks: tuple[Selection, ...] = Field((), strict=False, description="What is done between chunks of steps.")
+    metrics: tuple[Selection, ...] = _selections((), "Figures that evaluations add (kind metric).")
+    callbacks: tuple[Selection, ...] = _selections((), "What is done between chunks of steps (kind callback).")
     checkpoint: CheckpointConfig = Field(CheckpointConfig(), description="When checkpoints are written.")
     nonfinite: NonFiniteConfig = Field(NonFiniteConfig(), description="Steps whose loss or gradient is not finite.")
     log: LogConfig = Field(LogConfig(), description="What is logged and how often.")
@@ -246,3 +261,8 @@ KINDS_OF_SELECTIONS: Mapping[str, str] = MappingProxyType(
     }
 )
 """The kind of component that each selection of the config names."""
+
+KINDS_OF_LISTS: Mapping[str, str] = MappingProxyType(
+    {"transforms": "transform", "metrics": "metric", "plots.draw": "plot", "callbacks": "callback"}
+)
+"""The kind of component that each list of selections names."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from vaeflow.config import KINDS_OF_SELECTIONS, Config, Selection
+from vaeflow.config import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config, Selection
 from vaeflow.config_layers import Composed
 from vaeflow.errors import UsageError
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from vaeflow.plugins.registered import Bound
     from vaeflow.plugins.registry import Registry
 
+METRICS_OF_VAEFLOW = ("bound", "log_likelihood", "kl", "active_units")
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -24,9 +26,12 @@ class Resolved:
 
     Attributes:
         config: the config, with every option of every component filled in.
-        callbacks: the callbacks, in the order they are called.
         learning_rate: of kind learning_rate; a plain number in the config is the component `constant`.
         kl_schedule: of kind schedule.
+        transforms: in the order they are applied.
+        metrics: what evaluations add; no two of one name.
+        plots: what is drawn; no two of one name.
+        callbacks: in the order they are called.
     """
 
     config: Config
@@ -42,7 +47,16 @@ class Resolved:
     optimizer: Bound
     learning_rate: Bound
     strategy: Bound
+    transforms: tuple[Bound, ...]
+    metrics: tuple[Bound, ...]
+    plots: tuple[Bound, ...]
     callbacks: tuple[Bound, ...]
+
+    def components(self) -> dict[str, Bound]:
+        """Return every component by its key in the config: `encoder`, `callbacks.0`."""
+        single = {key: getattr(self, key) for key in KINDS_OF_SELECTIONS}
+        lists = {key: getattr(self, key.partition(".")[0]) for key in KINDS_OF_LISTS}
+        return single | {f"{key}.{number}": one for key, found in lists.items() for number, one in enumerate(found)}
 
     def to_toml(self) -> str:
         """Return the config as a TOML file that composes to the same config: every key, every option."""
@@ -62,8 +76,18 @@ def resolve(config: Config | Composed, registry: Registry) -> Resolved:
     """
     composed = config if isinstance(config, Composed) else Composed(config)
     bound = {key: _bind(composed, registry, key) for key in KINDS_OF_SELECTIONS}
-    callbacks = tuple(_bind_callback(composed, registry, number) for number in range(len(composed.config.callbacks)))
-    return Resolved(config=_filled(composed.config, bound, callbacks), **bound, callbacks=callbacks)
+    lists = {key: _bind_list(composed, registry, key) for key in KINDS_OF_LISTS}
+    resolved = Resolved(
+        config=_filled(composed.config, bound, lists),
+        **bound,
+        transforms=lists["transforms"],
+        metrics=lists["metrics"],
+        plots=lists["plots.draw"],
+        callbacks=lists["callbacks"],
+    )
+    _require_different(resolved)
+    _require_xla(resolved)
+    return resolved
 
 
 def to_toml(config: Config) -> str:
@@ -82,9 +106,39 @@ def _bind(composed: Composed, registry: Registry, key: str) -> Bound:
     return _placed(composed, lambda: registry.bind(KINDS_OF_SELECTIONS[key], selected, key))
 
 
-def _bind_callback(composed: Composed, registry: Registry, number: int) -> Bound:
-    selected = composed.config.callbacks[number]
-    return _placed(composed, lambda: registry.bind("callback", selected, f"callbacks.{number}"))
+def _bind_list(composed: Composed, registry: Registry, key: str) -> tuple[Bound, ...]:
+    selected: tuple[Selection, ...] = _at(composed.config, key)
+    kind = KINDS_OF_LISTS[key]
+    return tuple(
+        _placed(composed, lambda one=one, number=number: registry.bind(kind, one, f"{key}.{number}"))  # type: ignore[misc]
+        for number, one in enumerate(selected)
+    )
+
+
+def _at(config: Config, key: str) -> Any:
+    """Return the value of a dotted key."""
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _require_different(resolved: Resolved) -> None:
+    """Metrics are logged, and plots are saved, by their names."""
+    for key, found in (("metrics", resolved.metrics), ("plots.draw", resolved.plots)):
+        names = [one.name for one in found]
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"{key}: {name!r} is there twice")
+    for metric in resolved.metrics:
+        if metric.name in METRICS_OF_VAEFLOW:
+            raise UsageError(f"metrics: every evaluation logs {metric.name!r} already; rename the plugin's component")
+
+
+def _require_xla(resolved: Resolved) -> None:
+    unable = [one for one in resolved.components().values() if not one.component.xla]
+    if resolved.config.xla and unable:
+        raise UsageError(f"xla = true: {unable[0].registered.label} says that XLA can't compile it; set xla = false")
 
 
 def _placed(composed: Composed, bind: Callable[[], Bound]) -> Bound:
@@ -99,12 +153,16 @@ def _placed(composed: Composed, bind: Callable[[], Bound]) -> Bound:
         raise type(error)(f"{place}: {error}") from error
 
 
-def _filled(config: Config, bound: Mapping[str, Bound], callbacks: tuple[Bound, ...]) -> Config:
+def _filled(config: Config, bound: Mapping[str, Bound], lists: Mapping[str, tuple[Bound, ...]]) -> Config:
     """Return the config with all options written out."""
     update: dict[str, Any] = {
         key: _written_out(one) for key, one in bound.items() if isinstance(getattr(config, key), Selection)
     }
-    return config.model_copy(update={**update, "callbacks": tuple(map(_written_out, callbacks))})
+    for key, found in lists.items():
+        section, _, inner = key.partition(".")
+        written = tuple(map(_written_out, found))
+        update[section] = getattr(config, section).model_copy(update={inner: written}) if inner else written
+    return config.model_copy(update=update)
 
 
 def _written_out(bound: Bound) -> Selection:

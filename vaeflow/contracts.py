@@ -126,6 +126,36 @@ class Objective(Protocol):
         """Return the loss of each example, [B], nats; its sum is what is differentiated."""
 
 
+class Transform(Protocol):
+    """How stored pixels become other pixels, on the device, before binarization."""
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        """X of what it returns, for one example."""
+
+    @property
+    def noise(self) -> str:
+        """Which uniform noise it takes: 'none', 'step' (new each time) or 'example' (the same for ever)."""
+
+    @property
+    def noise_size(self) -> int:
+        """Uniform numbers that an example takes; 0 where it takes none."""
+
+    @property
+    def training_only(self) -> bool:
+        """Whether it is left out where examples are evaluated or shown, as augmentations are."""
+
+    def __call__(self, pixels: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
+        """Return pixels [B, *X] float32 for pixels [B, *X of what comes before] and noise [B, noise_size] in (0, 1)."""
+
+
+class Metric(Protocol):
+    """A figure of each example, whose mean over a split is logged as `SPLIT/NAME` after each evaluation."""
+
+    def __call__(self, x: tf.Tensor, terms: Terms) -> tf.Tensor:
+        """Return [B] float32 for examples x [B, *X] and what one forward pass knows of them; no sum over B."""
+
+
 class Binarization(Protocol):
     """How stored pixels become x."""
 

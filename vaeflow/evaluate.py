@@ -15,7 +15,7 @@ def evaluate_run(
     run_dir: Path,
     *,
     split: str = "test",
-    samples: int = 1,
+    samples: int | None = None,
     best: bool = False,
     modules: Sequence[str] = (),
     data_dir: Path | None = None,
@@ -25,7 +25,7 @@ def evaluate_run(
     Args:
         run_dir: the run's directory.
         split: `train`, `validation` or `test`.
-        samples: L, samples of z an example.
+        samples: L, samples of z an example; None for the config's.
         best: evaluate the best checkpoint, not the newest.
         modules: plugins that are not installed.
         data_dir: the user's folder of data sets.
@@ -46,7 +46,7 @@ def evaluate_run(
         "binarization": loaded.config.binarization.name,
         "split": split,
         "examples": evaluation.examples,
-        "samples": samples,
+        "samples": samples or loaded.config.evaluate.samples,
         "checkpoint": "best" if best else "newest",
         "metrics": evaluation.scalars(split),
     }

@@ -25,9 +25,10 @@ from vaeflow.trained import TrainedVAE
 if TYPE_CHECKING:
     from vaeflow.config import Config
     from vaeflow.config_resolve import Resolved
-    from vaeflow.contracts import Dataset
+    from vaeflow.contracts import Dataset, Metric, Transform
     from vaeflow.engine.reduce import Reduction
     from vaeflow.engine.strategies.base import Strategy
+    from vaeflow.plots import Plot
     from vaeflow.plugins.registered import Bound
 
 
@@ -46,6 +47,8 @@ class Experiment:
         state: all that they change.
         trained: the model as NumPy sees it.
         batches: every split's examples.
+        metrics: what evaluations add, by name.
+        plots: what is drawn, by name.
     """
 
     config: Config
@@ -58,13 +61,25 @@ class Experiment:
     state: TrainingState
     trained: TrainedVAE
     batches: dict[str, Batches]
+    metrics: dict[str, Metric]
+    plots: dict[str, Plot]
 
-    def evaluator(self, split: str, *, samples: int = 1) -> Evaluator:
+    @property
+    def learning_rate(self) -> float | None:
+        """The optimizer's learning rate where it is a number; None where a schedule computes it."""
+        rate = self.trainer.step.optimizer.learning_rate
+        return float(rate) if isinstance(rate, keras.Variable) else None
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Set the optimizer's learning rate, which is a number; all processes do it at the same step."""
+        self.trainer.step.optimizer.learning_rate.value.assign(rate)
+
+    def evaluator(self, split: str, *, samples: int | None = None) -> Evaluator:
         """Return what evaluates a split.
 
         Args:
             split: `train`, `validation` or `test`.
-            samples: L, samples of z an example.
+            samples: L, samples of z an example; None for the config's.
 
         Raises:
             UsageError: if the data set has no such split.
@@ -78,8 +93,9 @@ class Experiment:
             self.batches[split],
             self.average,
             batch_size=self.config.evaluate.batch_size,
-            samples=samples,
+            samples=samples or self.config.evaluate.samples,
             seed=self.config.seed,
+            metrics=self.metrics,
         )
 
 
@@ -95,14 +111,16 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
         VaeflowError: if components can't be built, or don't fit the data or each other.
     """
     config = resolved.config
-    binarization = resolved.binarization.build()
+    binarization, transforms = resolved.binarization.build(), _transforms(resolved, dataset.x_shape)
     batches = {
-        name: Batches.of(name, split, binarization, seed=config.seed, batch_size=config.batch_size)
+        name: Batches.of(
+            name, split, binarization, seed=config.seed, batch_size=config.batch_size, transforms=transforms
+        )
         for name, split in dataset.splits().items()
     }
     timeline = _timeline(config, batches["train"].order.steps_per_epoch)
     with strategy.scope():
-        model = build_model(resolved, dataset.x_shape)
+        model = build_model(resolved, batches["train"].x_shape)
         step = _train_step(resolved, model, batches["train"], timeline, strategy)
     return Experiment(
         config=config,
@@ -113,9 +131,18 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
         average=step.average,
         trainer=Trainer(step, until_bad=config.nonfinite.action != "skip"),
         state=TrainingState(step),
-        trained=TrainedVAE(model, step.average, binarization, seed=config.seed),
+        trained=TrainedVAE(model, step.average, binarization, seed=config.seed, transforms=transforms),
         batches=batches,
+        metrics={metric.name: metric.build() for metric in resolved.metrics},
+        plots={plot.name: plot.build() for plot in resolved.plots},
     )
+
+
+def _transforms(resolved: Resolved, x_shape: tuple[int, ...]) -> list[Transform]:
+    built: list[Transform] = []
+    for bound in resolved.transforms:
+        built.append(bound.build(tuple(built[-1].x_shape) if built else x_shape))
+    return built
 
 
 def build_model(resolved: Resolved, x_shape: tuple[int, ...]) -> VAE:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vaeflow.callbacks import Record
+from vaeflow.callbacks import Asked, Record
 from vaeflow.elastic import LeavingError, MembersChangedError
 from vaeflow.engine.checkpoint import Best, Progress
 from vaeflow.engine.proof import Agreement
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vaeflow.engine.processes import Processes
     from vaeflow.engine.saving import BackgroundSaves
     from vaeflow.experiment import Experiment
+    from vaeflow.requests import Requests
     from vaeflow.signals import StopRequest
 
 STEPS_A_CALL = 20
@@ -42,6 +43,7 @@ class Loop:
         experiment: what trains.
         view: what callbacks see.
         callbacks: what is called between chunks.
+        requests: what callbacks ask.
         saves: where the state is saved.
         progress: where it is.
         processes: those that share the run; all of them loop, the chief alone calls back and saves.
@@ -53,6 +55,7 @@ class Loop:
     experiment: Experiment
     view: RunView
     callbacks: Callbacks
+    requests: Requests
     saves: BackgroundSaves
     progress: Progress
     processes: Processes
@@ -86,8 +89,9 @@ class Loop:
             self._save()
             self.saves.committed(wait=True)
             self._require_saved()
+        self.requests.begin(self.step)
         self.callbacks.tell("on_start")
-        while self.step < self.view.total_steps:
+        while self.step < self.view.total_steps and not self.requests.stopped:
             go_on = self._chunk(self._next_stop(min(self._agreed_steps(), self._nonfinite.longest_call)))
             error = None if go_on else self._nonfinite.stopped(self.step, f"vaeflow resume {self.view.directory}")
             self._between_chunks()
@@ -103,12 +107,21 @@ class Loop:
         self._committed(wait=False)
         if self.step % (self.experiment.config.verify_every_steps or math.inf) == 0:
             self._verify()
-        if self._at(self.experiment.config.log.every_steps):
+        logged, evaluated = self._at(self.experiment.config.log.every_steps), self._evaluation_is_due()
+        epoch, steps_into_it = divmod(self.step, self.view.steps_per_epoch)
+        if logged:
             self._log()
-        evaluated = self._evaluation_is_due()
         if evaluated:
             self._evaluate()
-        if self._at(self.experiment.config.checkpoint.every_steps or self.view.steps_per_epoch):
+        if steps_into_it == 0:
+            self.callbacks.tell("on_epoch", epoch)
+        asked = self.requests.hear() if logged or evaluated or steps_into_it == 0 else Asked()
+        if asked.stop and not evaluated:
+            self._evaluate()
+        if asked.best is not None:
+            self._best = Best(self.step, asked.best, chosen=True)
+        save_is_due = self._at(self.experiment.config.checkpoint.every_steps or self.view.steps_per_epoch)
+        if save_is_due or asked.save or asked.stop:
             self._save(evaluated=evaluated)
 
     def _agreed_steps(self) -> int:
@@ -182,6 +195,7 @@ class Loop:
         seconds = time.perf_counter() - started
         self._seconds_a_step = seconds / len(rows)
         self.step += len(rows)
+        self.view.control.step = self.step
         self.seconds += seconds
         self._window_seconds += seconds
         self._window.add(rows)
@@ -245,12 +259,15 @@ class Loop:
 
     def _progress(self) -> Progress:
         sums, metrics, skipped = self._window.sums, dict(self.metrics), self._nonfinite.in_a_row
-        return Progress(self.step, self.seconds, sums, self._window_seconds, metrics, self._best, skipped)
+        states, stopped = self.requests.states, self.requests.stopped
+        return Progress(
+            self.step, self.seconds, sums, self._window_seconds, metrics, self._best, skipped, states, stopped
+        )
 
     def _better(self) -> Best | None:
         """Return the best checkpoint, where the state that was just evaluated is one."""
         value = self.metrics.get("validation/bound", self.metrics.get("test/bound"))
-        if value is None or math.isnan(value) or (self._best and self._best.value >= value):
+        if value is None or math.isnan(value) or (self._best and (self._best.chosen or self._best.value >= value)):
             return self._best
         return Best(self.step, value)
 

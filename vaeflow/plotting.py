@@ -27,5 +27,10 @@ def plot_run(run_dir: Path, *, modules: Sequence[str] = (), data_dir: Path | Non
 
     run = load(run_dir, plugins=modules, data_dir=data_dir)
     return plot_all(
-        run.trained, run.dataset, run_dir / FOLDER, metrics=run_dir / METRICS, caption=caption_of(run.config)
+        run.experiment.plots,
+        run.trained,
+        run.dataset,
+        run_dir / FOLDER,
+        metrics=run_dir / METRICS,
+        caption=caption_of(run.config),
     )

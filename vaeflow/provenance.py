@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaeflow.config import KINDS_OF_SELECTIONS
 from vaeflow.version import version_of_vaeflow
 
 if TYPE_CHECKING:
@@ -49,7 +48,6 @@ def environment(resolved: Resolved, strategy: Strategy) -> dict[str, Any]:
     """Return what a run ran on: versions, devices, replicas, threads, components' origins, the commit, the command."""
     import tensorflow as tf
 
-    selected = {key: getattr(resolved, key) for key in KINDS_OF_SELECTIONS}
     return {
         "vaeflow": version_of_vaeflow(),
         "python": platform.python_version(),
@@ -62,7 +60,7 @@ def environment(resolved: Resolved, strategy: Strategy) -> dict[str, Any]:
         "processes": strategy.processes,
         "device_kind": "GPU" if tf.config.list_physical_devices("GPU") else "CPU",
         "devices": [_device(device) for device in tf.config.list_physical_devices()],
-        "components": {key: str(one.registered.origin) for key, one in selected.items()},
+        "components": {key: str(one.registered.origin) for key, one in resolved.components().items()},
         "git_commit": _git_commit(),
         "command": sys.argv,
     }

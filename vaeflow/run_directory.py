@@ -127,6 +127,13 @@ class RunDirectory:
             shutil.rmtree(self.path, ignore_errors=True)
             raise
 
+    def origins(self) -> set[str]:
+        """Return where the components of the run were from, `vaeflow-flows 0.1.0`; nothing if that can't be read."""
+        try:
+            return set(json.loads(self.environment.read_text())["components"].values())
+        except (OSError, ValueError, KeyError, AttributeError):
+            return set()
+
     def describe_resumed(self, resolved: Resolved, strategy: Strategy, step: int) -> list[str]:
         """Write the environment that a run goes on in from a step.
 

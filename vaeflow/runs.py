@@ -7,15 +7,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaeflow.callbacks.build import build_callbacks
 from vaeflow.config_layers import compose
 from vaeflow.config_resolve import resolve
 from vaeflow.data import Folders
 from vaeflow.elastic import Members
-from vaeflow.errors import UsageError
+from vaeflow.errors import PluginError, UsageError
 from vaeflow.job import Job
 from vaeflow.plugins.registry import Registry
 from vaeflow.run_directory import RunDirectory
-from vaeflow.session import Session, build_callbacks
+from vaeflow.session import Session
 from vaeflow.signals import stop_requests
 from vaeflow.start import prepare, rejoin, say
 
@@ -91,13 +92,39 @@ def resume(
         CheckpointError: if no checkpoint is whole, or it fits another model.
     """
     directory = RunDirectory.open(run_dir)
-    resolved = resolve(compose(directory.config, _of_strategy(settings)), Registry.load(modules))
+    resolved = resolve_run(directory, modules, _of_strategy(settings))
 
     def claim(stack: contextlib.ExitStack) -> tuple[RunDirectory, bool]:
         stack.enter_context(directory.locked())
         return directory, True
 
     return _train(resolved, prepare(resolved, folders or Folders.default()), claim)
+
+
+def resolve_run(directory: RunDirectory, modules: Sequence[str], settings: Sequence[str] = ()) -> Resolved:
+    """Return the config and the components of a run from the disk.
+
+    Args:
+        directory: of the run.
+        modules: plugins that are not installed, as --plugin names them.
+        settings: `KEY=VALUE` on top.
+
+    Raises:
+        UsageError: if they don't fit each other.
+        PluginError: if a component is unknown; plugins that the run had and that are not there now are named.
+    """
+    registry = Registry.load(modules)
+    composed = compose(directory.config, settings)
+    try:
+        return resolve(composed, registry)
+    except UsageError as error:
+        absent = directory.origins() - {str(loaded.origin) for loaded in registry.loaded}
+        if not absent:
+            raise
+        were = ", ".join(sorted(absent))
+        raise PluginError(
+            f"{error}. The run was made with {were}, which is not there now: install it, or name its module by --plugin"
+        ) from error
 
 
 def _train(resolved: Resolved, experiment: Experiment, claim: Claim) -> RunDirectory:

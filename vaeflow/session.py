@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaeflow.callbacks import Callbacks, RunView
-from vaeflow.callbacks.metrics_log import MetricsLog
-from vaeflow.callbacks.progress import ProgressBar
 from vaeflow.config_resolve import to_toml
 from vaeflow.elastic import LeavingError, MembersChangedError
 from vaeflow.errors import ElsewhereError, NonFiniteError, RankError, StoppedError, VaeflowError, of_the_machine
 from vaeflow.provenance import differences
+from vaeflow.requests import Requests
 from vaeflow.run_directory import RunDirectory, write_json
 from vaeflow.start import say
 from vaeflow.summary import summarise
@@ -73,7 +72,9 @@ class Session:
             return
         progress = self._restore()
         if self._finished(progress):
-            say(f"{self.directory.path}: finished already, at step {total} of {total}; nothing was changed")
+            early = f" ({progress.stopped})" if progress.stopped else ""
+            at = f"at step {progress.step} of {total}{early}"
+            say(f"{self.directory.path}: finished already, {at}; nothing was changed")
             self._leave()
         else:
             say(f"{self.directory.path}: going on from step {progress.step} of {total}")
@@ -176,8 +177,18 @@ class Session:
         view = self._view(progress)
         callbacks = Callbacks(self.callbacks, view)
         processes, request = self.processes, self.request
+        requests = Requests(self.experiment, callbacks, view.control, processes, progress.callbacks, progress.stopped)
         loop = Loop(
-            self.experiment, view, callbacks, saves, progress, processes, request, self._roll_back, self.members
+            experiment=self.experiment,
+            view=view,
+            callbacks=callbacks,
+            requests=requests,
+            saves=saves,
+            progress=progress,
+            processes=processes,
+            request=request,
+            roll_back=self._roll_back,
+            members=self.members,
         )
         try:
             loop.run()
@@ -214,7 +225,7 @@ class Session:
     def _finished(self, progress: Progress) -> bool:
         """Say whether nothing is left to do."""
         summarised = self.processes.on_chief(lambda: "yes" if self.directory.summary.exists() else "no") == "yes"
-        return summarised and progress.step >= self.experiment.timeline.total_steps
+        return summarised and bool(progress.step >= self.experiment.timeline.total_steps or progress.stopped)
 
     def _describe_resumed(self, progress: Progress) -> None:
         """Record where the run goes on, and say what changes its bits."""
@@ -244,6 +255,7 @@ class Session:
             total_steps=self.experiment.timeline.total_steps,
             steps_per_epoch=self.experiment.timeline.steps_per_epoch,
             say=say,
+            plots=self.experiment.plots,
         )
 
 
@@ -270,22 +282,3 @@ def checkpoints(directory: RunDirectory, config: Config) -> CheckpointFolder:
 
     keep, text = config.checkpoint.keep, to_toml(config)
     return CheckpointFolder(directory.checkpoints, keep=keep, say=say, config=text, beside=directory.config)
-
-
-def build_callbacks(resolved: Resolved) -> list[Callback]:
-    """Return what the chief calls: the built-in ones, then those of the config.
-
-    Raises:
-        PluginError: if one can't be built.
-    """
-    from vaeflow.callbacks.plots import Plots
-
-    log = resolved.config.log
-    built: list[Callback] = [ProgressBar(), MetricsLog()]
-    if log.tensorboard:
-        from vaeflow.callbacks.tensorboard import TensorBoard
-
-        built.append(
-            TensorBoard(histograms=log.histograms, images=log.images, projector=log.projector, graph=log.graph)
-        )
-    return [*built, Plots(every_epochs=resolved.config.plots.every_epochs), *(c.build() for c in resolved.callbacks)]

@@ -35,6 +35,7 @@ def summarise(directory: RunDirectory, resolved: Resolved, loop: Loop) -> None:
             "replicas": experiment.strategy.replicas,
             "steps": loop.step,
             "epochs": loop.step / loop.view.steps_per_epoch,
+            "stopped_early": loop.requests.stopped or None,
             "metrics": loop.metrics,
             "weights_sha256": experiment.state.weights_sha256(),
             "state_sha256": experiment.state.sha256(),

@@ -15,9 +15,9 @@ from vaeflow.data.noise import Noise
 from vaeflow.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from vaeflow.contracts import Binarization
+    from vaeflow.contracts import Binarization, Transform
     from vaeflow.engine.ema import MovingAverage
     from vaeflow.model import VAE
 
@@ -34,13 +34,22 @@ class TrainedVAE:
         average: moving average of the weights; used instead of the weights where there is one.
         binarization: what makes x of pixels, for `prepare`.
         seed: the run's.
+        transforms: what is done to pixels before.
     """
 
-    def __init__(self, model: VAE, average: MovingAverage, binarization: Binarization, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: VAE,
+        average: MovingAverage,
+        binarization: Binarization,
+        *,
+        seed: int = 0,
+        transforms: Sequence[Transform] = (),
+    ) -> None:
         self.model = model
         self._seed = seed
         self._average = average
-        self._binarization = binarization
+        self._binarization, self._transforms = binarization, tuple(transforms)
         self.x_shape = model.x_shape
         self.latent_size = model.latent_size
         self._encode = tf.function(lambda x: self._averaged(lambda: model.encode(x).mean()))
@@ -55,7 +64,14 @@ class TrainedVAE:
             pixels: [B, *X].
             split: its name; random binarizations draw other numbers for each.
         """
-        batches = Batches.of(split, Split(pixels), self._binarization, seed=self._seed, batch_size=len(pixels))
+        batches = Batches.of(
+            split,
+            Split(pixels),
+            self._binarization,
+            seed=self._seed,
+            batch_size=len(pixels),
+            transforms=self._transforms,
+        )
         return np.asarray(batches.in_order(tf.constant(0, tf.int64), len(pixels)).x)
 
     def encode(self, x: np.ndarray) -> np.ndarray:

@@ -8,8 +8,11 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
+from dataclasses import dataclass
 
 import pytest
 import small_runs
@@ -20,19 +23,24 @@ LONG = ("batch_size=8", "microbatches=4", "steps=2000", "log.every_steps=50", "c
 SECONDS = 15  # in which both sides have ended
 PORT = 20700
 NOBODY = "02:00:00:00:00:99"
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A longer run on one device: a recipe with settings, and the state's hash at its end."""
+
+    arguments: tuple[str, ...]
+    state_sha256: str
 
 
 @pytest.fixture(scope="module")
-def arguments(tmp_path_factory, mnist_content):
-    data = small_runs.write_digits(tmp_path_factory.mktemp("digits") / "digits.npz", mnist_content)
-    return ("mnist-2d", *small_runs.on(data, *LONG))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, arguments):
-    run = tmp_path_factory.mktemp("undisturbed") / "run"
-    assert small_runs.vaeflow("train", *arguments, "--run-dir", run).returncode == 0
-    return small_runs.summary(run)["state_sha256"]
+def job(tmp_path_factory, mnist_content):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    data = small_runs.write_digits(folder / "digits.npz", mnist_content)
+    arguments = ("mnist-2d", *small_runs.on(data, *LONG))
+    assert small_runs.vaeflow("train", *arguments, "--run-dir", folder / "run").returncode == 0
+    return Undisturbed(arguments, small_runs.summary(folder / "run")["state_sha256"])
 
 
 @contextlib.contextmanager
@@ -77,10 +85,6 @@ class Output:
         self._reader.join()
         return code
 
-    def find(self, pattern):
-        """Return when a line came that has a pattern, and the line."""
-        return next(((at, line) for at, line in self.lines if re.search(pattern, line)), (None, self.lines))
-
 
 def start_multiworker(hosts, command):
     """Start a rank on each machine."""
@@ -97,9 +101,6 @@ def start_horovod(hosts, command):
     yield Output(hosts[0].popen(str(ROOT / "launch" / "horovodrun.sh"), *command[1:], env=variables, **PIPES))
 
 
-PIPES = {"stdout": -1, "stderr": -2, "text": True}
-
-
 def training(host):
     """Return whether ranks run on a machine."""
     return any("from vaeflow.cli" in line and "horovodrun" not in line for line in host.programs().values())
@@ -109,7 +110,30 @@ def trains(run):
     return len(list(run.glob("checkpoints/step-*[1-9]*"))) > 0
 
 
-@pytest.mark.parametrize("cut", [link_down, packets_dropped], ids=["link down", "packets dropped"])
+@pytest.fixture(params=[link_down, packets_dropped], ids=["link down", "packets dropped"])
+def cut(request, hosts):
+    """What cuts the cable, in a context."""
+    return lambda: request.param(hosts)
+
+
+def seconds_until_ended(hosts, since):
+    """Wait until no rank runs on either machine; return when that was so on each."""
+    ended = [None for _ in hosts]
+    while None in ended and time.monotonic() < since + 60:
+        for rank, host in enumerate(hosts):
+            if ended[rank] is None and not training(host):
+                ended[rank] = time.monotonic() - since
+        time.sleep(0.05)
+    return ended
+
+
+def told(tmp_path, outputs, since):
+    """Return what was said after a moment, with the seconds; ranks of Horovod write files instead."""
+    lines = [f"{at - since:.1f} s: {line}" for one in outputs for at, line in one.lines if at > since]
+    written = [path.read_text() for path in sorted((tmp_path / "run-out").rglob("std*"))]
+    return "".join([*lines, *written])
+
+
 @pytest.mark.parametrize(
     "start",
     [
@@ -117,28 +141,24 @@ def trains(run):
         pytest.param(start_horovod, id="horovod", marks=pytest.mark.horovod),
     ],
 )
-def test_both_sides_of_a_partition_end(start, cut, hosts, arguments, undisturbed, tmp_path):
+def test_both_sides_of_a_partition_end(start, cut, hosts, job, tmp_path):
     run = tmp_path / "run"
-    outputs = list(start(hosts, ("train", *arguments, "--run-dir", str(run))))
-    wait_until(lambda: trains(run), "not training", seconds=200)
-    with cut(hosts):
+    outputs = list(start(hosts, ("train", *job.arguments, "--run-dir", str(run))))
+    wait_until(lambda: trains(run), "not training", seconds=400)
+    with cut():
         since = time.monotonic()
-        ended = [None, None]
-        while None in ended and time.monotonic() < since + 60:
-            for rank, host in enumerate(hosts):
-                if ended[rank] is None and not training(host):
-                    ended[rank] = time.monotonic() - since
-            time.sleep(0.05)
+        ended = seconds_until_ended(hosts, since)
         codes = [output.end() for output in outputs]
-        launcher_ended = time.monotonic() - since
-    print(f"seconds until the ranks had ended: {ended}, all: {launcher_ended:.1f}; exit codes: {codes}")
-    for rank, output in enumerate(outputs):
-        for at, line in output.lines:
-            if at > since:
-                print(f"{rank}: {at - since:.1f} s: {line.rstrip()}")
-    for path in tmp_path.glob("run-out/*/*/*"):
-        print(path.parent.name, path.read_text())
-    assert all(seconds < SECONDS for seconds in ended)
+        everything = time.monotonic() - since
+    said = told(tmp_path, outputs, since)
+    sys.stdout.write(f"ranks ended after {ended} s, launchers after {everything:.1f} s with {codes}\n{said}")
+    assert None not in ended
+    assert max(ended) < SECONDS
+    assert all(codes)
+    for lost, host in ((1, "h2"), (0, "h1")):
+        line = rf"rank {lost} \(host {host}, process \d+\) gave no sign of life for 10 s: stopped, or cut off"
+        assert re.search(line, said), said
+    assert said.count(f"`vaeflow resume {run}` goes on from the newest checkpoint") == 2
     assert not list(run.rglob("*.partial"))
     assert small_runs.vaeflow("resume", run, "strategy=single").returncode == 0
-    assert small_runs.summary(run)["state_sha256"] == undisturbed
+    assert small_runs.summary(run)["state_sha256"] == job.state_sha256

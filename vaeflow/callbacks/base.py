@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from vaeflow.callbacks.control import Control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from vaeflow.config import Config
     from vaeflow.contracts import Dataset
+    from vaeflow.plots import Plot
     from vaeflow.trained import TrainedVAE
 
 
@@ -49,6 +52,8 @@ class RunView:
         total_steps: where the run ends.
         steps_per_epoch: steps in one pass over the training examples.
         say: prints one line for people, on the chief alone and above a progress bar.
+        control: where a callback asks to stop, to save, or for another learning rate.
+        plots: what the config draws, by name.
     """
 
     directory: Path
@@ -59,28 +64,60 @@ class RunView:
     total_steps: int
     steps_per_epoch: int
     say: Callable[[str], None]
+    control: Control = field(default_factory=Control)
+    plots: Mapping[str, Plot] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps taken."""
+        return self.control.step
 
 
 class Callback:
-    """Does nothing at every point of a run; override what you need. All methods are called on the chief alone."""
+    """Does nothing at every moment of a run; override what you need.
+
+    A callback is built, and all its methods are called, on the chief (rank 0) alone, between compiled calls of steps.
+    Other ranks wait meanwhile. So it may write files below `run.directory` without a thought for other processes, and
+    must not call TensorFlow's or Horovod's collectives, which would wait for the other ranks for ever.
+    """
 
     def on_start(self, run: RunView) -> None:
-        """Before the first step of this process."""
+        """Before the first step of this process; on the chief alone."""
 
     def on_chunk(self, run: RunView, step: int) -> None:
-        """After each compiled call; `step` steps have been taken."""
+        """After each compiled call, at most 20 steps and about 2 s apart; `step` steps have been taken; on the chief.
+
+        After which steps it comes depends on the machine's speed, so nothing that changes the run may be asked here.
+        """
 
     def on_log(self, run: RunView, record: Record) -> None:
-        """At a log point: means over the training steps since the last one."""
+        """At a log point: means over the steps since the last one; on the chief alone. May ask `run.control`."""
 
     def on_evaluation(self, run: RunView, record: Record) -> None:
-        """After an evaluation: scalars of the splits that were evaluated."""
+        """After an evaluation: scalars of the splits that were evaluated; on the chief alone. May ask `run.control`."""
+
+    def on_epoch(self, run: RunView, epoch: int) -> None:
+        """After each whole epoch, counted from 1, and its evaluation; on the chief alone. May ask `run.control`."""
 
     def on_checkpoint(self, run: RunView, step: int) -> None:
-        """After a checkpoint was committed to the disk."""
+        """After the checkpoint of a step was committed to the disk, which may be steps later; on the chief alone."""
 
     def on_end(self, run: RunView) -> None:
-        """After the last step, its evaluation and its checkpoint."""
+        """After the last step, its evaluation and its checkpoint; on the chief alone."""
 
     def on_exception(self, run: RunView, error: BaseException) -> None:
-        """When the run ends early; the error is raised again afterwards."""
+        """When the run ends early, stopped by a signal or failed; the error is raised again; on the chief alone."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run must know of this callback, as JSON has it; part of every checkpoint.
+
+        It is asked for after `on_log`, `on_evaluation` and `on_epoch`; what `on_chunk` changed later is not saved.
+        """
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up what `state` returned before the run was stopped; before `on_start`, and not in a new run."""
+
+
+MOMENTS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+"""The methods that are called as a run goes on."""

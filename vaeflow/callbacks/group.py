@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import TYPE_CHECKING, Any
 
 from vaeflow.errors import PluginError, UnsavedError, VaeflowError, of_the_machine
@@ -35,10 +36,13 @@ class Callbacks:
         Raises:
             PluginError: if a callback fails other than by the disk.
         """
+        self._view.control.enter(moment)
         for callback in self._callbacks:
             name = type(callback).__name__
             try:
                 getattr(callback, moment)(self._view, *arguments)
+            except PluginError as error:
+                raise PluginError(f"callback {name}, {moment}: {error}") from error
             except VaeflowError:
                 raise
             except Exception as error:
@@ -52,6 +56,28 @@ class Callbacks:
         for callback in self._callbacks:
             with contextlib.suppress(Exception):
                 callback.on_exception(self._view, error)
+
+    def states(self) -> list[dict[str, Any]]:
+        """Return what each wants to be remembered, in their order.
+
+        Raises:
+            PluginError: if one of them is no JSON.
+        """
+        found = []
+        for callback in self._callbacks:
+            state = callback.state()
+            try:
+                found.append(json.loads(json.dumps(state, allow_nan=False)))
+            except (TypeError, ValueError) as error:
+                name = type(callback).__name__
+                raise PluginError(f"callback {name}: its state can't be kept as JSON: {error}") from error
+        return found
+
+    def restore(self, states: Sequence[dict[str, Any]]) -> None:
+        """Hand back what `states` returned; a callback that had nothing to say is not asked."""
+        for callback, state in zip(self._callbacks, states, strict=False):
+            if state:
+                callback.restore(state)
 
     def require_written(self) -> str:
         """Return an empty text.

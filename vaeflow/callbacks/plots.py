@@ -8,6 +8,7 @@ from vaeflow.callbacks.base import Callback
 from vaeflow.plots import FOLDER, METRICS, caption_of, plot_all
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from vaeflow.callbacks.base import Record, RunView
@@ -20,11 +21,17 @@ class Plots(Callback):
         every_epochs: epochs between two sets of plots; 0 for one set, at the end. Sets are drawn after evaluations, so
             evaluations that are farther apart put them farther apart.
         examples: how many examples are encoded at most.
+        then: what is told of the files that were drawn.
     """
 
-    def __init__(self, *, every_epochs: int = 0, examples: int = 10_000) -> None:
-        self._every = every_epochs
-        self._examples = examples
+    def __init__(
+        self,
+        *,
+        every_epochs: int = 0,
+        examples: int = 10_000,
+        then: Callable[[RunView, Sequence[Path]], None] | None = None,
+    ) -> None:
+        self._every, self._examples, self._then = every_epochs, examples, then
         self._drawn = 0
 
     def on_start(self, run: RunView) -> None:
@@ -39,14 +46,15 @@ class Plots(Callback):
 
     def on_end(self, run: RunView) -> None:
         """Draw the final set."""
-        self._draw(run, run.directory / FOLDER, f"epoch {run.total_steps / run.steps_per_epoch:.4g}")
+        self._draw(run, run.directory / FOLDER, f"epoch {run.step / run.steps_per_epoch:.4g}")
 
     def _sets(self, epoch: float) -> int:
         """Return how many sets a run has drawn by an epoch."""
         return int(epoch) // self._every if self._every else 0
 
     def _draw(self, run: RunView, directory: Path, when: str) -> None:
-        plot_all(
+        files = plot_all(
+            run.plots,
             run.trained,
             run.dataset,
             directory,
@@ -54,3 +62,5 @@ class Plots(Callback):
             examples=self._examples,
             caption=f"{caption_of(run.config)}, {when}",
         )
+        if self._then is not None:
+            self._then(run, files)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vaeflow.cli.group import TeachingGroup
+from vaeflow.cli.plugins_check import check
 from vaeflow.cli.shared import examples, plugin_option
 
 if TYPE_CHECKING:
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
         "vaeflow plugins",
         "vaeflow plugins show encoder conv-mnist",
         "vaeflow plugins show encoder resnet --plugin ./resnet.py",
+        "vaeflow plugins check encoder resnet --plugin ./resnet.py",
     ),
 )
 @plugin_option
 @click.pass_context
 def plugins(context: click.Context, modules: tuple[str, ...]) -> None:
-    """List the components by kind, and the distribution each is from."""
+    """List the components by kind, and the plugins: where each is from, its hooks, why one was not loaded.
+
+    VAEFLOW_TRACE_PLUGINS=1 shows on standard error how they are found.
+    """
     from vaeflow.plugins.registry import Registry
 
     context.obj = modules
@@ -54,6 +59,9 @@ def show(before: tuple[str, ...], kind: str, name: str, modules: tuple[str, ...]
     click.echo(f"{KINDS[kind].signature}\n\n{registered.doc}\n\n{_options(registered)}")
 
 
+plugins.add_command(check)
+
+
 def _list(registry: Registry) -> None:
     from vaeflow.plugins.records import KINDS
 
@@ -64,8 +72,15 @@ def _list(registry: Registry) -> None:
         for registered in found:
             if registered.component.kind == kind.name:
                 click.echo(f"  {registered.component.name:<{width}}  {registered.origin}  {registered.summary}")
+    click.echo("\nplugins:")
+    for loaded in registry.loaded:
+        count = len(loaded.components)
+        brought = f"{count} component{'s' * (count != 1)}"
+        click.echo(f"  {loaded.origin.full}: {brought} by {', '.join(loaded.hooks)}, from {loaded.file}")
+    for origin in registry.disabled:
+        click.echo(f"  {origin.full}: left out by --disable-plugin")
     for broken in registry.broken:
-        click.echo(str(broken))
+        click.echo(f"  {broken.origin.full}: not loaded: {broken.reason}")
 
 
 def _options(registered: Registered) -> str:

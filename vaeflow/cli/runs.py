@@ -22,15 +22,13 @@ from vaeflow.cli.shared import best_option, data_dir_option, plugin_option, requ
 @click.option(
     "--samples",
     type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Samples of z for each example. Example: --samples 100",
+    help="Samples of z for each example; as in the run's config if left out. Example: --samples 100",
 )
 @best_option
 @plugin_option
 @data_dir_option
 def evaluate(
-    *, run: Path, split: str, samples: int, best: bool, modules: tuple[str, ...], data_dir: Path | None
+    *, run: Path, split: str, samples: int | None, best: bool, modules: tuple[str, ...], data_dir: Path | None
 ) -> None:
     """Evaluate a run's model on held-out examples.
 

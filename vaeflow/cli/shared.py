@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vaeflow.errors import UsageError, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vaeflow.data import Folders
 
-plugin_option = click.option(
+_plugin = click.option(
     "--plugin",
     "modules",
     metavar="MODULE",
@@ -20,6 +23,25 @@ plugin_option = click.option(
     help="Load a plugin that isn't installed: a module or the path of a .py file. May be repeated. "
     "Example: --plugin ./resnet.py",
 )
+_disable_plugin = click.option(
+    "--disable-plugin",
+    "disabled",
+    metavar="NAME",
+    multiple=True,
+    help="Leave out an installed plugin: a distribution or a module. May be repeated. "
+    "Example: --disable-plugin vaeflow-flows",
+)
+
+
+def plugin_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --plugin and --disable-plugin, which reach a command as `modules`, see `Registry.load`."""
+
+    @functools.wraps(command)
+    def with_modules(*args: Any, modules: tuple[str, ...], disabled: tuple[str, ...], **options: Any) -> Any:
+        return command(*args, modules=(*modules, *(f"no:{name}" for name in disabled)), **options)
+
+    return _plugin(_disable_plugin(with_modules))
+
 
 data_dir_option = click.option(
     "--data-dir",

@@ -9,6 +9,7 @@ from vaeflow.components import (
     datasets,
     learning_rates,
     likelihoods,
+    metrics,
     networks,
     objectives,
     optimizers,
@@ -16,6 +17,7 @@ from vaeflow.components import (
     priors,
     schedules,
     strategies,
+    transforms,
 )
 from vaeflow.plugins.hookspecs import hookimpl
 from vaeflow.plugins.records import Component
@@ -31,6 +33,7 @@ def vaeflow_components() -> Iterator[Component]:
     yield from _training()
     yield from _optimizers()
     yield from _data()
+    yield from _metrics()
 
 
 def _model() -> Iterator[Component]:
@@ -66,6 +69,11 @@ def _training() -> Iterator[Component]:
     yield Component("learning_rate", "cosine-decay-restarts", learning_rates.cosine_decay_restarts)
 
 
+def _metrics() -> Iterator[Component]:
+    yield Component("metric", "iw-bound", metrics.iw_bound)
+    yield Component("metric", "squared-error", metrics.squared_error)
+
+
 def _optimizers() -> Iterator[Component]:
     yield Component("optimizer", "adadelta", optimizers.adadelta)
     yield Component("optimizer", "adafactor", optimizers.adafactor)
@@ -88,6 +96,10 @@ def _data() -> Iterator[Component]:
     yield Component("dataset", "fashion-mnist", datasets.fashion_mnist)
     yield Component("dataset", "arrays", datasets.arrays)
     yield Component("dataset", "idx", datasets.idx)
+    yield Component("transform", "pad", transforms.pad)
+    yield Component("transform", "downsample", transforms.downsample)
+    yield Component("transform", "shift", transforms.shift)
+    yield Component("transform", "dequantize", transforms.dequantize)
     yield Component("binarization", "threshold", binarizations.threshold)
     yield Component("binarization", "dynamic", binarizations.dynamic)
     yield Component("binarization", "fixed", binarizations.fixed)

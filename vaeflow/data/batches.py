@@ -1,4 +1,4 @@
-"""Rows of a global batch as the step needs them: gathered, binarized, with what is padding marked."""
+"""Rows of a global batch as the step needs them: gathered, transformed, binarized, with what is padding marked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from vaeflow.data.order import Order
 from vaeflow.data.source import Source, source_of
 
 if TYPE_CHECKING:
-    from vaeflow.contracts import Binarization, Split
+    from collections.abc import Sequence
+
+    from vaeflow.contracts import Binarization, Split, Transform
 
 FIXED_SEED = 0  # a fixed binarization is a data set of its own: the same for every run
 
@@ -38,9 +40,10 @@ class Batches:
         split: the split's name; the binarization's noise depends on it.
         source: pixels by index.
         examples: N.
-        x_shape: X.
+        x_shape: X, after the transforms.
         binarization: pixels to x.
         order: the order of training.
+        transforms: what comes before it.
     """
 
     split: str
@@ -49,9 +52,19 @@ class Batches:
     x_shape: tuple[int, ...]
     binarization: Binarization
     order: Order
+    transforms: tuple[Transform, ...] = ()
 
     @classmethod
-    def of(cls, split: str, data: Split, binarization: Binarization, *, seed: int, batch_size: int) -> Batches:
+    def of(
+        cls,
+        split: str,
+        data: Split,
+        binarization: Binarization,
+        *,
+        seed: int,
+        batch_size: int,
+        transforms: Sequence[Transform] = (),
+    ) -> Batches:
         """Return batches of a split.
 
         Args:
@@ -60,31 +73,36 @@ class Batches:
             binarization: pixels to x.
             seed: the run's seed.
             batch_size: the global batch.
+            transforms: what is done to stored pixels before; each takes what the one before it returns.
         """
         order = Order(seed, len(data), batch_size)
-        return cls(split, source_of(data.x), len(data), tuple(data.x.shape[1:]), binarization, order)
+        x_shape = tuple(transforms[-1].x_shape if transforms else data.x.shape[1:])
+        return cls(split, source_of(data.x), len(data), x_shape, binarization, order, tuple(transforms))
 
     def shuffled(self, step: tf.Tensor, first: tf.Tensor, rows: int) -> Batch:
         """Return rows [first, first + rows) of a training step's global batch."""
         index, valid = self.order.rows(step, first, rows)
-        return self._batch(index, valid, step, first, rows)
+        return self._batch(index, valid, step, first, rows, training=True)
 
     def in_order(self, first: tf.Tensor, rows: int) -> Batch:
         """Return examples [first, first + rows) as they are stored; past the last one there is padding."""
         row = tf.cast(first, tf.int64) + tf.range(rows, dtype=tf.int64)
-        return self._batch(row % self.examples, row < self.examples, 0, first, rows)
+        return self._batch(row % self.examples, row < self.examples, 0, first, rows, training=False)
 
-    def _batch(self, index: tf.Tensor, valid: tf.Tensor, step: tf.Tensor, first: tf.Tensor, rows: int) -> Batch:
+    def _batch(
+        self, index: tf.Tensor, valid: tf.Tensor, step: tf.Tensor, first: tf.Tensor, rows: int, *, training: bool
+    ) -> Batch:
+        def uniform(name: str, kind: str, width: int) -> tf.Tensor | None:
+            if kind == "none":
+                return None
+            if kind == "example":
+                return Noise(FIXED_SEED, f"{name}/{self.split}").uniform_of(index, width)
+            return Noise(self.order.seed, f"{name}/{self.split}").uniform(step, first, rows, width)
+
         pixels = self.source.gather(index)
-        x = self.binarization(pixels, self._uniform(index, step, first, rows))
+        for number, transform in enumerate(self.transforms):
+            if training or not transform.training_only:
+                pixels = transform(pixels, uniform(f"transform/{number}", transform.noise, transform.noise_size))
+        noise = uniform("binarization", self.binarization.noise, math.prod(self.x_shape))
+        x = self.binarization(pixels, None if noise is None else tf.reshape(noise, (rows, *self.x_shape)))
         return Batch(tf.ensure_shape(x, (rows, *self.x_shape)), tf.cast(valid, tf.float32))
-
-    def _uniform(self, index: tf.Tensor, step: tf.Tensor, first: tf.Tensor, rows: int) -> tf.Tensor | None:
-        width = math.prod(self.x_shape)
-        if self.binarization.noise == "none":
-            return None
-        if self.binarization.noise == "example":
-            flat = Noise(FIXED_SEED, f"binarization/{self.split}").uniform_of(index, width)
-        else:
-            flat = Noise(self.order.seed, f"binarization/{self.split}").uniform(step, first, rows, width)
-        return tf.reshape(flat, (rows, *self.x_shape))

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vaeflow.engine import checkpoint_files
 from vaeflow.errors import CheckpointError
@@ -29,10 +29,12 @@ class Best:
     Attributes:
         step: its step.
         value: of the metric.
+        chosen: whether a callback chose it, by a metric of its own.
     """
 
     step: int
     value: float
+    chosen: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Progress:
         metrics: the newest training and evaluation metrics by name.
         best: the best checkpoint so far; it is never removed.
         skipped: steps skipped one after another up to this one.
+        callbacks: what callbacks must know after a resume, in their order.
+        stopped: why a callback ended the run; empty if none did.
     """
 
     step: int = 0
@@ -56,6 +60,8 @@ class Progress:
     metrics: dict[str, float] = field(default_factory=dict)
     best: Best | None = None
     skipped: int = 0
+    callbacks: list[dict[str, Any]] = field(default_factory=list)
+    stopped: str = ""
 
     def to_json(self) -> str:
         """Return it as JSON."""
@@ -66,7 +72,7 @@ class Progress:
         """Return what `to_json` wrote.
 
         >>> Progress.from_json(Progress(7, best=Best(5, -100.0)).to_json()).best
-        Best(step=5, value=-100.0)
+        Best(step=5, value=-100.0, chosen=False)
         """
         content = json.loads(text)
         best = content.pop("best", None)

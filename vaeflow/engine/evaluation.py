@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import keras
@@ -12,10 +12,12 @@ import tensorflow as tf
 from vaeflow import elbo
 from vaeflow.data.noise import Noise
 from vaeflow.engine.slots import gather
+from vaeflow.errors import PluginError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from vaeflow.contracts import Metric
     from vaeflow.data.batches import Batches
     from vaeflow.engine.ema import MovingAverage
     from vaeflow.engine.strategies.base import Strategy
@@ -36,6 +38,7 @@ class Evaluation:
         kl_per_dimension: [D] nats; empty where the divergence is no sum over dimensions.
         active_units: latent dimensions whose posterior mean has a variance above 0.01 over the split (Burda et al.
             2015).
+        metrics: of the config, by name.
     """
 
     examples: int
@@ -43,6 +46,7 @@ class Evaluation:
     kl: float
     kl_per_dimension: np.ndarray
     active_units: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def bound(self) -> float:
@@ -56,6 +60,7 @@ class Evaluation:
             f"{split}/log_likelihood": self.log_likelihood,
             f"{split}/kl": self.kl,
             f"{split}/active_units": float(self.active_units),
+            **{f"{split}/{name}": value for name, value in self.metrics.items()},
         }
 
 
@@ -72,6 +77,7 @@ class Evaluator:
         batch_size: examples at a time; kernels may round differently for another number.
         samples: L, samples of z an example.
         seed: of the noise, the same at every evaluation.
+        metrics: of the config, by name.
     """
 
     def __init__(
@@ -84,14 +90,15 @@ class Evaluator:
         batch_size: int,
         samples: int,
         seed: int,
+        metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         self._strategy = strategy
         self._model, self._batches, self._average = model, batches, average
-        self._rows, self._samples = batch_size, samples
+        self._rows, self._samples, self._metrics = batch_size, samples, dict(metrics or {})
         self._noise = Noise(seed, f"evaluation/{batches.split}")
         noise = tf.zeros((1, 1, model.posterior.noise_size))
         kl_terms = int(model.terms(tf.zeros((1, *model.x_shape)), noise).kl_terms.shape[1])
-        self._width = 2 + kl_terms + model.latent_size
+        self._width = 2 + len(self._metrics) + kl_terms + model.latent_size
         self._compiled = tf.function(self._chunk)
 
     def __call__(self) -> Evaluation:
@@ -99,10 +106,12 @@ class Evaluator:
         count, latent = self._batches.examples, self._model.latent_size
         table = np.concatenate(list(self._chunks()))[:count].astype(np.float64)
         log_likelihood, kl = (float(v) for v in table[:, :2].mean(axis=0))
-        terms, mean = table[:, 2:-latent], table[:, -latent:]
+        first = 2 + len(self._metrics)
+        metrics = dict(zip(self._metrics, table[:, 2:first].mean(axis=0).tolist(), strict=True))
+        terms, mean = table[:, first:-latent], table[:, -latent:]
         per_dimension = terms.mean(axis=0) if terms.shape[1] == latent else np.empty(0)
         active = int(np.sum(mean.var(axis=0) > ACTIVE_VARIANCE))
-        return Evaluation(count, log_likelihood, kl, per_dimension, active)
+        return Evaluation(count, log_likelihood, kl, per_dimension, active, metrics)
 
     def _chunks(self) -> Iterator[np.ndarray]:
         """Yield rows of the table of all examples, in the order they are stored."""
@@ -122,12 +131,21 @@ class Evaluator:
         return gather(self._strategy, [tf.map_fn(self._batch, numbers, fn_output_signature=signature)])[0]
 
     def _batch(self, number: tf.Tensor) -> tf.Tensor:
-        """Return rows of log-likelihood, divergence, its K terms and the posterior's D means, [rows, 2 + K + D]."""
+        """Return rows of log-likelihood, divergence, M metrics, K terms and D means, [rows, 2 + M + K + D]."""
         first = number * self._rows
         batch = self._batches.in_order(first, self._rows)
         width = self._model.posterior.noise_size
         noise = self._noise.samples(tf.constant(0, tf.int64), first, self._rows, samples=self._samples, width=width)
         with keras.StatelessScope(state_mapping=self._average.mapping()):
             terms = self._model.terms(batch.x, noise)
-        scalars = tf.stack([elbo.expected_log_likelihood(terms.log_likelihood), terms.kl], axis=1)
+            metrics = [self._column(name, metric(batch.x, terms)) for name, metric in self._metrics.items()]
+        scalars = tf.stack([elbo.expected_log_likelihood(terms.log_likelihood), terms.kl, *metrics], axis=1)
         return tf.concat([scalars, terms.kl_terms, terms.q.mean()], axis=1)
+
+    def _column(self, name: str, values: tf.Tensor) -> tf.Tensor:
+        if values.shape != (self._rows,) or values.dtype != tf.float32:
+            raise PluginError(
+                f"metric {name!r} returned {values.dtype.name}{tuple(values.shape)} for {self._rows} examples, not "
+                f"float32({self._rows},)"
+            )
+        return values

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vaeflow.config_layers import compose
 from vaeflow.config_resolve import resolve
 from vaeflow.errors import UsageError, nearest
-from vaeflow.plugins.registry import Registry
+from vaeflow.plugins.registry import LEFT_OUT, Registry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +40,10 @@ class Training:
     @property
     def arguments(self) -> list[str]:
         """Arguments of `vaeflow train`, without the strategy and the run's directory."""
-        options = [f"--plugin={module}" for module in self.modules]
+        options = [
+            f"--disable-plugin={module.removeprefix(LEFT_OUT)}" if module.startswith(LEFT_OUT) else f"--plugin={module}"
+            for module in self.modules
+        ]
         options += [f"--data-dir={self.data_dir}"] if self.data_dir else []
         return [self.recipe, *self.settings, *options]
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from vaeflow.errors import PluginError, VaeflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping
     from pathlib import Path
 
     from matplotlib.figure import Figure
 
     from vaeflow.config import Config
     from vaeflow.contracts import Dataset
+    from vaeflow.plots.examples import Examples
     from vaeflow.trained import TrainedVAE
 
-__all__ = ["caption_of", "plot_all"]
+__all__ = ["Plot", "Subject", "caption_of", "plot_all"]
 
 FOLDER = "plots"
 """Where a run keeps its plots."""
@@ -23,7 +27,32 @@ METRICS = "metrics.jsonl"
 """Where a run keeps the rows that the curves are read from."""
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What is drawn.
+
+    Attributes:
+        trained: the model.
+        examples: held-out ones, as the model sees them.
+        metrics: the run's metrics.jsonl, or None.
+        caption: one small line below the plot, such as `caption_of` makes.
+    """
+
+    trained: TrainedVAE
+    examples: Examples
+    metrics: Path | None = None
+    caption: str = ""
+
+
+class Plot(Protocol):
+    """A picture of a trained model: a component of kind plot builds one. It is drawn on the chief alone."""
+
+    def __call__(self, subject: Subject) -> Figure | None:
+        """Return the picture, or None where there is none of such a model (no image, not two latent dimensions)."""
+
+
 def plot_all(
+    plots: Mapping[str, Plot],
     trained: TrainedVAE,
     dataset: Dataset,
     directory: Path,
@@ -32,26 +61,27 @@ def plot_all(
     examples: int = 10_000,
     caption: str = "",
 ) -> list[Path]:
-    """Draw all that fits a model and return the files, each written whole or not at all.
-
-    `latents.png` always; `reconstructions.png`, `samples.png` and `manifold.png` (two latent dimensions) or
-    `traversals.png` (any other number) where examples are images [H, W, 1 or 3]; `curves.png` where there are metrics.
+    """Draw all that fits a model and return the files, `NAME.png`, each written whole or not at all.
 
     Args:
+        plots: by name.
         trained: the model.
         dataset: its test split is shown, or its validation split, or what it was trained on.
         directory: where the files go; made if need be.
         metrics: the run's metrics.jsonl.
         examples: how many examples are encoded at most.
-        caption: one small line below each plot, such as `caption_of` makes.
+        caption: one small line below each plot.
 
     Raises:
         OSError: if the disk refuses.
+        PluginError: if a plot fails; it is named.
     """
     from vaeflow.plots import style
+    from vaeflow.plots.examples import Examples
 
-    figures = _figures(trained, dataset, metrics, examples, caption)
-    return [style.save(figure, directory / f"{name}.png") for name, figure in figures]
+    subject = Subject(trained, Examples.held_out(trained, dataset, examples), metrics, caption)
+    figures = ((name, _drawn(name, plot, subject)) for name, plot in plots.items())
+    return [style.save(figure, directory / f"{name}.png") for name, figure in figures if figure is not None]
 
 
 def caption_of(config: Config) -> str:
@@ -59,21 +89,10 @@ def caption_of(config: Config) -> str:
     return f"{config.name}, seed {config.seed}: {config.dataset.name}, binarization {config.binarization.name}"
 
 
-def _figures(
-    trained: TrainedVAE, dataset: Dataset, metrics: Path | None, limit: int, caption: str
-) -> Iterator[tuple[str, Figure]]:
-    from vaeflow.plots import curves, latents, manifold, reconstructions, samples, traversals
-    from vaeflow.plots.examples import Examples
-    from vaeflow.plots.grid import is_image
-
-    examples = Examples.held_out(trained, dataset, limit)
-    yield "latents", latents.draw(trained, examples, caption=caption)
-    if is_image(trained.x_shape):
-        yield "reconstructions", reconstructions.draw(trained, examples, caption=caption)
-        yield "samples", samples.draw(trained, caption=caption)
-        if trained.latent_size == 2:
-            yield "manifold", manifold.draw(trained, caption=caption)
-        else:
-            yield "traversals", traversals.draw(trained, examples, caption=caption)
-    if metrics is not None and (found := curves.read(metrics)):
-        yield "curves", curves.draw(found, caption=caption)
+def _drawn(name: str, plot: Plot, subject: Subject) -> Figure | None:
+    try:
+        return plot(subject)
+    except (VaeflowError, OSError):
+        raise
+    except Exception as error:
+        raise PluginError(f"plot {name!r}: {type(error).__name__}: {' '.join(str(error).split())}") from error

@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from vaeflow.plugins import hookspecs
 from vaeflow.plugins.options import check_signature
 from vaeflow.plugins.records import KINDS, Component, Origin
 from vaeflow.plugins.registered import Registered
+from vaeflow.plugins.tracing import timed, trace
 from vaeflow.version import version_of_vaeflow
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 HOOKS = ("vaeflow_components",)
 PREFIX = "vaeflow_"
+BUILT_IN = ("vaeflow.components", "vaeflow.plots.components", "vaeflow.callbacks.components")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,23 @@ class Source:
     origin: Origin
     load: Callable[[], Any]
     demanded: bool
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A plugin that was loaded.
+
+    Attributes:
+        origin: where it is from.
+        file: its Python file, or None.
+        hooks: those it implements.
+        components: what it brought, sorted: (kind, name).
+    """
+
+    origin: Origin
+    file: str | None
+    hooks: tuple[str, ...]
+    components: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -61,11 +81,11 @@ class Broken:
         return f"plugin {self.origin.full} was not loaded: {self.reason}"
 
 
-def builtins() -> Source:
-    """Return the plugin that holds the built-in components."""
-    module = "vaeflow.components"
-    origin = Origin(module, "vaeflow", version_of_vaeflow())
-    return Source(origin, lambda: importlib.import_module(module), demanded=True)
+def builtins() -> Iterator[Source]:
+    """Yield the plugins that hold the built-in components, one a floor of the package."""
+    for module in BUILT_IN:
+        origin = Origin(module, "vaeflow", version_of_vaeflow())
+        yield Source(origin, partial(importlib.import_module, module), demanded=True)
 
 
 def installed() -> Iterator[Source]:
@@ -88,7 +108,7 @@ def named(module: str) -> Source:
     return Source(Origin(module), lambda: _import_module(module), demanded=True)
 
 
-def collect(source: Source, manager: pluggy.PluginManager) -> tuple[list[Registered], Broken | None]:
+def collect(source: Source, manager: pluggy.PluginManager) -> tuple[list[Registered], Loaded | Broken | None]:
     """Import a plugin and ask it for its components.
 
     Args:
@@ -96,14 +116,17 @@ def collect(source: Source, manager: pluggy.PluginManager) -> tuple[list[Registe
         manager: what the plugin is registered with.
 
     Returns:
-        Its components, and None; or none, and what is wrong. A plugin is taken whole or not at all.
+        Its components, and what was loaded; or none, and what is wrong. A plugin is taken whole or not at all. None and
+        None for one that was loaded already.
     """
     found: list[Component] = []
+    trace(f"found {source.origin.full}")
     try:
-        plugin = source.load()
+        with timed(f"imported {source.origin.module}"):
+            plugin = source.load()
         if manager.is_registered(plugin):
             return [], None
-        _check_hooks(plugin)
+        hooks = _check_hooks(plugin)
         manager.register(plugin, source.origin.module)
         for implementation in manager.hook.vaeflow_components.get_hookimpls():
             if implementation.plugin is plugin:
@@ -111,8 +134,13 @@ def collect(source: Source, manager: pluggy.PluginManager) -> tuple[list[Registe
     except (Exception, SystemExit) as error:  # noqa: BLE001 Whatever a plugin raises is reported in its name.
         reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
         claimed = frozenset((component.kind, component.name) for component in found)
-        return [], Broken(source.origin, " ".join(reason.split()), claimed)
-    return [Registered(component, source.origin) for component in found], None
+        broken = Broken(source.origin, " ".join(reason.split()), claimed)
+        trace(str(broken))
+        return [], broken
+    names = tuple(sorted((component.kind, component.name) for component in found))
+    trace(f"{source.origin.module} has {', '.join(hooks)}: {', '.join(f'{kind} {name}' for kind, name in names)}")
+    file = getattr(plugin, "__file__", None)
+    return [Registered(component, source.origin) for component in found], Loaded(source.origin, file, hooks, names)
 
 
 def _take(returned: Any, found: list[Component]) -> None:
@@ -133,8 +161,8 @@ def _take(returned: Any, found: list[Component]) -> None:
         check_signature(record)
 
 
-def _check_hooks(plugin: Any) -> None:
-    """Refuse hooks that would silently not be called: misspelt ones, and ones without the marker."""
+def _check_hooks(plugin: Any) -> tuple[str, ...]:
+    """Refuse hooks that would silently not be called: misspelt ones, and ones without the marker; return the rest."""
     hooks = [name for name, _ in inspect.getmembers(plugin, inspect.isroutine) if name.startswith(PREFIX)]
     for name in hooks:
         if name not in HOOKS:
@@ -145,6 +173,7 @@ def _check_hooks(plugin: Any) -> None:
             raise PluginError(f"{name} is not marked; write @hookimpl above it (from vaeflow import hookimpl)")
     if not hooks:
         raise PluginError(f"it has no hook; define one of: {', '.join(HOOKS)}")
+    return tuple(hooks)
 
 
 def _import_module(name: str) -> ModuleType:

@@ -19,6 +19,8 @@ class Component:
         build: takes the kind's positional parameters. Its keyword-only parameters are the component's options:
             annotations validate the config, defaults fill it, the docstring is what
             `vaeflow plugins show KIND NAME` prints. It imports TensorFlow inside, not at the top of its module.
+        xla: whether what it computes can be compiled by XLA. With False, a config with `xla = true` that selects it is
+            refused before any device starts.
 
     >>> def wide(x_shape: tuple[int, ...], *, width: int = 64) -> "keras.Model":
     ...     '''One wide dense layer: [B, *X] to [B, width].'''
@@ -29,6 +31,7 @@ class Component:
     kind: str
     name: str
     build: Callable[..., Any]
+    xla: bool = True
 
 
 @dataclass(frozen=True)
@@ -117,10 +120,15 @@ KINDS: dict[str, Kind] = {
             "the optimizer's step size as training goes on",
         ),
         Kind("dataset", (("folders", "vaeflow.data.Folders"),), "vaeflow.contracts.Dataset", "examples on disk"),
-        Kind("binarization", (), "vaeflow.contracts.Binarization", "stored pixels in [0, 1] to x"),
+        Kind(
+            "transform", _X_SHAPE, "vaeflow.contracts.Transform", "stored pixels to other pixels, before binarization"
+        ),
+        Kind("binarization", (), "vaeflow.contracts.Binarization", "pixels in [0, 1] to x"),
         Kind(
             "strategy", (), "vaeflow.engine.strategies.base.Topology", "how replicas are run and their sums are added"
         ),
+        Kind("metric", (), "vaeflow.contracts.Metric", "a figure of each example, whose mean is logged by name"),
+        Kind("plot", (), "vaeflow.plots.Plot", "a picture of a trained model"),
         Kind("callback", (), "vaeflow.callbacks.Callback", "what is done between chunks of steps"),
     )
 }

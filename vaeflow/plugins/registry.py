@@ -9,15 +9,21 @@ import pluggy
 
 from vaeflow.errors import PluginError, UsageError, nearest
 from vaeflow.plugins import discovery, hookspecs
+from vaeflow.plugins.discovery import Loaded
 from vaeflow.plugins.records import KINDS
+from vaeflow.plugins.tracing import trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from vaeflow.plugins.discovery import Broken, Source
+    from vaeflow.plugins.records import Origin
     from vaeflow.plugins.registered import Bound, Registered
 
 _log = logging.getLogger("vaeflow")
+
+LEFT_OUT = "no:"
+"""Before a name among the modules: leave that installed plugin out."""
 
 
 class Selecting(Protocol):
@@ -38,15 +44,23 @@ class Registry:
     Make one a run by `Registry.load`; there is no global one.
 
     Attributes:
-        modules: what --plugin named.
+        modules: what --plugin named, and `no:NAME` for what --disable-plugin did.
         broken: plugins that were found and not loaded; empty in a sound installation.
+        loaded: those that were.
+        disabled: installed plugins that were left out.
     """
 
     def __init__(
-        self, components: Iterable[Registered], broken: Iterable[Broken] = (), modules: Iterable[str] = ()
+        self,
+        components: Iterable[Registered],
+        broken: Iterable[Broken] = (),
+        modules: Iterable[str] = (),
+        *,
+        loaded: Iterable[Loaded] = (),
+        disabled: Iterable[Origin] = (),
     ) -> None:
         self.modules = tuple(modules)
-        self.broken = list(broken)
+        self.broken, self.loaded, self.disabled = list(broken), list(loaded), list(disabled)
         self._components: dict[tuple[str, str], Registered] = {}
         for registered in components:
             self._add(registered)
@@ -58,25 +72,30 @@ class Registry:
         An installed plugin that is broken is logged as a warning by name and left out.
 
         Args:
-            modules: dotted names or paths of .py files, as --plugin gives them.
+            modules: dotted names or paths of .py files, as --plugin gives them; `no:NAME` leaves out the installed
+                distribution (or module) of that name.
 
         Raises:
+            UsageError: if no plugin of a name that is to be left out is installed.
             PluginError: if a named plugin is broken, or two plugins hold a component of one kind and name.
         """
         manager = pluggy.PluginManager(hookspecs.NAMESPACE)
         manager.add_hookspecs(hookspecs)
         components: list[Registered] = []
         broken: list[Broken] = []
-        for source in _sources(modules):
-            found, wrong = discovery.collect(source, manager)
+        loaded: list[Loaded] = []
+        sources, disabled = _sources(modules)
+        for source in sources:
+            found, what = discovery.collect(source, manager)
             components += found
-            if wrong is None:
-                continue
-            if source.demanded:
-                raise PluginError(str(wrong))
-            _log.warning("vaeflow: warning: %s", wrong)
-            broken.append(wrong)
-        return cls(components, broken, modules)
+            if isinstance(what, Loaded):
+                loaded.append(what)
+            elif what is not None:
+                if source.demanded:
+                    raise PluginError(str(what))
+                _log.warning("vaeflow: warning: %s", what)
+                broken.append(what)
+        return cls(components, broken, modules, loaded=loaded, disabled=disabled)
 
     def all(self) -> list[Registered]:
         """Return every component, by the order of the kinds, then by name."""
@@ -113,6 +132,8 @@ class Registry:
             if (kind, name) in broken.claimed:
                 raise PluginError(f"{place}{kind} {name!r} can't be used: {broken}")
         message = f"{place}there is no {kind} {name!r}; {nearest(name, known)}"
+        if self.disabled:
+            message += f"; left out by --disable-plugin: {', '.join(map(str, self.disabled))}"
         if self.broken:
             raise PluginError(f"{message}; {'; '.join(map(str, self.broken))}")
         raise UsageError(message)
@@ -130,6 +151,7 @@ class Registry:
             PluginError: if the component's plugin is broken.
         """
         place = where or kind
+        trace(f"{place} is {selection.name}")
         return self.get(kind, selection.name, place).bind(selection.options, place)
 
     def _add(self, registered: Registered) -> None:
@@ -143,7 +165,21 @@ class Registry:
         self._components[key] = registered
 
 
-def _sources(modules: Sequence[str]) -> Iterable[Source]:
-    """Return what to load; named modules come before installed ones, so that they fail loudly."""
-    named = [discovery.named(module) for module in dict.fromkeys(modules)]
-    return [discovery.builtins(), *named, *discovery.installed()]
+def _sources(modules: Sequence[str]) -> tuple[list[Source], list[Origin]]:
+    """Return what to load and what not; named modules come before installed ones, so that they fail loudly."""
+    named = [discovery.named(module) for module in dict.fromkeys(modules) if not module.startswith(LEFT_OUT)]
+    installed = list(discovery.installed())
+    unwanted = {module.removeprefix(LEFT_OUT) for module in modules if module.startswith(LEFT_OUT)}
+    names = {name for source in installed for name in _names(source.origin)}
+    for name in sorted(unwanted - names):
+        raise UsageError(f"--disable-plugin: no plugin {name!r} is installed; {nearest(name, names)}")
+    disabled = [source.origin for source in installed if unwanted & _names(source.origin)]
+    for origin in disabled:
+        trace(f"left out {origin.full}")
+    kept = [source for source in installed if not unwanted & _names(source.origin)]
+    return [*discovery.builtins(), *named, *kept], disabled
+
+
+def _names(origin: Origin) -> set[str]:
+    """Return what --disable-plugin may call a plugin: its distribution or its module."""
+    return {name for name in (origin.distribution, origin.module) if name}

@@ -13,6 +13,7 @@ from vaeflow.plots.examples import Examples
 from vaeflow.plots.grid import is_image
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from vaeflow.callbacks.base import Record, RunView
@@ -84,6 +85,18 @@ class TensorBoard(Callback):
             if self._images:
                 images.write_images(run.trained, self._shown(run), record.step)
         self._open().flush()
+
+    def show_plots(self, run: RunView, files: Sequence[Path]) -> None:
+        """Write plots that were drawn, as `plots/NAME`.
+
+        Args:
+            run: the run.
+            files: PNG files.
+        """
+        with self._open().as_default():
+            for path in files:
+                picture = tf.io.decode_png(path.read_bytes(), channels=3)
+                tf.summary.image(f"plots/{path.stem}", picture[None], step=run.step)
 
     def on_end(self, run: RunView) -> None:
         """Write the projector's files and close the logs.

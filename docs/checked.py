@@ -1,0 +1,71 @@
+"""Runs every rule on every component there is, and writes what came out into docs/checked.md; it takes some minutes.
+
+python docs/checked.py
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import numpy as np
+from docstrings import cell, table
+
+from vaeflow.plugins.registry import Registry
+
+CALL = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
+REQUIRED: dict[tuple[str, str], dict[str, object]] = {
+    ("learning_rate", "constant"): {"value": 1e-3},
+    ("learning_rate", "cosine-decay"): {"initial_learning_rate": 1e-3},
+    ("learning_rate", "cosine-decay-restarts"): {"initial_learning_rate": 1e-3},
+    ("learning_rate", "exponential-decay"): {"initial_learning_rate": 1e-3, "decay_rate": 0.9},
+    ("learning_rate", "inverse-time-decay"): {"initial_learning_rate": 1e-3, "decay_rate": 0.5},
+    ("learning_rate", "piecewise-constant-decay"): {"boundaries": [5], "values": [1e-3, 1e-4]},
+    ("learning_rate", "polynomial-decay"): {"initial_learning_rate": 1e-3},
+    ("dataset", "arrays"): {"path": "made.npz"},
+    ("dataset", "idx"): {"train_images": "made-idx3-ubyte"},
+}
+"""Options of components that must be told some; the files are made for them."""
+
+HEAD = """Every component that was there, with all rules of its kind, by `python docs/checked.py` on the machine of
+[](results.md). A rule that is left out has nothing to say of the component; the reason is its own.
+"""
+
+
+def main() -> None:
+    """Check all and write the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        _make_files(Path(folder))
+        rows = [_row(one.component.kind, one.component.name, folder) for one in Registry.load().all()]
+    text = table(("kind", "name", "of", "rules kept", "broken", "left out"), rows)
+    (Path(__file__).parent / "checked.md").write_text(f"{HEAD}\n{text}\n", encoding="utf-8")
+
+
+def _make_files(folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
+    np.savez(folder / "made.npz", x_train=pixels)
+    header = bytes([0, 0, 8, 3]) + b"".join(side.to_bytes(4, "big") for side in pixels.shape)
+    (folder / "made-idx3-ubyte").write_bytes(header + pixels.tobytes())
+
+
+def _row(kind: str, name: str, folder: str) -> tuple[str, ...]:
+    options = [f"{key}={json.dumps(value)}" for key, value in REQUIRED.get((kind, name), {}).items()]
+    shape = ["--x-shape=28,28,1"] if name == "conv-mnist" else []
+    command = [sys.executable, "-c", CALL, "plugins", "check", kind, name, *options, *shape, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)  # noqa: S603
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    counts = collections.Counter(one["outcome"] for one in found)
+    sys.stderr.write(f"{kind} {name}: {dict(counts)} {done.stderr.strip()}\n")
+    reasons = "; ".join(f"{one['rule']}: {one['message']}" for one in found if one["outcome"] == "left out")
+    origin = found[0]["origin"] if found else done.stderr.strip()
+    return f"`{kind}`", f"`{name}`", origin, str(counts["ok"]), str(counts["broken"]), cell(reasons or "-")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""A plugin of vaeflow: its callback `mlflow` logs runs to MLflow. Importing it imports no MLflow and no TensorFlow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from vaeflow import Component, hookimpl
+from vaeflow.errors import PluginError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vaeflow.callbacks import Callback
+
+__all__ = ["mlflow", "vaeflow_components"]
+
+
+def mlflow(
+    *, tracking: str | None = None, experiment: str = "vaeflow", run_name: str | None = None, artifacts: bool = True
+) -> Callback:
+    """Log config, metrics, plots and the end of a run to MLflow; a resumed run goes on in its MLflow run.
+
+    Args:
+        tracking: MLflow's tracking URI or a folder; none for MLflow's own setting (MLFLOW_TRACKING_URI), and where
+            there is none, the folder `mlruns` beside the run's directory.
+        experiment: the MLflow experiment; made if need be.
+        run_name: what MLflow calls the run; none for the name of the run's directory.
+        artifacts: keep config.toml, metrics.jsonl and the plots in MLflow, too.
+    """
+    if tracking is not None and "@" in urlsplit(tracking).netloc:
+        raise UsageError(
+            "tracking holds a password, which config.toml would keep: set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_URI, in the environment"
+        )
+    from vaeflow_mlflow.callback import MLflow
+    from vaeflow_mlflow.settings import settings
+
+    try:
+        with settings():
+            import mlflow.tracking  # noqa: F401  # before the run begins, not after its first hour
+    except ImportError as error:
+        raise PluginError(f"callback mlflow needs MLflow ({error}): pip install mlflow-skinny") from error
+    return MLflow(tracking=tracking, experiment=experiment, run_name=run_name, artifacts=artifacts)
+
+
+@hookimpl
+def vaeflow_components() -> Iterator[Component]:
+    """Return the callback."""
+    yield Component("callback", "mlflow", mlflow)

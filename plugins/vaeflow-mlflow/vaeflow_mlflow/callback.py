@@ -1,0 +1,145 @@
+"""When what of a run is logged to MLflow, and what happens when MLflow does not take it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+from typing import TYPE_CHECKING, Any
+
+from vaeflow.callbacks import Callback
+from vaeflow.elastic import LeavingError, MembersChangedError
+from vaeflow.errors import PluginError, StoppedError, VaeflowError
+from vaeflow_mlflow.describe import cut, kl_by_split, points_of, shown
+from vaeflow_mlflow.link import Link, uri_for
+from vaeflow_mlflow.settings import settings
+
+if TYPE_CHECKING:
+    from vaeflow.callbacks import Record, RunView
+    from vaeflow_mlflow.describe import Point
+
+FIRST_PAUSE, LONGEST_PAUSE = 30.0, 3600.0  # seconds without a try after MLflow failed; each failure doubles them
+LONGEST_REASON = 300
+
+
+class MLflow(Callback):
+    """Logs a run to MLflow.
+
+    No failure of MLflow ends the training. What it did not take waits in memory, and is sent when it answers again; a
+    resumed run sends what is missing from metrics.jsonl. If something is missing at the end, the run ends as after any
+    disk that refused a callback: exit code 74, and `vaeflow resume` tries again.
+
+    Args:
+        tracking: the tracking URI or a folder; None for MLflow's own setting, or `mlruns` beside the run's directory.
+        experiment: the MLflow experiment.
+        run_name: what MLflow calls the run; None for the name of the run's directory.
+        artifacts: whether files are kept, too.
+    """
+
+    def __init__(
+        self,
+        *,
+        tracking: str | None = None,
+        experiment: str = "vaeflow",
+        run_name: str | None = None,
+        artifacts: bool = True,
+    ) -> None:
+        self._tracking, self._experiment, self._run_name = tracking, experiment, run_name
+        self._artifacts = artifacts
+        self._settings = contextlib.ExitStack()
+        self._link: Link | None = None
+        self._waiting: list[Point] = []
+        self._kl: dict[str, dict[str, Any]] = {}
+        self._pause, self._quiet_until = 0.0, 0.0
+
+    def on_start(self, run: RunView) -> None:
+        """Find the MLflow run of a run that is resumed, or make one.
+
+        Raises:
+            PluginError: if MLflow knows no such kind of store.
+        """
+        self._settings.enter_context(settings())
+        uri = uri_for(self._tracking, run.directory)
+        self._link = Link(uri, self._experiment, self._run_name or run.directory.resolve().name)
+        self._try_to_send(run)
+
+    def on_log(self, run: RunView, record: Record) -> None:
+        """Log the scalars."""
+        self._add(run, record)
+
+    def on_evaluation(self, run: RunView, record: Record) -> None:
+        """Log the scalars."""
+        self._add(run, record)
+
+    def on_end(self, run: RunView) -> None:
+        """Send what waits, and the files.
+
+        Raises:
+            OSError: if MLflow does not take them.
+        """
+        try:
+            self._finish(run, "FINISHED", "")
+        except Exception as error:
+            raise OSError(errno.EIO, reason_of(error), "MLflow") from error
+
+    def on_exception(self, run: RunView, error: BaseException) -> None:
+        """Send what waits, and say how the run ended."""
+        self._finish(run, *ending(error))
+
+    def _add(self, run: RunView, record: Record) -> None:
+        self._waiting += points_of(record)
+        self._kl |= kl_by_split(record)
+        if time.monotonic() >= self._quiet_until:
+            self._try_to_send(run)
+
+    def _try_to_send(self, run: RunView) -> None:
+        try:
+            self._send(run)
+        except PluginError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, the training is worth more
+            self._wait(run, error)
+        else:
+            if self._pause:
+                run.say("MLflow answers again: what had waited was sent")
+            self._pause = 0.0
+
+    def _wait(self, run: RunView, error: Exception) -> None:
+        if not self._pause:
+            run.say(f"warning: MLflow failed ({reason_of(error)}); training goes on, what is missing is sent later")
+        self._pause = min(2 * self._pause or FIRST_PAUSE, LONGEST_PAUSE)
+        self._quiet_until = time.monotonic() + self._pause
+
+    def _send(self, run: RunView) -> Link:
+        if self._link is None:
+            raise RuntimeError("MLflow.on_start comes before its first record")
+        self._link.send(run, self._waiting)
+        self._waiting.clear()
+        return self._link
+
+    def _finish(self, run: RunView, status: str, note: str) -> None:
+        """Send what waits; then say how the run ended, if it has, and copy its files."""
+        with self._settings, settings():  # again: an error may come after the end
+            if self._link is None:
+                return
+            link = self._send(run)
+            if status:
+                link.end(run, status, note)
+            if status and self._artifacts:
+                link.keep_files(run, self._kl)
+
+
+def ending(error: BaseException) -> tuple[str, str]:
+    """Return MLflow's word for how a run ended, and why; no word where other processes of an elastic job go on."""
+    if isinstance(error, (MembersChangedError, LeavingError)):
+        return "", ""
+    if isinstance(error, StoppedError):
+        return "KILLED", str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "KILLED", "interrupted; `vaeflow resume` goes on from the newest checkpoint"
+    return "FAILED", str(error) if isinstance(error, VaeflowError) else f"{type(error).__name__}: {error}"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return an error as one short line without passwords."""
+    return cut(shown(" ".join(f"{error}".split()) or type(error).__name__), LONGEST_REASON)

@@ -1,0 +1,202 @@
+"""The MLflow run that belongs to a run's directory. All of it may fail: the disk, the network, the server."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from vaeflow.errors import PluginError
+from vaeflow.plots import FOLDER as PLOTS
+from vaeflow.plots import METRICS
+from vaeflow.run_directory import write_json
+from vaeflow_mlflow.describe import CHANGED, ENDED, LONGEST_TAG, cut, merged, params_of, points_in, shown, tags_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+    from vaeflow.callbacks import RunView
+    from vaeflow_mlflow.describe import Point
+
+RUN_FILE = "mlflow.json"
+FOLDER = "mlruns"
+FILES = ("config.toml", "environment.json", METRICS)
+WHOLE_URIS = ("databricks", "databricks-uc", "uc")  # the URIs of MLflow that look like a folder's name
+
+
+class Link:
+    """Finds or makes the MLflow run of a run, and writes to it.
+
+    Args:
+        uri: the tracking store.
+        experiment: its experiment.
+        run_name: of a run that is made.
+    """
+
+    def __init__(self, uri: str, experiment: str, run_name: str) -> None:
+        self._uri, self._experiment, self._run_name = uri, experiment, run_name
+        self._id: str | None = None
+        self._client: MlflowClient | None = None
+        self._last: dict[str, int] = {}
+
+    def send(self, run: RunView, points: Sequence[Point]) -> None:
+        """Write values that are not there yet, at first and after a failure all those that metrics.jsonl has.
+
+        A metric's steps only grow, and are sent in their order. So all up to the last one are there: those that a
+        resumed run takes again, and those that arrived before an error.
+
+        Args:
+            run: the run.
+            points: in the order of their steps.
+        """
+        from mlflow.entities import Metric
+
+        unsure = self._client is None
+        with self._writing(run) as (client, run_id):
+            new = []
+            for point in merged(points_in(run.directory / METRICS), points) if unsure else points:
+                if point.step > self._last.get(point.key, -1):
+                    self._last[point.key] = point.step
+                    new.append(Metric(*point))
+            client.log_batch(run_id, metrics=new)
+
+    def end(self, run: RunView, status: str, note: str) -> None:
+        """Say how the run ended.
+
+        Args:
+            run: the run.
+            status: FINISHED, FAILED or KILLED.
+            note: why; kept in the tag `vaeflow.ended`.
+        """
+        with self._writing(run) as (client, run_id):
+            if note:
+                client.set_tag(run_id, ENDED, cut(note, LONGEST_TAG))
+            client.set_terminated(run_id, status)
+
+    def keep_files(self, run: RunView, kl: dict[str, dict[str, Any]]) -> None:
+        """Copy the run's small files and its plots.
+
+        Args:
+            run: the run.
+            kl: divergence by split and dimension, see `vaeflow_mlflow.describe.kl_by_split`.
+        """
+        with self._writing(run) as (client, run_id):
+            for name in FILES:
+                if (run.directory / name).is_file():
+                    client.log_artifact(run_id, str(run.directory / name))
+            if (run.directory / PLOTS).is_dir():
+                client.log_artifacts(run_id, str(run.directory / PLOTS), PLOTS)
+            if kl:
+                client.log_text(run_id, json.dumps(kl, indent=2, allow_nan=False), "kl_per_dimension.json")
+
+    @contextmanager
+    def _writing(self, run: RunView) -> Iterator[tuple[MlflowClient, str]]:
+        """Yield the store and the MLflow run's id.
+
+        After a failure it is not known what has arrived, so the store is asked again before more is written.
+        """
+        try:
+            if self._client is None or self._id is None:
+                self._client, self._id = self._open(run)
+            yield self._client, self._id
+        except Exception:
+            self._client = None
+            raise
+
+    def _open(self, run: RunView) -> tuple[MlflowClient, str]:
+        from mlflow import MlflowClient
+        from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
+
+        try:
+            client = MlflowClient(self._uri)
+        except UnsupportedModelRegistryStoreURIException as error:
+            hint = "a database takes the whole of MLflow: pip install mlflow"
+            raise PluginError(f"callback mlflow: MLflow has no store for {shown(self._uri)}; {hint}") from error
+        before = self._id or read_id(run.directory)
+        found = _existing(client, before) if before else None
+        if found is None:
+            if before:
+                run.say(f"MLflow has no run {before}: a new one begins, with all that metrics.jsonl holds")
+            found = client.create_run(self._experiment_id(client), run_name=self._run_name, tags=tags_of(run))
+            run.say(f"MLflow: run {found.info.run_id} of experiment {self._experiment!r} at {shown(self._uri)}")
+        self._id = str(found.info.run_id)  # kept although what follows may fail: there shall be no second one
+        write_json(run.directory / RUN_FILE, {"run_id": self._id})
+        self._describe(client, found, run)
+        self._last = _last_steps(client, found)
+        return client, self._id
+
+    def _describe(self, client: MlflowClient, found: Run, run: RunView) -> None:
+        """Write the config; MLflow's parameters can't be changed, so what another process had otherwise is a tag."""
+        from mlflow.entities import Param
+
+        now, there = params_of(run.config), found.data.params
+        client.log_batch(found.info.run_id, params=[Param(key, now[key]) for key in now if key not in there])
+        changed = [
+            f"{key} = {value} (was {there[key]})" for key, value in now.items() if there.get(key, value) != value
+        ]
+        if changed:
+            client.set_tag(found.info.run_id, CHANGED, cut("; ".join(changed), LONGEST_TAG))
+        if ENDED in found.data.tags:
+            client.delete_tag(found.info.run_id, ENDED)
+        client.update_run(found.info.run_id, status="RUNNING")
+
+    def _experiment_id(self, client: MlflowClient) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = client.get_experiment_by_name(self._experiment)
+        if found is None:
+            try:
+                return str(client.create_experiment(self._experiment))
+            except MlflowException:  # another run may have made it in between
+                found = client.get_experiment_by_name(self._experiment)
+                if found is None:
+                    raise
+        return str(found.experiment_id)
+
+
+def read_id(directory: Path) -> str | None:
+    """Return the id that a run's directory keeps; None if there is none that can be read."""
+    try:
+        return str(json.loads((directory / RUN_FILE).read_text(encoding="utf-8"))["run_id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def uri_for(tracking: str | None, directory: Path) -> str:
+    """Return the tracking URI of a run.
+
+    Args:
+        tracking: a URI or a folder; None for what MLflow is set to, or the folder `mlruns` beside the run.
+        directory: of the run.
+    """
+    import mlflow
+
+    if tracking is None:
+        set_already = mlflow.is_tracking_uri_set()
+        return str(mlflow.get_tracking_uri()) if set_already else (directory.resolve().parent / FOLDER).as_uri()
+    if urlsplit(tracking).scheme or tracking in WHOLE_URIS:
+        return tracking
+    return Path(tracking).expanduser().resolve().as_uri()
+
+
+def _existing(client: MlflowClient, run_id: str) -> Run | None:
+    """Return a run that is neither gone nor deleted."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return found if found.info.lifecycle_stage == "active" else None
+
+
+def _last_steps(client: MlflowClient, found: Run) -> dict[str, int]:
+    run_id = found.info.run_id
+    return {key: max(point.step for point in client.get_metric_history(run_id, key)) for key in found.data.metrics}

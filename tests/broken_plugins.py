@@ -1,0 +1,202 @@
+"""Plugins whose components break one rule each; `test_broken_plugins.py` has the rule and what is said of it."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+from vaeflow import Component, hookimpl
+from vaeflow.callbacks import Callback
+
+
+def dense(x_shape, before=lambda x: x, after=lambda h: h):
+    """Return an encoder of one dense layer between two functions of tensors."""
+    import keras
+    from keras import layers
+
+    x = keras.Input(x_shape)
+    h = layers.Dense(8, activation="tanh")(layers.Lambda(before)(layers.Flatten()(x)))
+    return keras.Model(x, layers.Lambda(after)(h))
+
+
+def wrong_shape(x_shape):
+    """Features [B, 2, 4]."""
+    import keras
+
+    return dense(x_shape, after=lambda h: keras.ops.reshape(h, (-1, 2, 4)))
+
+
+def not_differentiable(x_shape):
+    """Features that are rounded."""
+    import tensorflow as tf
+
+    return dense(x_shape, after=lambda h: tf.round(4.0 * h))
+
+
+def mixes_rows(x_shape):
+    """Features less their mean over the batch."""
+    import tensorflow as tf
+
+    return dense(x_shape, after=lambda h: h - tf.reduce_mean(h, axis=0))
+
+
+def depends_on_the_replica(x_shape):
+    """Features that are larger on the second replica."""
+    import tensorflow as tf
+
+    def scaled(h):
+        context = tf.distribute.get_replica_context()
+        return h if context is None else h * (1.0 + tf.cast(context.replica_id_in_sync_group, h.dtype))
+
+    return dense(x_shape, after=scaled)
+
+
+def writes_from_every_rank(x_shape):
+    """A log of how often it was built."""
+    with Path("built.log").open("a") as file:
+        file.write("built\n")
+    return dense(x_shape)
+
+
+def pickles(x_shape):
+    """A cache of its weights' shapes."""
+    pickle.loads(pickle.dumps(x_shape))
+    return dense(x_shape)
+
+
+def float64_leak(x_shape):
+    """Log-likelihoods in float64."""
+    from vaeflow.components.likelihoods import bernoulli
+
+    inner = bernoulli(x_shape)
+
+    @dataclass(frozen=True)
+    class Wide:
+        of: object
+
+        def log_prob(self, value):
+            import tensorflow as tf
+
+            return tf.cast(self.of.log_prob(value), tf.float64)
+
+        def sample(self, noise):
+            return self.of.sample(noise)
+
+        def mean(self):
+            return self.of.mean()
+
+    class Likelihood:
+        parameters_shape = inner.parameters_shape
+
+        def distribution(self, parameters):
+            return Wide(inner.distribution(parameters))
+
+    return Likelihood()
+
+
+def gaussian(latent_size, sample=lambda q, noise: q.mu + noise, log_prob=None):
+    """Return a posterior whose mean is linear in the features, with another `sample` or `log_prob`."""
+    import keras
+
+    from vaeflow.distributions import DiagonalNormal
+
+    class Q(DiagonalNormal):
+        def sample(self, noise):
+            return sample(self, noise)
+
+        def log_prob(self, value):
+            return super().log_prob(value) if log_prob is None else log_prob(self, value)
+
+    class Posterior(keras.layers.Layer):
+        noise_size = latent_size
+
+        def __init__(self):
+            super().__init__(dtype="float32")
+            self.mu = keras.layers.Dense(latent_size, dtype="float32")
+
+        def distribution(self, features):
+            mu = self.mu(features)
+            return Q(mu, 0.0 * mu)
+
+    return Posterior()
+
+
+def stateful_noise(latent_size):
+    """Samples that draw their own noise."""
+    import tensorflow as tf
+
+    return gaussian(latent_size, sample=lambda q, noise: q.mu + tf.random.normal(tf.shape(noise)))
+
+
+def does_not_normalise(latent_size):
+    """A normal density without its constant."""
+    import tensorflow as tf
+
+    return gaussian(latent_size, log_prob=lambda q, z: -0.5 * tf.reduce_sum(tf.square(z - q.mu), axis=-1))
+
+
+def kl_of_the_wrong_sign(latent_size):
+    """The article's closed form without its minus."""
+    from vaeflow.distributions import StandardNormal
+
+    class Prior(StandardNormal):
+        def kl_terms(self, q):
+            return -super().kl_terms(q)
+
+    return Prior(latent_size)
+
+
+class RetracesEveryStep(Callback):
+    """A compiled function made anew at each call."""
+
+    def on_chunk(self, run, step):
+        import tensorflow as tf
+
+        tf.function(lambda: tf.constant(step) + 1)()
+
+
+class WritesElsewhere(Callback):
+    """A file in the working directory."""
+
+    def on_log(self, run, record):
+        Path("elsewhere.log").write_text("here")
+
+
+class Misspelt(Callback):
+    """A moment that there is not."""
+
+    def on_evaluate(self, run, record):
+        """Never called."""
+
+
+def retraces_every_step():
+    """Callback."""
+    return RetracesEveryStep()
+
+
+def writes_elsewhere():
+    """Callback."""
+    return WritesElsewhere()
+
+
+def misspelt_moment():
+    """Callback."""
+    return Misspelt()
+
+
+OF_KIND = {
+    "encoder": (wrong_shape, not_differentiable, mixes_rows, depends_on_the_replica, writes_from_every_rank, pickles),
+    "likelihood": (float64_leak,),
+    "posterior": (stateful_noise, does_not_normalise),
+    "prior": (kl_of_the_wrong_sign,),
+    "callback": (retraces_every_step, writes_elsewhere, misspelt_moment),
+}
+
+
+@hookimpl
+def vaeflow_components():
+    """Return them all, by the names of their build functions."""
+    for kind, builds in OF_KIND.items():
+        for build in builds:
+            yield Component(kind, build.__name__.replace("_", "-"), build)

@@ -1,0 +1,31 @@
+"""Runs rules of many components in one process: `python many_checks.py MODULE...` reads JSON lines [kind, name, rule,
+options] from standard input and prints what was found, a JSON line each."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from vaeflow.engine.strategies.mirrored import make_logical_cpus
+from vaeflow.plugins.registry import Registry
+from vaeflow.runtime import Runtime, start_tensorflow
+
+
+def main() -> None:
+    """Run what standard input asks for."""
+    start_tensorflow(Runtime(threads=1))
+    make_logical_cpus(2)
+    from vaeflow.checks.contracts import check
+    from vaeflow.checks.subject import Subject
+
+    registry = Registry.load(sys.argv[1:])
+    for line in sys.stdin:
+        kind, name, rules, options = json.loads(line)
+        for result in check(Subject(registry, kind, name, options), rules):
+            row = [kind, name, result.rule, result.outcome, result.message]
+            sys.stdout.write(f"{json.dumps(row)}\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Plugins that are wrong: each is caught, at load or by `plugins check`, with one line that names the culprit."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import broken_plugins
+import pytest
+from plugin_packages import GOOD, site_in
+
+from vaeflow.cli import main
+
+HERE = Path(__file__).parent
+
+AT_LOAD = {
+    "raises at import": ("raise RuntimeError('boo')", r"RuntimeError: boo"),
+    "missing dependency": ("import no_such_package", r"ModuleNotFoundError: No module named 'no_such_package'"),
+    "wrong signature": (
+        GOOD.replace("x_shape: tuple[int, ...], ", ""),
+        r"encoder 'resnet': its build function takes 0 positional parameters, not 1",
+    ),
+    "misspelt hook": (GOOD.replace("vaeflow_components", "vaeflow_component"), r"did you mean 'vaeflow_components'\?"),
+    "wrong record type": (
+        "@hookimpl\ndef vaeflow_components():\n    yield ('encoder', 'x', print)",
+        r"must yield Component records, but yielded \('encoder', 'x'",
+    ),
+}
+
+BY_CHECK = {
+    ("encoder", "wrong-shape"): ("shapes", r"the output for 1 rows has shape \(1, 2, 4\), not \(1, 'any'\)"),
+    ("encoder", "not-differentiable"): ("gradients", r"no gradient reaches .*kernel"),
+    ("encoder", "mixes-rows"): ("rows", r"outputs of valid rows beside other padded rows: .* apart"),
+    ("encoder", "depends-on-the-replica"): ("bits", r"after 2 steps on 2 replicas and on 1: .* differ: "),
+    ("encoder", "writes-from-every-rank"): ("side-effects", r"it writes built\.log, and every rank of a job would"),
+    ("encoder", "pickles"): ("side-effects", r"it calls pickle\.dumps .*pickle\.loads .*: a run trusts no pickle"),
+    ("likelihood", "float64-leak"): ("shapes", r"log p\(x given z\) is float64, not float32"),
+    ("posterior", "stateful-noise"): ("noise", r"z from the same noise twice: .* apart"),
+    ("posterior", "does-not-normalise"): ("density", r"q\(z given x\) integrates to 0\.159\d .*, not to 1"),
+    ("prior", "kl-of-the-wrong-sign"): ("divergence", r"KL\(q, p\) in closed form is -.* nats, but .* by samples"),
+    ("callback", "retraces-every-step"): ("life", r"on_chunk traces .* at every call"),
+    ("callback", "writes-elsewhere"): ("files", r"it writes elsewhere\.log, which is not below the run's directory"),
+    ("callback", "misspelt-moment"): ("life", r"has on_evaluate, but .*; did you mean 'on_evaluation'\?"),
+}
+
+
+@pytest.mark.parametrize("case", AT_LOAD)
+def test_caught_at_load(case, tmp_path, monkeypatch, capsys):
+    source, reason = AT_LOAD[case]
+    with site_in(tmp_path, monkeypatch) as site:
+        name = site.module(source)
+        assert main(["plugins", "--plugin", name]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(rf"vaeflow: plugin {name} \(--plugin\) was not loaded: .*{reason}", line), line
+
+
+def test_duplicate_names_are_caught_at_load(tmp_path, monkeypatch, capsys):
+    with site_in(tmp_path, monkeypatch) as site:
+        site.install(GOOD, "vaeflow-one", "1.0")
+        site.install(GOOD, "vaeflow-two", "2.0")
+        assert main(["plugins"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "encoder 'resnet' is registered twice: by " in line
+    assert re.search(r"vaeflow-one 1\.0 \(module", line)
+    assert re.search(r"vaeflow-two 2\.0 \(module", line)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What the rules find, by component."""
+    asked = "\n".join(json.dumps([*component, [rule], {}]) for component, (rule, _) in BY_CHECK.items())
+    command = [sys.executable, str(HERE / "many_checks.py"), str(HERE / "broken_plugins.py")]
+    folder = tmp_path_factory.mktemp("broken")
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, cwd=folder, check=True)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    return {(kind, name): (outcome, message) for kind, name, _, outcome, message in rows}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("component", BY_CHECK, ids=lambda component: component[1])
+def test_caught_by_check(component, found):
+    outcome, message = found[component]
+    assert outcome == "broken"
+    assert "\n" not in message
+    assert re.search(BY_CHECK[component][1], message), message
+
+
+def test_every_broken_component_has_its_case():
+    components = {(one.kind, one.name) for one in broken_plugins.vaeflow_components()}
+    assert components == set(BY_CHECK)
+    assert len(AT_LOAD) + 1 + len(BY_CHECK) >= 15
+
+
+@pytest.mark.slow
+def test_the_command_names_the_culprit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ["plugins", "check", "encoder", "wrong-shape", "--plugin", str(HERE / "broken_plugins.py")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments, "--rule=shapes", "--rule=rows"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    label = r"encoder 'wrong-shape' of .*broken_plugins\.py \(--plugin\)"
+    assert re.match(rf"vaeflow: {label} breaks the rule 'shapes': the output for 1 rows has shape \(1, 2, 4\)", line)
+    assert re.search(r"^  BROKEN    shapes ", done.stdout, re.MULTILINE)
+    assert re.search(r"^  ok        rows$", done.stdout, re.MULTILINE)

@@ -1,0 +1,137 @@
+"""`vaeflow plugins check`: every built-in component keeps the contract of its kind, and the rules are documented."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_runs import CALL
+
+from vaeflow.cli import main
+from vaeflow.plugins.records import KINDS
+from vaeflow.plugins.registry import Registry
+
+ROOT = Path(__file__).parents[1]
+HERE = ROOT / "tests"
+QUICK = (
+    *("shapes", "rows", "noise", "density", "mean", "divergence", "loss", "weight", "descent", "rate", "figures"),
+    *("pixels", "life", "state", "weights", "files", "picture"),
+)
+"""Rules that take no compiled step; `python docs/checked.py` runs the others too, for minutes, and writes the table."""
+
+
+def given(kind: str, name: str) -> dict[str, object]:
+    """Return options for those components that must be told some."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    from checked import REQUIRED
+
+    return REQUIRED.get((kind, name), {})
+
+
+def builtin() -> list[tuple[str, str]]:
+    """Return every built-in component that the quick rules are about."""
+    own = [one.component for one in Registry.load().all() if one.origin.distribution == "vaeflow"]
+    return [(one.kind, one.name) for one in own if one.kind not in ("dataset", "strategy")]
+
+
+@pytest.fixture(scope="module")
+def found():
+    """What the quick rules find of every built-in component."""
+    asked = "\n".join(json.dumps([*component, QUICK, given(*component)]) for component in builtin())
+    command = [sys.executable, str(HERE / "many_checks.py")]
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=True)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    return {
+        component: [row[2:] for row in rows if tuple(row[:2]) == component]
+        for component in {tuple(row[:2]) for row in rows}
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("component", builtin(), ids=" ".join)
+def test_builtin_components_keep_the_quick_rules(component, found):
+    assert found[component]
+    broken = [f"{rule}: {message}" for rule, outcome, message in found[component] if outcome == "broken"]
+    assert not broken
+
+
+@pytest.mark.slow
+def test_a_plugin_keeps_every_rule(contract):
+    plugin = str(ROOT / "docs" / "examples" / "vaeflow_residual.py")
+    found = contract("encoder", "residual", plugin=plugin, depth=1, width=8)
+    assert {one.outcome for one in found} == {"ok"}
+    assert {"shapes", "gradients", "bits", "traces", "xla", "precision", "side-effects"} <= {one.rule for one in found}
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_a_strategy_is_checked_by_a_job(contract):
+    (found,) = contract("strategy", "mirrored")
+    assert (found.rule, found.outcome) == ("job", "ok")
+
+
+def test_the_fixture_fails_with_the_rules_that_are_broken(contract):
+    with pytest.raises(pytest.fail.Exception) as error:
+        contract("encoder", "wrong-shape", plugin=str(HERE / "broken_plugins.py"), rules=["shapes"])
+    assert re.search(r"breaks the contract\n  shapes: the output for 1 rows has shape", str(error.value))
+
+
+def test_the_fixture_says_what_there_is_not(contract):
+    with pytest.raises(RuntimeError, match="there is no encoder 'nowhere'"):
+        contract("encoder", "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["check"], "which component? KIND and NAME, or --of DISTRIBUTION"),
+        (["check", "encoder"], "which component? KIND and NAME, or --of DISTRIBUTION"),
+        (["check", "encodr", "mlp"], "there is no kind 'encodr'; did you mean 'encoder'?"),
+        (["check", "encoder", "mpl"], "there is no encoder 'mpl'; did you mean 'mlp'?"),
+        (["check", "encoder", "mlp", "hiden=[3]"], "encoder.hiden: mlp of vaeflow"),
+        (["check", "encoder", "mlp", "--x-shape", "8x8"], "'8x8' is no shape; write for example 28,28,1"),
+        (["check", "--of", "vaeflo"], "--of: no component is of 'vaeflo'; did you mean 'vaeflow'?"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, line, capsys):
+    assert main(["plugins", *arguments]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert line in said
+
+
+def test_an_unknown_rule_names_the_nearest():
+    done = subprocess.run(
+        [sys.executable, "-c", CALL, "plugins", "check", "encoder", "mlp", "--rule", "shape"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "--rule: there is no rule 'shape'; did you mean 'shapes'?" in done.stderr
+
+
+# The table of the docs
+
+
+def checked() -> list[list[str]]:
+    """Return the rows of docs/checked.md."""
+    lines = (ROOT / "docs" / "checked.md").read_text().splitlines()
+    return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+
+
+def test_every_component_is_in_the_table_and_keeps_its_rules():
+    rows = {(kind, name): broken for kind, name, _, _, broken, _ in checked()}
+    own = {(one.component.kind, one.component.name) for one in Registry.load().all()}
+    assert own <= set(rows)
+    assert not [component for component, broken in rows.items() if broken != "0"]
+
+
+def test_every_kind_has_rules():
+    from vaeflow.checks.contracts import RULES
+
+    assert set(RULES) == set(KINDS)
+    for rules in RULES.values():
+        assert len({rule.name for rule in rules}) == len(rules)

@@ -1,0 +1,53 @@
+"""The callbacks of a run: the built-in ones, then those of the config."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaeflow.callbacks.base import MOMENTS, Callback
+from vaeflow.callbacks.metrics_log import MetricsLog
+from vaeflow.callbacks.plots import Plots
+from vaeflow.callbacks.progress import ProgressBar
+from vaeflow.errors import PluginError, nearest
+
+if TYPE_CHECKING:
+    from vaeflow.config_resolve import Resolved
+    from vaeflow.plugins.registered import Bound
+
+
+def build_callbacks(resolved: Resolved) -> list[Callback]:
+    """Return what the chief calls, in this order: progress, logs, plots, then those of the config.
+
+    Raises:
+        PluginError: if one can't be built, or has a method for a moment that there is not.
+    """
+    log, every = resolved.config.log, resolved.config.plots.every_epochs
+    own = [build_callback(bound) for bound in resolved.callbacks]
+    if not log.tensorboard:
+        return [ProgressBar(), MetricsLog(), Plots(every_epochs=every), *own]
+    from vaeflow.callbacks.tensorboard import TensorBoard
+
+    board = TensorBoard(histograms=log.histograms, images=log.images, projector=log.projector, graph=log.graph)
+    plots = Plots(every_epochs=every, then=board.show_plots)  # before TensorBoard, which closes its logs at the end
+    return [ProgressBar(), MetricsLog(), plots, board, *own]
+
+
+def build_callback(bound: Bound) -> Callback:
+    """Return a callback.
+
+    Args:
+        bound: the component.
+
+    Raises:
+        PluginError: if it can't be built, or has a method for a moment that there is not.
+    """
+    callback = bound.build()
+    if not isinstance(callback, Callback):
+        kind = type(callback).__name__
+        raise PluginError(f"{bound.registered.label} built {kind}, not a vaeflow.callbacks.Callback")
+    for name in dir(callback):
+        if name.startswith("on_") and name not in MOMENTS:
+            raise PluginError(
+                f"{bound.registered.label} has {name}, but a run has no such moment; {nearest(name, MOMENTS)}"
+            )
+    return callback

@@ -1,0 +1,63 @@
+"""Rules for encoders and decoders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from vaeflow.checks.rule import Rule, require, require_close, require_tensor
+from vaeflow.checks.subject import normal, uniform
+
+if TYPE_CHECKING:
+    from vaeflow.checks.subject import Subject
+
+BATCHES = (1, 2, 7)
+
+
+def shapes(subject: Subject) -> None:
+    """Run batches of 1, 2 and 7 rows."""
+    network, inputs = _network(subject)
+    wanted = _output_shape(subject)
+    for rows in BATCHES:
+        for training in (False, True):
+            given = network(inputs[:rows], training=training)
+            got = require_tensor(given, f"the output for {rows} rows", shape=(rows, *wanted), dtype=None)
+            wanted = tuple(got.shape[1:])
+
+
+def rows(subject: Subject) -> None:
+    """Change the padded rows of a batch and look at the others."""
+    network, inputs = _network(subject)
+    valid = 4
+    other = tf.concat([inputs[:valid], tf.zeros_like(inputs[valid:])], axis=0)
+    ours, theirs = (np.asarray(network(batch, training=False), np.float32)[:valid] for batch in (inputs, other))
+    require_close(ours, theirs, "outputs of valid rows beside other padded rows", within=1e-5 * (1 + np.abs(ours)))
+
+
+def _network(subject: Subject) -> tuple[keras.Model, tf.Tensor]:
+    """Return the network, and 7 rows of input."""
+    if subject.kind == "encoder":
+        network = subject.build(subject.x_shape)
+        inputs = tf.reshape(uniform(max(BATCHES), int(np.prod(subject.x_shape))), (-1, *subject.x_shape))
+    else:
+        network = subject.build(subject.latent_size, tuple(subject.likelihood().parameters_shape))
+        inputs = normal(max(BATCHES), subject.latent_size)
+    require(isinstance(network, keras.Model), f"build returned {type(network).__name__}, not a keras.Model")
+    return network, inputs
+
+
+def _output_shape(subject: Subject) -> tuple[int | None, ...]:
+    return (None,) if subject.kind == "encoder" else tuple(subject.likelihood().parameters_shape)
+
+
+ENCODER = (
+    Rule("shapes", "x [B, *X] to features [B, F] for B = 1, 2, 7, in training too", shapes),
+    Rule("rows", "an example's features do not depend on the padding beside it", rows),
+)
+DECODER = (
+    Rule("shapes", "z [B, D] to the likelihood's parameters [B, *P] for B = 1, 2, 7, in training too", shapes),
+    Rule("rows", "an example's parameters do not depend on the padding beside it", rows),
+)

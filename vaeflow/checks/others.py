@@ -1,0 +1,171 @@
+"""Rules for objectives, schedules, optimizers, learning rates, metrics, and what is done to data."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from vaeflow.checks.rule import LeftOutError, Rule, require, require_close, require_tensor
+from vaeflow.checks.subject import normal, uniform
+from vaeflow.contracts import Dataset, Terms
+from vaeflow.errors import UsageError, VaeflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaeflow.checks.subject import Subject
+    from vaeflow.contracts import Binarization, Metric, Objective, Schedule, Transform
+    from vaeflow.data.batches import Batch
+
+ROWS, VALID = 7, 4
+NOISES = ("none", "step", "example")
+
+
+def _terms(subject: Subject, samples: int) -> tuple[tf.Tensor, Callable[[tf.Tensor], Terms]]:
+    """Return examples x, and a function from such examples to their terms under the small model."""
+    experiment = subject.experiment()
+    batch: Batch = experiment.batches["train"].in_order(tf.constant(0, tf.int64), ROWS)
+    noise = normal(samples, ROWS, experiment.model.posterior.noise_size)
+    return batch.x, lambda x: experiment.model.terms(x, noise)
+
+
+def objective(subject: Subject) -> None:
+    """Take the loss of 7 examples, and of the first 4 with others beside them."""
+    built: Objective = subject.build()
+    require(isinstance(built.samples, int) and built.samples >= 1, f"samples is {built.samples!r}, not 1 or more")
+    schedule = subject.registry.get("schedule", "constant").bind({}, "kl_schedule").build(subject.timeline)
+    x, terms_of = _terms(subject, built.samples)
+    terms = terms_of(x)
+    step = tf.constant(3, tf.int64)
+    loss = require_tensor(built.loss(terms, schedule, step), "the loss", shape=(ROWS,))
+    worse = terms._replace(
+        log_likelihood=tf.concat([terms.log_likelihood[:, :VALID], terms.log_likelihood[:, VALID:] - 5.0], axis=1)
+    )
+    other = built.loss(worse, schedule, step)
+    require_close(other[:VALID], loss[:VALID], "losses of examples beside worse ones", within=1e-4)
+    require(bool(tf.reduce_all(other[VALID:] > loss[VALID:])), "the loss does not rise where log p(x given z) falls")
+
+
+def schedule(subject: Subject) -> None:
+    """Ask for weight and penalty along the run, twice."""
+    built: Schedule = subject.build(subject.timeline)
+    kl = tf.constant([0.0, 1.0, 20.0])
+    for step in (
+        0,
+        1,
+        subject.timeline.steps_per_epoch,
+        subject.timeline.total_steps,
+        10 * subject.timeline.total_steps,
+    ):
+        at = tf.constant(step, tf.int64)
+        weight = require_tensor(built.weight(at), f"the weight at step {step}", shape=())
+        penalty = require_tensor(built.penalty(kl, at), f"the penalty at step {step}", shape=(3,))
+        require_close(built.weight(at), weight, f"the weight at step {step}, asked twice,", within=0.0)
+        require_close(built.penalty(kl, at), penalty, f"the penalty at step {step}, asked twice,", within=0.0)
+
+
+def optimizer(subject: Subject) -> None:
+    """Minimize a square for 100 steps."""
+    built = subject.build(0.01)
+    kind = type(built).__name__
+    require(isinstance(built, keras.optimizers.Optimizer), f"build returned {kind}, not a keras.optimizers.Optimizer")
+    variable = keras.Variable(np.ones((4, 3), np.float32))
+    built.build([variable])
+    before = float(tf.reduce_sum(tf.square(variable)))
+    for _ in range(100):
+        built.apply([2.0 * tf.convert_to_tensor(variable)], [variable])
+    after = float(tf.reduce_sum(tf.square(variable)))
+    require(math.isfinite(after) and after < before, f"100 steps took a square from {before:g} to {after:g}")
+
+
+def learning_rate(subject: Subject) -> None:
+    """Ask for the rate along the run."""
+    built = subject.build(subject.timeline)
+    for step in (0, 1, subject.timeline.total_steps // 2, subject.timeline.total_steps):
+        rate = float(built(step)) if callable(built) else float(built)
+        require(math.isfinite(rate) and rate >= 0, f"the learning rate at step {step} is {rate:g}")
+
+
+def metric(subject: Subject) -> None:
+    """Take the figure of 7 examples, and of the first 4 with others beside them."""
+    built: Metric = subject.build()
+    x, terms_of = _terms(subject, samples=2)
+    figures = require_tensor(built(x, terms_of(x)), "the figures", shape=(ROWS,))
+    other = tf.concat([x[:VALID], 1.0 - x[VALID:]], axis=0)
+    beside = built(other, terms_of(other))
+    within = 1e-4 * (1 + np.abs(figures[:VALID]))
+    require_close(beside[:VALID], figures[:VALID], "figures of examples beside other ones", within=within)
+
+
+def binarization(subject: Subject) -> None:
+    """Make x of pixels, of grey ones and of black and white ones."""
+    built: Binarization = subject.build()
+    require(built.noise in NOISES, f"noise is {built.noise!r}, not one of {', '.join(NOISES)}")
+    size = int(np.prod(subject.x_shape))
+    shape = (ROWS, *subject.x_shape)
+    pixels, noise = (tf.reshape(uniform(ROWS, size, name=name), shape) for name in ("pixels", "noise"))
+    _require_rows(lambda p, n: built(p, None if built.noise == "none" else n), pixels, noise, shape)
+
+
+def transform(subject: Subject) -> None:
+    """Transform 7 examples, and the first 4 with others beside them."""
+    built: Transform = subject.build(subject.x_shape)
+    require(built.noise in NOISES, f"noise is {built.noise!r}, not one of {', '.join(NOISES)}")
+    takes = built.noise != "none"
+    require((built.noise_size > 0) == takes, f"noise is {built.noise!r}, but noise_size is {built.noise_size}")
+    require(isinstance(built.training_only, bool), f"training_only is {built.training_only!r}, not a truth value")
+    pixels = tf.reshape(uniform(ROWS, int(np.prod(subject.x_shape)), name="pixels"), (ROWS, *subject.x_shape))
+    noise = uniform(ROWS, max(1, built.noise_size), name="noise")
+    _require_rows(lambda p, n: built(p, n if takes else None), pixels, noise, (ROWS, *built.x_shape))
+    if built.training_only:
+        same = tuple(built.x_shape) == tuple(subject.x_shape)
+        require(same, f"it is for training only, but makes {built.x_shape} of {subject.x_shape}")
+
+
+def _require_rows(
+    function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], pixels: tf.Tensor, noise: tf.Tensor, shape: tuple[int, ...]
+) -> None:
+    """Require a function of rows that looks at each row and its noise alone, and gives the same twice."""
+    first = require_tensor(function(pixels, noise), "what it returns", shape=shape)
+    require_close(function(pixels, noise), first, "what it returns for the same twice", within=0.0)
+    others = tf.concat([pixels[:VALID], 1.0 - pixels[VALID:]], axis=0)
+    beside = tf.concat([noise[:VALID], 1.0 - noise[VALID:]], axis=0)
+    require_close(function(others, beside)[:VALID], first[:VALID], "examples beside other ones", within=1e-6)
+
+
+def dataset(subject: Subject) -> None:
+    """Build the data set twice."""
+    from vaeflow.data import Folders
+
+    try:
+        first, again = (subject.build(Folders.default()) for _ in range(2))
+    except UsageError:
+        raise
+    except VaeflowError as error:
+        raise LeftOutError(f"its data can't be had here: {error}") from error
+    require(isinstance(first, Dataset), f"build returned {type(first).__name__}, not a vaeflow.contracts.Dataset")
+    require(first.source, "source is empty: say in one line where the examples are from")
+    for name, split in first.splits().items():
+        require(len(split) > 0, f"{name} has no examples")
+        require(split.x.dtype in (np.uint8, np.float32), f"{name}.x is {split.x.dtype}, not uint8 or float32")
+        require(split.x.shape[1:] == first.x_shape, f"{name} has examples of shape {split.x.shape[1:]}, train others")
+        few = np.asarray(split.x[:1000])
+        finite = few.dtype == np.uint8 or np.isfinite(few).all()
+        require(finite, f"{name}.x has numbers that are not finite")
+        labels = split.y is None or len(split.y) == len(split.x)
+        require(labels, f"{name} has {len(split.x)} examples and {0 if split.y is None else len(split.y)} labels")
+        require(np.array_equal(few, again.splits()[name].x[:1000]), f"{name}.x is other examples when built again")
+
+
+OBJECTIVE = (Rule("loss", "a float32 loss [B] of each example alone, up where log p(x given z) is down", objective),)
+SCHEDULE = (Rule("weight", "a float32 weight and a penalty [B], functions of the step alone", schedule),)
+OPTIMIZER = (Rule("descent", "a Keras optimizer that makes a square smaller", optimizer),)
+LEARNING_RATE = (Rule("rate", "a finite rate, 0 or more, at every step", learning_rate),)
+METRIC = (Rule("figures", "a finite float32 figure [B] of each example alone", metric),)
+BINARIZATION = (Rule("pixels", "float32 x of the pixels' shape, a function of each row and its noise", binarization),)
+TRANSFORM = (Rule("pixels", "float32 pixels of the shape it says, a function of each row and its noise", transform),)
+DATASET = (Rule("examples", "bytes or float32 of one shape, labels or none, the same each time", dataset),)

@@ -1,0 +1,157 @@
+"""A component under test, put into a small model on small data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from vaeflow.config import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config
+from vaeflow.config_resolve import Resolved, resolve
+from vaeflow.contracts import Dataset, Split, Timeline
+from vaeflow.data.noise import Noise
+from vaeflow.engine.precision import built_in
+from vaeflow.engine.strategies.mirrored import MirroredTopology
+from vaeflow.engine.strategies.single import SingleStrategy
+from vaeflow.experiment import Experiment, build
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vaeflow.contracts import Likelihood, Posterior, Prior
+    from vaeflow.plugins.registered import Bound
+    from vaeflow.plugins.registry import Registry
+
+EXAMPLES, BATCH, MICROBATCHES = 23, 10, 4
+"""The last batch has 3 examples, so that microbatches have padded rows and one of them nothing else."""
+
+KEY_OF_KIND = {kind: key for key, kind in KINDS_OF_SELECTIONS.items()}
+LIST_OF_KIND = {kind: key for key, kind in KINDS_OF_LISTS.items()}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A component and the model that it is tried in.
+
+    Attributes:
+        registry: the components there are.
+        kind: the component's.
+        name: the component's.
+        options: as a TOML file spells them.
+        x_shape: X of the examples.
+        latent_size: D.
+    """
+
+    registry: Registry
+    kind: str
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    x_shape: tuple[int, ...] = (8, 8, 1)
+    latent_size: int = 2
+
+    @cached_property
+    def bound(self) -> Bound:
+        """The component with its options."""
+        return self.registry.get(self.kind, self.name).bind(self.options, self.kind)
+
+    @property
+    def label(self) -> str:
+        """The component in words, with where it is from."""
+        return self.bound.registered.label
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """Of the small run."""
+        return Timeline(steps_per_epoch=-(-EXAMPLES // BATCH), total_steps=30)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """Bytes of X with as many dark as bright ones."""
+        pixels = np.random.default_rng(0).integers(0, 256, (2 * EXAMPLES, *self.x_shape), dtype=np.uint8)
+        labels = np.arange(EXAMPLES) % 3
+        train, test = (Split(part, labels) for part in (pixels[:EXAMPLES], pixels[EXAMPLES:]))
+        return Dataset("made", train, None, test, "made for a check")
+
+    def resolved(self, **settings: Any) -> Resolved:
+        """Return the small run's components with this one among them.
+
+        Args:
+            settings: keys of the config on top.
+        """
+        tree: dict[str, Any] = {
+            "name": "check",
+            "epochs": None,
+            "steps": self.timeline.total_steps,
+            "batch_size": BATCH,
+            "microbatches": MICROBATCHES,
+            "latent_size": self.latent_size,
+            "encoder": {"name": "mlp", "hidden": (8,)},
+            "decoder": {"name": "mlp", "hidden": (8,)},
+            "log": {"tensorboard": False, "every_steps": 5},
+            "plots": {"draw": ()},
+            **settings,
+        }
+        selection = {"name": self.name, **self.options}
+        if self.kind in KEY_OF_KIND:
+            tree[KEY_OF_KIND[self.kind]] = selection
+        elif self.kind == "plot":
+            tree["plots"] = {"draw": (selection,)}
+        else:
+            tree[LIST_OF_KIND[self.kind]] = (selection,)
+        return resolve(Config.model_validate(tree), self.registry)
+
+    def experiment(self, replicas: int = 1, **settings: Any) -> Experiment:
+        """Return the small run on some replicas of this process, ready to take steps.
+
+        Args:
+            replicas: devices.
+            settings: keys of the config on top.
+        """
+        strategy = SingleStrategy() if replicas == 1 else MirroredTopology(replicas).start()
+        resolved = self.resolved(**settings)
+        dataset = self.dataset
+        if self.kind == "dataset":
+            from vaeflow.data import Folders
+
+            dataset = resolved.dataset.build(Folders.default())
+        return build(resolved, dataset, strategy)
+
+    def build(self, *positional: Any, precision: str = "float32") -> Any:
+        """Return what the component builds, in a precision."""
+        with built_in(precision):
+            return self.bound.build(*positional)
+
+    # What distributions are made from
+
+    def likelihood(self) -> Likelihood:
+        """Return the likelihood under test, or a Bernoulli one."""
+        name = self.name if self.kind == "likelihood" else "bernoulli"
+        given = self.options if self.kind == "likelihood" else {}
+        return self.registry.get("likelihood", name).bind(given, "likelihood").build(self.x_shape)
+
+    def prior(self) -> Prior:
+        """Return the prior under test, or the standard normal one."""
+        name = self.name if self.kind == "prior" else "standard-normal"
+        given = self.options if self.kind == "prior" else {}
+        return self.registry.get("prior", name).bind(given, "prior").build(self.latent_size)
+
+    def posterior(self) -> Posterior:
+        """Return the posterior under test, or a diagonal Gaussian."""
+        name = self.name if self.kind == "posterior" else "diagonal-gaussian"
+        given = self.options if self.kind == "posterior" else {}
+        return self.registry.get("posterior", name).bind(given, "posterior").build(self.latent_size)
+
+
+def normal(*shape: int, name: str = "normal") -> tf.Tensor:
+    """Return standard normal numbers of a shape, float32, always the same."""
+    rows = int(np.prod(shape[:-1]))
+    return tf.reshape(Noise(0, f"check/{name}").normal(0, 0, rows, shape[-1]), shape)
+
+
+def uniform(*shape: int, name: str = "uniform") -> tf.Tensor:
+    """Return numbers in (0, 1) of a shape, float32, always the same."""
+    rows = int(np.prod(shape[:-1]))
+    return tf.reshape(Noise(0, f"check/{name}").uniform(0, 0, rows, shape[-1]), shape)

@@ -1,0 +1,157 @@
+"""Rules for all that takes part in a training step: gradients, bits, saving, tracing, XLA, precision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from vaeflow.checks.rule import LeftOutError, Rule, require, require_tensor
+from vaeflow.checks.watching import traced, watched
+from vaeflow.engine.step import SCALARS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vaeflow.checks.subject import Subject
+    from vaeflow.engine.microbatch import Microbatches
+    from vaeflow.experiment import Experiment
+
+STEPS = 3  # an epoch; its last step has 3 examples, the others 10
+
+
+def gradients(subject: Subject) -> None:
+    """Differentiate the small model's bound and look at each variable's gradient."""
+    experiment = subject.experiment()
+    microbatches = experiment.trainer.step.microbatches
+    variables = experiment.model.trainable_variables
+    sizes = np.zeros(len(variables))
+    for number in range(3):  # one batch may leave a ReLU dark
+        for index, gradient in enumerate(_gradients(microbatches, number)):
+            name = variables[index].path
+            require(gradient is not None, f"no gradient reaches {name}: what it is used for can't be differentiated")
+            bad = int(np.sum(~np.isfinite(gradient)))
+            require(bad == 0, f"the gradient of {name} has {bad} of {np.size(gradient)} numbers that are not finite")
+            sizes[index] += float(np.sum(np.abs(gradient)))
+    dead = [variable.path for variable, size in zip(variables, sizes, strict=True) if size == 0.0]
+    require(not dead, f"the gradient of {', '.join(dead)} is zero for 3 batches of examples")
+
+
+def _gradients(microbatches: Microbatches, step: int) -> list[Any]:
+    model = microbatches.model
+    batch, noise = microbatches.inputs(tf.constant(step, tf.int64), tf.constant(0, tf.int64))
+    weights = [variable.value for variable in model.trainable_variables]
+    with keras.StatelessScope(), tf.GradientTape() as tape:
+        terms = model.terms(batch.x, noise, training=True)
+        loss = microbatches.objective.loss(terms, microbatches.schedule, tf.constant(step, tf.int64))
+        total = tf.reduce_sum(loss * batch.valid)
+    return [None if g is None else np.asarray(g) for g in tape.gradient(total, weights)]
+
+
+def bits(subject: Subject) -> None:
+    """Take 3 steps on one replica and on two, and compare all weights and slots; then save, restore, and go on."""
+    one = subject.experiment()
+    before = one.state.arrays()
+    rows = one.trainer.chunk(0, STEPS - 1).numpy()
+    bad = [name for name, column in zip(SCALARS, rows.T, strict=False) if not np.isfinite(column).all()]
+    require(not bad, f"the log of the first {STEPS - 1} steps has {', '.join(bad)} that are not finite")
+    saved = one.state.arrays()
+    moved = [name for name in saved if name.startswith("model/") and not np.array_equal(saved[name], before[name])]
+    require(moved or not before, "no weight has changed after 2 steps")
+    one.trainer.chunk(STEPS - 1, 1)
+    ended = one.state.arrays()
+    two = subject.experiment(replicas=2)
+    _require_same(two.state.arrays(), before, "initial weights on 2 replicas and on 1")
+    two.trainer.chunk(0, STEPS - 1)
+    _require_same(two.state.arrays(), saved, f"after {STEPS - 1} steps on 2 replicas and on 1")
+    two.state.assign(saved)
+    two.trainer.chunk(STEPS - 1, 1)
+    _require_same(two.state.arrays(), ended, f"after {STEPS} steps, saved on 1 replica and restored on 2,")
+    _require_restored(one, saved, ended)
+
+
+def _require_restored(experiment: Experiment, saved: Mapping[str, np.ndarray], ended: Mapping[str, np.ndarray]) -> None:
+    experiment.state.assign(saved)
+    experiment.trainer.chunk(STEPS - 1, 1)
+    _require_same(experiment.state.arrays(), ended, "a step that was taken again from a saved state")
+
+
+def _require_same(got: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], when: str) -> None:
+    require(list(got) == list(wanted), f"{when}: other variables: {sorted(set(got) ^ set(wanted))}")
+    different = [name for name in wanted if not np.array_equal(got[name], wanted[name])]
+    if different:
+        name = different[0]
+        a, b = (np.asarray(side[name], np.float64).ravel() for side in (got, wanted))
+        worst = int(np.argmax(np.abs(a - b)))
+        others = f" and {len(different) - 1} more" if len(different) > 1 else ""
+        require(holds=False, message=f"{when}: {name}{others} differ: {a[worst]:.9g} and {b[worst]:.9g}")
+
+
+def traces(subject: Subject) -> None:
+    """Take chunks of other lengths and evaluate twice; only the first may trace."""
+    experiment = subject.experiment()
+    evaluator = experiment.evaluator("test")
+
+    def once(first: int, count: int) -> None:
+        experiment.trainer.chunk(first, count)
+        evaluator()
+
+    once(0, 2)
+    with traced() as names:
+        once(2, 3)
+        once(5, 1)
+    require(not names, f"{len(names)} graphs are traced anew after the first steps, such as {names[:1]}")
+
+
+def xla(subject: Subject) -> None:
+    """Compile forward and backward by XLA and take a step."""
+    if not subject.bound.component.xla:
+        raise LeftOutError("it says that XLA can't compile it")
+    experiment = subject.experiment(xla=True)
+    row = experiment.trainer.chunk(0, 1).numpy()
+    require(np.isfinite(row[0, : len(SCALARS)]).all(), "the log of a step under XLA is not finite")
+
+
+def precision(subject: Subject) -> None:
+    """Build the model in mixed bfloat16; all terms must be float32 and nothing float64."""
+    experiment = subject.experiment(precision="mixed_bfloat16")
+    wide = [v.path for v in experiment.model.variables if v.dtype == "float64"]
+    require(not wide, f"variables {', '.join(wide)} are float64")
+    microbatches = experiment.trainer.step.microbatches
+    batch, noise = microbatches.inputs(tf.constant(0, tf.int64), tf.constant(0, tf.int64))
+    terms = experiment.model.terms(batch.x, noise)
+    rows, samples = batch.x.shape[0], noise.shape[0]
+    require_tensor(batch.x, "x", shape=(rows, *experiment.model.x_shape))
+    require_tensor(terms.log_likelihood, "log p(x given z)", shape=(samples, rows))
+    require_tensor(terms.kl, "KL(q, p)", shape=(rows,))
+    require_tensor(terms.z, "z", shape=(samples, rows, subject.latent_size))
+    require_tensor(terms.log_q, "log q(z given x)", shape=(samples, rows))
+    step = tf.constant(0, tf.int64)
+    require_tensor(microbatches.objective.loss(terms, microbatches.schedule, step), "the loss", shape=(rows,))
+    require(np.isfinite(experiment.trainer.chunk(0, 1).numpy()[0, 0]), "a step in mixed_bfloat16 is not finite")
+
+
+def side_effects(subject: Subject) -> None:
+    """Build the model and take a step, and watch what the component's own code does beside."""
+    with watched(subject) as deeds:
+        experiment = subject.experiment()
+        experiment.trainer.chunk(0, 1)
+        experiment.evaluator("test")()
+    require(not deeds.pickled, f"it calls {', '.join(dict.fromkeys(deeds.pickled))}: a run trusts no pickle")
+    require(
+        not deeds.written,
+        f"it writes {', '.join(dict.fromkeys(deeds.written))}, and every rank of a job would: only callbacks and plots "
+        "write, below the run's directory",
+    )
+
+
+GRADIENTS = Rule("gradients", "a finite gradient that is not zero reaches every variable", gradients)
+TRAINING = (
+    Rule("bits", "weights and slots on 1 and 2 replicas are the same bits, and so after saving and restoring", bits),
+    Rule("traces", "steps and evaluations are traced once", traces),
+    Rule("xla", "XLA compiles it, or it says that it can't", xla),
+    Rule("precision", "in mixed_bfloat16 all terms of the bound are float32, and no variable is float64", precision),
+    Rule("side-effects", "it writes no file and pickles nothing", side_effects),
+)

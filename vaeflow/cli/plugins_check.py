@@ -1,0 +1,148 @@
+"""`vaeflow plugins check`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from vaeflow.cli.shared import examples, plugin_option
+from vaeflow.errors import PluginError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vaeflow.checks.rule import Result
+    from vaeflow.checks.subject import Subject
+    from vaeflow.plugins.registry import Registry
+
+
+def _x_shape(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(side) for side in text.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise click.BadParameter(f"{text!r} is no shape; write for example 28,28,1")
+    return shape
+
+
+@click.command(
+    epilog=examples(
+        "vaeflow plugins check encoder resnet --plugin ./resnet.py",
+        "vaeflow plugins check encoder conv-mnist width=16 --x-shape 28,28,1",
+        "vaeflow plugins check --of vaeflow-flows",
+    )
+)
+@click.argument("kind", required=False)
+@click.argument("name", required=False)
+@click.argument("options", nargs=-1, metavar="[OPTION=VALUE]...")
+@click.option(
+    "--of", "owner", metavar="NAME", help="All components of a distribution or module. Example: --of vaeflow-flows"
+)
+@click.option(
+    "--rule", "rules", metavar="RULE", multiple=True, help="Run this rule alone. May be repeated. Example: --rule bits"
+)
+@click.option("--x-shape", default="8,8,1", show_default=True, callback=_x_shape, help="Shape of the examples tried.")
+@click.option("--latent-size", type=click.IntRange(min=1), default=2, show_default=True, help="D that is tried.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line instead.")
+@plugin_option
+@click.pass_obj
+def check(
+    before: tuple[str, ...],
+    *,
+    kind: str | None,
+    name: str | None,
+    options: tuple[str, ...],
+    owner: str | None,
+    rules: tuple[str, ...],
+    x_shape: tuple[int, ...],
+    latent_size: int,
+    as_json: bool,
+    modules: tuple[str, ...],
+) -> None:
+    """Run the contract of a component's kind against it, rule by rule.
+
+    KIND and NAME are those of the component; its options are given as in a config. It is put into a small model on
+    small data, on one and two replicas of this machine's CPU. A broken rule is named with the tensor and the numbers,
+    and the exit code is 2.
+    """
+    from vaeflow.config_sources import parse_overrides
+    from vaeflow.plugins.registry import Registry
+
+    registry = Registry.load((*before, *modules))
+    chosen = _chosen(registry, kind, name, owner)
+    _require_rules(chosen, rules)
+    given = parse_overrides(options)
+    for one in chosen:
+        registry.get(*one).bind(given, one[0])
+    _start()
+    from vaeflow.checks.subject import Subject
+
+    subjects = [Subject(registry, *one, given, x_shape=x_shape, latent_size=latent_size) for one in chosen]
+    broken = [line for subject in subjects for line in _check(subject, rules, as_json=as_json)]
+    if broken:
+        raise PluginError(f"{broken[0]}{f'; and {len(broken) - 1} more' if broken[1:] else ''}")
+
+
+def _chosen(registry: Registry, kind: str | None, name: str | None, owner: str | None) -> list[tuple[str, str]]:
+    """Return (kind, name) of what is to be checked."""
+    if (kind is None) != (name is None) or (kind is None) == (owner is None):
+        raise UsageError("which component? KIND and NAME, or --of DISTRIBUTION")
+    if kind is not None and name is not None:
+        registry.get(kind, name)
+        return [(kind, name)]
+    names = {one: one.origin.distribution or one.origin.module for one in registry.all()}
+    of_it = [one for one, its in names.items() if owner in (its, one.origin.module)]
+    if not of_it:
+        raise UsageError(f"--of: no component is of {owner!r}; {nearest(str(owner), set(names.values()))}")
+    # What can't be built without being told more is checked by itself.
+    free = [one for one in of_it if not any(option.required for option in one.options())]
+    return [(one.component.kind, one.component.name) for one in free]
+
+
+def _require_rules(chosen: list[tuple[str, str]], rules: tuple[str, ...]) -> None:
+    if rules:
+        from vaeflow.runtime import start_tensorflow
+
+        start_tensorflow()
+        from vaeflow.checks.contracts import RULES
+
+        known = {rule.name for kind, _ in chosen for rule in RULES[kind]}
+        for rule in rules:
+            if rule not in known:
+                raise UsageError(f"--rule: there is no rule {rule!r}; {nearest(rule, known)}")
+
+
+def _start() -> None:
+    """Start TensorFlow with two logical CPUs, whose operations have one thread each."""
+    from vaeflow.runtime import Runtime, start_tensorflow
+
+    start_tensorflow(Runtime(threads=1))
+    from vaeflow.engine.strategies.mirrored import make_logical_cpus
+
+    make_logical_cpus(2)
+
+
+def _check(subject: Subject, rules: tuple[str, ...], *, as_json: bool) -> Iterator[str]:
+    """Print what comes out, and yield a line for each broken rule."""
+    from vaeflow.checks.contracts import check
+
+    if not as_json:
+        click.echo(subject.label)
+    for result in check(subject, rules):
+        click.echo(_as_json(subject, result) if as_json else _for_people(result))
+        if result.outcome == "broken":
+            yield f"{subject.label} breaks the rule {result.rule!r}: {result.message}"
+
+
+def _for_people(result: Result) -> str:
+    mark = result.outcome.upper() if result.outcome == "broken" else result.outcome
+    return f"  {mark:<8}  {result.rule:<12}  {result.message}".rstrip()
+
+
+def _as_json(subject: Subject, result: Result) -> str:
+    origin = str(subject.bound.registered.origin)
+    found = {"kind": subject.kind, "name": subject.name, "origin": origin, "rule": result.rule}
+    return json.dumps({**found, "outcome": result.outcome, "message": result.message})

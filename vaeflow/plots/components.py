@@ -1,0 +1,99 @@
+"""The built-in plots: a plugin like any other. Matplotlib is not imported here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaeflow.plugins.hookspecs import hookimpl
+from vaeflow.plugins.records import Component
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.figure import Figure
+
+    from vaeflow.plots import Plot, Subject
+
+
+def latents() -> Plot:
+    """Posterior means of held-out examples, coloured by label, as in the article."""
+
+    def plot(subject: Subject) -> Figure:
+        from vaeflow.plots import latents
+
+        return latents.draw(subject.trained, subject.examples, caption=subject.caption)
+
+    return plot
+
+
+def reconstructions() -> Plot:
+    """Held-out images above what the model makes of them."""
+
+    def plot(subject: Subject) -> Figure | None:
+        from vaeflow.plots import reconstructions
+
+        if not _draws_images(subject):
+            return None
+        return reconstructions.draw(subject.trained, subject.examples, caption=subject.caption)
+
+    return plot
+
+
+def samples() -> Plot:
+    """Expected images of latents drawn from the prior."""
+
+    def plot(subject: Subject) -> Figure | None:
+        from vaeflow.plots import samples
+
+        return samples.draw(subject.trained, caption=subject.caption) if _draws_images(subject) else None
+
+    return plot
+
+
+def manifold() -> Plot:
+    """Images over a latent plane, as in the article; only with two latent dimensions."""
+
+    def plot(subject: Subject) -> Figure | None:
+        from vaeflow.plots import manifold
+
+        fits = _draws_images(subject) and subject.trained.latent_size == 2
+        return manifold.draw(subject.trained, caption=subject.caption) if fits else None
+
+    return plot
+
+
+def traversals() -> Plot:
+    """What each latent dimension does by itself; not with two, where the manifold shows it."""
+
+    def plot(subject: Subject) -> Figure | None:
+        from vaeflow.plots import traversals
+
+        fits = _draws_images(subject) and subject.trained.latent_size != 2
+        return traversals.draw(subject.trained, subject.examples, caption=subject.caption) if fits else None
+
+    return plot
+
+
+def curves() -> Plot:
+    """The bound as training went on."""
+
+    def plot(subject: Subject) -> Figure | None:
+        from vaeflow.plots import curves
+
+        found = curves.read(subject.metrics) if subject.metrics else []
+        return curves.draw(found, caption=subject.caption) if found else None
+
+    return plot
+
+
+def _draws_images(subject: Subject) -> bool:
+    from vaeflow.plots.grid import is_image
+
+    return is_image(subject.trained.x_shape)
+
+
+@hookimpl
+def vaeflow_components() -> Iterator[Component]:
+    """Return the plots."""
+    for build in (latents, reconstructions, samples, manifold, traversals, curves):
+        yield Component("plot", build.__name__, build)

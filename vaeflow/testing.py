@@ -1,0 +1,115 @@
+"""The contracts of components as a pytest fixture, for the tests of a plugin.
+
+pytest finds it by itself where vaeflow is installed:
+
+    def test_contract(contract):
+        contract("encoder", "resnet", depth=3)
+
+Rules run in a process of their own: they need two replicas, and TensorFlow takes its devices once in a process.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CALL = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a rule found of a component.
+
+    Attributes:
+        kind: the component's.
+        name: the component's.
+        origin: the plugin that it is of.
+        rule: the rule's name.
+        outcome: `ok`, `broken` or `left out`.
+        message: of a broken rule the tensor and the numbers; of one left out, why; else empty.
+    """
+
+    kind: str
+    name: str
+    origin: str
+    rule: str
+    outcome: str
+    message: str
+
+
+class Contract(Protocol):
+    """Runs the rules of a component's kind, see `contract`."""
+
+    def __call__(
+        self,
+        kind: str,
+        name: str,
+        *,
+        plugin: str | None = None,
+        rules: Sequence[str] = (),
+        x_shape: Sequence[int] | None = None,
+        latent_size: int | None = None,
+        **options: Any,
+    ) -> list[Found]:
+        """Return what each rule found, see `check`; the test fails if one is broken."""
+
+
+def check(
+    kind: str,
+    name: str,
+    *,
+    plugin: str | None = None,
+    rules: Sequence[str] = (),
+    x_shape: Sequence[int] | None = None,
+    latent_size: int | None = None,
+    **options: Any,
+) -> list[Found]:
+    """Run the rules of a component's kind in a process of their own, as `vaeflow plugins check` does.
+
+    Args:
+        kind: the component's.
+        name: the component's.
+        plugin: a module or a .py file, where the plugin is not installed.
+        rules: the names of those that are run; all if empty.
+        x_shape: X of the examples that are tried.
+        latent_size: D that is tried.
+        **options: of the component.
+
+    Raises:
+        RuntimeError: if there is no such component, or it can't be tried at all; the message is vaeflow's line.
+    """
+    command = [sys.executable, "-c", CALL, "plugins", "check", kind, name, "--json"]
+    command += [f"{key}={'none' if value is None else json.dumps(value)}" for key, value in options.items()]
+    command += [f"--plugin={plugin}"] if plugin else []
+    command += [f"--rule={rule}" for rule in rules]
+    command += [f"--x-shape={','.join(map(str, x_shape))}"] if x_shape else []
+    command += [f"--latent-size={latent_size}"] if latent_size else []
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    found = [Found(**json.loads(line)) for line in done.stdout.splitlines() if line.startswith("{")]
+    if not found:
+        raise RuntimeError(done.stderr.strip() or f"vaeflow plugins check ended with exit code {done.returncode}")
+    return found
+
+
+@pytest.fixture
+def contract() -> Contract:
+    """Return a function that runs the rules of a component's kind and fails the test where one is broken."""
+
+    def run(kind: str, name: str, **options: Any) -> list[Found]:
+        found = check(kind, name, **options)
+        broken = [f"{one.rule}: {one.message}" for one in found if one.outcome == "broken"]
+        if broken:
+            pytest.fail(
+                f"{kind} {name!r} of {found[0].origin} breaks the contract\n  " + "\n  ".join(broken), pytrace=False
+            )
+        return found
+
+    return run
