@@ -6,14 +6,13 @@ import os
 import re
 import signal
 import socket
-import sys
 import time
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from jobs import HOROVOD, begin, finish, process_of_rank, start, tf_configs
-from small_runs import CALL, SMALL, on, write_digits
+from jobs import HOROVOD, begin, finish, process_of_rank
+from small_runs import SMALL, on, write_digits
 
 from vaeflow.watch.link import BEAT, Link
 
@@ -102,17 +101,6 @@ def test_a_stopped_rank_ends_the_job(tmp_path, digits, kind, count):
         printed = "".join(finish(processes).outputs)
     assert re.search(rf"rank 1 \(host \S+, process {pids[1]}\) gave no sign of life for 10 s", printed), printed
     assert f"`vaeflow resume {run}` goes on from the newest checkpoint" in printed
-
-
-@pytest.mark.distributed
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_rank_that_waits_for_the_others_in_vain(tmp_path, digits, rank, monkeypatch):
-    monkeypatch.setenv("VAEFLOW_RENDEZVOUS_TIMEOUT", "5")
-    command = [sys.executable, "-c", CALL, "train", "mnist-2d", "--run-dir", str(tmp_path / "run"), *on(digits, *LONG)]
-    finished = finish([start([*command, "strategy=multiworker"], TF_CONFIG=tf_configs(2)[rank])])
-    assert finished.codes == [1]
-    assert f"[rank {rank}] not all 2 processes have come within 5 s" in finished.outputs[0], finished.outputs
-    assert not (tmp_path / "run").exists()
 
 
 def test_silence_and_closing_of_a_link():

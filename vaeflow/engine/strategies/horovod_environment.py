@@ -42,7 +42,7 @@ def prepare_horovod_environment(job: Job, environ: MutableMapping[str, str] = os
         return
     if job.launcher not in ("srun", "mpirun"):
         raise UsageError(f"Horovod's processes are started by horovodrun, srun or mpirun, not by {job.launcher}")
-    patience = patience_of(environ, SECONDS)
+    patience = _seconds(environ)
     hosts = Hosts.of(job, environ)
     place = rendezvous_of(job, hosts, environ)
     if job.rank == 0:
@@ -153,15 +153,10 @@ def _of_horovod(job: Job, hosts: Hosts, place: Rendezvous) -> dict[str, str]:
     }
 
 
-def patience_of(environ: Mapping[str, str], default: float) -> float:
-    """Return for how many seconds a process waits for the others of its job.
-
-    Raises:
-        UsageError: if the user's variable is no number of them.
-    """
+def _seconds(environ: Mapping[str, str]) -> float:
     text = environ.get(PATIENCE, "")
     try:
-        seconds = float(text or default)
+        seconds = float(text or SECONDS)
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vaeflow.engine.strategies.horovod_environment import patience_of
 from vaeflow.engine.strategies.hosts import HOSTS
 from vaeflow.errors import UsageError, VaeflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from vaeflow.engine.strategies.base import Strategy
     from vaeflow.job import Job
 
 FIRST_PORT, PORTS = 20000, 10000
-PATIENCE = 300.0  # seconds for all processes to come; TensorFlow would wait for an hour or for ever
 
 
 @dataclass(frozen=True)
@@ -47,15 +40,14 @@ class MultiworkerTopology:
         return self.job.local_processes
 
     def start(self) -> Strategy:
-        """Join the cluster: returns once all processes are there. See `_at_most` for what happens if they do not come."""
+        """Join the cluster: returns once all processes are there."""
         import tensorflow as tf
 
         from vaeflow.engine.strategies.distribute import DistributeStrategy
 
         resolver = _resolver(self.job)
         try:
-            with _at_most(patience_of(os.environ, PATIENCE), self.job):
-                inner = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+            inner = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
         except (tf.errors.OpError, RuntimeError) as error:
             raise VaeflowError(f"rank {self.job.rank} could not join the cluster: {error}") from error
         strategy = DistributeStrategy(self.name, inner, self.job.rank, self.job.processes)
@@ -82,25 +74,6 @@ def _resolver(job: Job) -> Any:
         return resolver
     spec = tf.train.ClusterSpec({"worker": addresses_of_mpi(job, os.environ)})
     return resolvers.SimpleClusterResolver(spec, task_type="worker", task_id=job.rank)
-
-
-@contextlib.contextmanager
-def _at_most(seconds: float, job: Job) -> Iterator[None]:
-    """End the process if the context takes longer: TensorFlow waits in it for the others, deaf to signals."""
-
-    def end() -> None:
-        line = f"not all {job.processes} processes have come within {seconds:g} s (VAEFLOW_RENDEZVOUS_TIMEOUT)"
-        sys.stderr.write(f"vaeflow: [rank {job.rank}] {line}\n")
-        sys.stderr.flush()
-        os._exit(VaeflowError.exit_code)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def port_of_job(job_id: str) -> int:
