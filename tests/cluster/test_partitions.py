@@ -19,7 +19,7 @@ import small_runs
 from machines import CARD, NETWORK, ROOT, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.distributed]
-LONG = ("batch_size=8", "microbatches=4", "steps=2000", "log.every_steps=50", "checkpoint.every_steps=10")
+LONG = ("batch_size=8", "microbatches=4", "steps=800", "log.every_steps=50", "checkpoint.every_steps=10")
 SECONDS = 15  # in which both sides have ended
 PORT = 20700
 NOBODY = "02:00:00:00:00:99"
@@ -137,8 +137,8 @@ def told(tmp_path, outputs, since):
 @pytest.mark.parametrize(
     "start",
     [
-        pytest.param(start_multiworker, id="multiworker"),
         pytest.param(start_horovod, id="horovod", marks=pytest.mark.horovod),
+        pytest.param(start_multiworker, id="multiworker"),
     ],
 )
 def test_both_sides_of_a_partition_end(start, cut, hosts, job, tmp_path):
