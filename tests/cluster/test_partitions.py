@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import small_runs
@@ -96,8 +97,12 @@ def start_multiworker(hosts, command):
 
 
 def start_horovod(hosts, command):
-    """Start the launcher on the first machine; ranks write files of their own, which a cut cable does not cut off."""
-    variables = {"HOSTS": "h1:1,h2:1", "HOROVODRUN_OPTIONS": f"--gloo --output-filename {command[-1]}-out"}
+    """Start the launcher on the first machine; ranks write errors to files, or the cut would keep those of one from us."""
+    folder = Path(command[-1]).parent
+    script = folder / "vaeflow"
+    script.write_text(f'#!/bin/sh\nexec vaeflow "$@" 2>>{folder}/rank-$HOROVOD_RANK.err\n')
+    script.chmod(0o755)
+    variables = {"HOSTS": "h1:1,h2:1", "VAEFLOW": str(script)}
     yield Output(hosts[0].popen(str(ROOT / "launch" / "horovodrun.sh"), *command[1:], env=variables, **PIPES))
 
 
@@ -128,9 +133,9 @@ def seconds_until_ended(hosts, since):
 
 
 def told(tmp_path, outputs, since):
-    """Return what was said after a moment, with the seconds; ranks of Horovod write files instead."""
+    """Return what was said after a moment, with the seconds; ranks of Horovod write files."""
     lines = [f"{at - since:.1f} s: {line}" for one in outputs for at, line in one.lines if at > since]
-    written = [path.read_text() for path in sorted((tmp_path / "run-out").rglob("std*"))]
+    written = [path.read_text() for path in sorted(tmp_path.glob("rank-*.err"))]
     return "".join([*lines, *written])
 
 
