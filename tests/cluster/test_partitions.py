@@ -97,7 +97,7 @@ def start_multiworker(hosts, command):
 
 
 def start_horovod(hosts, command):
-    """Start the launcher on the first machine; ranks write errors to files, or the cut would keep those of one from us."""
+    """Start the launcher on the first machine. Ranks write errors to files: the cut would keep those of one from us."""
     folder = Path(command[-1]).parent
     script = folder / "vaeflow"
     script.write_text(f'#!/bin/sh\nexec vaeflow "$@" 2>>{folder}/rank-$HOROVOD_RANK.err\n')
