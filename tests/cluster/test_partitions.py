@@ -111,8 +111,10 @@ def training(host):
     return any("from vaeflow.cli" in line and "horovodrun" not in line for line in host.programs().values())
 
 
-def trains(run):
-    return len(list(run.glob("checkpoints/step-*[1-9]*"))) > 0
+def trains(run, outputs):
+    """Return whether a checkpoint after the first is there; fail if a process has ended."""
+    assert all(output.process.poll() is None for output in outputs), told(run.parent, outputs, 0.0)
+    return any(run.glob("checkpoints/step-*[1-9]*"))
 
 
 @pytest.fixture(params=[link_down, packets_dropped], ids=["link down", "packets dropped"])
@@ -149,7 +151,7 @@ def told(tmp_path, outputs, since):
 def test_both_sides_of_a_partition_end(start, cut, hosts, job, tmp_path):
     run = tmp_path / "run"
     outputs = list(start(hosts, ("train", *job.arguments, "--run-dir", str(run))))
-    wait_until(lambda: trains(run), "not training", seconds=400)
+    wait_until(lambda: trains(run, outputs), "not training", seconds=200)
     with cut():
         since = time.monotonic()
         ended = seconds_until_ended(hosts, since)
