@@ -30,6 +30,14 @@ export HOSTS_FILE
 command -v horovodrun >/dev/null || complain "there is no horovodrun: vaeflow horovod install"
 
 # shellcheck disable=SC2086
-exec horovodrun -np "$START" --min-np "$LEAST" ${MOST:+--max-np "$MOST"} --host-discovery-script "$DISCOVERY" \
+horovodrun -np "$START" --min-np "$LEAST" ${MOST:+--max-np "$MOST"} --host-discovery-script "$DISCOVERY" \
   --blacklist-cooldown-range $COOLDOWN ${INTERFACE:+--network-interfaces "$INTERFACE"} $HOROVODRUN_OPTIONS \
-  $VAEFLOW train "$@" --strategy horovod --run-dir "$RUN_DIR" --resume auto
+  $VAEFLOW train "$@" --strategy horovod --run-dir "$RUN_DIR" --resume auto &
+child=$!
+trap 'kill -TERM $child 2>/dev/null' INT TERM # a child in the background does not hear Ctrl-C
+code=0
+wait $child || code=$?
+while kill -0 $child 2>/dev/null; do code=0; wait $child || code=$?; done # a signal ends a wait
+# The launcher of an elastic job that was asked to stop ends with 0, as if the run had come to its end.
+[ "$code" != 0 ] || [ -e "$RUN_DIR/summary.json" ] || exit 75
+exit "$code"

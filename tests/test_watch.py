@@ -20,6 +20,7 @@ JOBS = [
     pytest.param("multiworker", 3, id="multiworker x3"),
     pytest.param("horovod", 3, id="horovod x3", marks=[pytest.mark.horovod, HOROVOD]),
 ]
+KILLED, STOPPED = 5, 15  # seconds in which all other processes of the job have ended
 LONG = ("batch_size=8", "steps=100000", "log.every_steps=1000", "checkpoint.every_steps=100")
 
 
@@ -71,7 +72,7 @@ def test_a_killed_rank_ends_the_job(tmp_path, digits, kind, count, victim):
     os.kill(pids[victim], signal.SIGKILL)
     others = [pid for rank, pid in enumerate(pids) if rank != victim]
     try:
-        seconds_until(lambda: all(map(gone, others)), patience=10 if kind == "multiworker" else 15)
+        seconds_until(lambda: all(map(gone, others)), patience=KILLED)
     finally:
         finished = finish(processes)
     printed = "".join(finished.outputs)
@@ -94,11 +95,12 @@ def test_a_stopped_rank_ends_the_job(tmp_path, digits, kind, count):
     pids = numbers(kind, processes, run)
     os.kill(pids[1], signal.SIGSTOP)
     try:
-        seconds_until(lambda: gone(pids[0]), patience=18)
+        seconds_until(lambda: gone(pids[0]) and gone(pids[2]), patience=STOPPED)
     finally:
         os.kill(pids[1], signal.SIGKILL)
         printed = "".join(finish(processes).outputs)
-    assert re.search(r"rank 1 \(host \S+, process \d+\) gave no sign of life for 10 s", printed), printed
+    assert re.search(rf"rank 1 \(host \S+, process {pids[1]}\) gave no sign of life for 10 s", printed), printed
+    assert f"`vaeflow resume {run}` goes on from the newest checkpoint" in printed
 
 
 def test_silence_and_closing_of_a_link():

@@ -128,7 +128,12 @@ class Session:
         self._share_state()
         self.members.remember(str(self.directory.path), self.experiment.state, progress)
         saves = BackgroundSaves(folder, say)
-        watch = Watch(self.processes, before_exit=lambda: saves.settle(LAST_SAVE), elastic=self.members.elastic)
+        watch = Watch(
+            self.processes,
+            before_exit=lambda: saves.settle(LAST_SAVE),
+            elastic=self.members.elastic,
+            advice=f"`vaeflow resume {self.directory.path}` goes on from the newest checkpoint",
+        )
         with contextlib.closing(saves):
             try:
                 loop = self._train(progress, saves)
@@ -155,9 +160,8 @@ class Session:
             return MembersChangedError(end.reason if end else "a process was lost")
         if end is not None:
             watch.close()
-            hint = f"{end.reason}. `vaeflow resume {self.directory.path}` goes on from the newest checkpoint"
             speaks = self.processes.chief or end.silent
-            return RankError(hint, end.code) if speaks else ElsewhereError(end.reason, end.code)
+            return RankError(watch.in_words(end), end.code) if speaks else ElsewhereError(end.reason, end.code)
         if isinstance(error, ElsewhereError):
             watch.close()
             return error
@@ -276,4 +280,5 @@ def checkpoints(directory: RunDirectory, config: Config) -> CheckpointFolder:
     """Return the checkpoints of a run."""
     from vaeflow.engine.checkpoint import CheckpointFolder
 
-    return CheckpointFolder(directory.checkpoints, keep=config.checkpoint.keep, say=say, config=to_toml(config))
+    keep, text = config.checkpoint.keep, to_toml(config)
+    return CheckpointFolder(directory.checkpoints, keep=keep, say=say, config=text, beside=directory.config)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from vaeflow.cli.app import app
-from vaeflow.errors import ElsewhereError, UsageError, VaeflowError, of_the_machine
+from vaeflow.errors import ElsewhereError, RankError, UsageError, VaeflowError, of_the_machine
 from vaeflow.job import Job
 from vaeflow.runtime import set_environment
 
@@ -63,7 +64,17 @@ def _report(error: BaseException) -> int:
         time.sleep(CHIEF_SPEAKS)
     if not isinstance(error, ElsewhereError):  # the rank that failed says why itself
         click.echo(f"vaeflow: {f'[rank {rank}] ' if rank else ''}{line}", err=True)
+    if isinstance(error, (RankError, ElsewhereError)):
+        _end_at_once(code)
     return code
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """End the process without TensorFlow's farewell, which waits some seconds for a process that is gone or stopped."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _rank() -> int:

@@ -87,10 +87,14 @@ class CheckpointFolder:
         keep: how many of the newest stay.
         config: the run's, as TOML; each checkpoint has a copy.
         say: prints one line for people.
+        beside: a file of the run without which nothing is saved: where a disk was, there may be an empty folder now.
     """
 
-    def __init__(self, folder: Path, *, keep: int, say: Callable[[str], None], config: str = "") -> None:
+    def __init__(
+        self, folder: Path, *, keep: int, say: Callable[[str], None], config: str = "", beside: Path | None = None
+    ) -> None:
         self._folder, self._keep, self._say, self._config = folder, keep, say, config
+        self._beside = beside
 
     def save(self, arrays: dict[str, np.ndarray], progress: Progress) -> None:
         """Write a checkpoint; it appears under its name once all of it is on the disk.
@@ -103,11 +107,14 @@ class CheckpointFolder:
             OSError: if the disk refuses; earlier checkpoints are untouched.
             VaeflowError: if it refuses TensorFlow.
         """
+        if self._beside is not None:
+            self._beside.stat()
         final = self._path(progress.step)
         if final.exists() and checkpoint_files.damage(final, PROGRESS) is None:
             return  # a run that goes on from an earlier step gets here with the same state
         aside = self._folder / f".{final.name}.{os.getpid()}.partial"
-        aside.mkdir(parents=True)
+        self._folder.mkdir(exist_ok=True)
+        aside.mkdir()
         try:
             checkpoint_files.write(aside, arrays, {PROGRESS: progress.to_json(), CONFIG: self._config})
             shutil.rmtree(final, ignore_errors=True)  # damaged

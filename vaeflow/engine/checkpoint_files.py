@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ import tensorflow as tf
 from vaeflow.errors import VaeflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import numpy as np
@@ -36,9 +37,9 @@ def write(folder: Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str, st
     """
     _write_arrays(folder / STATE, arrays)
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        _write_text(folder / name, text)
     files = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
-    (folder / MANIFEST).write_text(json.dumps({"sha256": files}, indent=1))
+    _write_text(folder / MANIFEST, json.dumps({"sha256": files}, indent=1))
     for path in folder.iterdir():
         sync(path)
     sync(folder)
@@ -75,9 +76,24 @@ def sync(path: Path) -> None:
     """Wait until a file, or a folder's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with _named(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with _named(path):
+        path.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Have the system's errors name a file; those of writing and syncing do not."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _write_arrays(prefix: Path, arrays: Mapping[str, np.ndarray]) -> None:

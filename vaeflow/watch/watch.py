@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SILENCE = "VAEFLOW_SILENCE"
 """Seconds without a sign of life after which a process is taken to hang; 10 if this variable is not set."""
 
-GRACE = 3.0  # seconds in which the main thread may end by itself: mostly its sums fail, too
+GRACE = 2.0  # seconds in which the main thread may end by itself: mostly its sums fail, too
 ELASTIC_GRACE = 40.0  # Gloo gives a sum up after 30 s by itself
 LATE = 1.5  # seconds; a beat may have been sent just before a process stopped
 LOST = 1  # exit code
@@ -54,13 +54,19 @@ class Watch:
         processes: of the job. All of them make a watch at the same time.
         before_exit: is called before a main thread that hangs in a sum is ended by force.
         elastic: whether the others go on without a process that is lost; they get more time then.
+        advice: what to do next, said after why the job has ended.
     """
 
     def __init__(
-        self, processes: Processes, *, before_exit: Callable[[], None] = lambda: None, elastic: bool = False
+        self,
+        processes: Processes,
+        *,
+        before_exit: Callable[[], None] = lambda: None,
+        elastic: bool = False,
+        advice: str = "",
     ) -> None:
         self._rank, self._chief, self._count = processes.rank, processes.chief, processes.count
-        self._before_exit, self._elastic = before_exit, elastic
+        self._before_exit, self._elastic, self._advice = before_exit, elastic, advice
         self._silence = float(os.environ.get(SILENCE, "10"))
         self._links: list[Link] = []
         self._closed, self._ended = threading.Event(), threading.Event()
@@ -77,6 +83,10 @@ class Watch:
         """
         self._ended.wait(self._silence + LATE if self._count > 1 else 0.0)
         return self._end
+
+    def in_words(self, end: End) -> str:
+        """Return why the job ends, and what to do next."""
+        return f"{end.reason}. {self._advice}" if self._advice else end.reason
 
     def fail(self, reason: str, code: int) -> bool:
         """Tell the others that this process ends early, and stop watching.
@@ -184,7 +194,7 @@ class Watch:
     def _exit(self, end: End) -> None:
         """End this process although its main thread waits in a sum, where no exception reaches it."""
         if self._chief or end.silent:
-            self._print(end.reason)
+            self._print(self.in_words(end))
         else:
             time.sleep(GRACE)  # launchers end a job with its first process, and rank 0 has something to say
         self._before_exit()

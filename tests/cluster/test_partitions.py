@@ -1,0 +1,171 @@
+"""A cable that is cut in the middle of training: both sides end, and say which rank on which host was lost, and why.
+
+`python -m pytest tests/cluster/test_partitions.py --cluster -rP` prints the seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import small_runs
+from machines import CARD, NETWORK, ROOT, wait_until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.distributed]
+LONG = ("batch_size=8", "microbatches=4", "steps=800", "log.every_steps=50", "checkpoint.every_steps=10")
+SECONDS = 15  # in which both sides have ended
+PORT = 20700
+NOBODY = "02:00:00:00:00:99"
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A longer run on one device: a recipe with settings, and the state's hash at its end."""
+
+    arguments: tuple[str, ...]
+    state_sha256: str
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory, mnist_content):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    data = small_runs.write_digits(folder / "digits.npz", mnist_content)
+    arguments = ("mnist-2d", *small_runs.on(data, *LONG))
+    assert small_runs.vaeflow("train", *arguments, "--run-dir", folder / "run").returncode == 0
+    return Undisturbed(arguments, small_runs.summary(folder / "run")["state_sha256"])
+
+
+@contextlib.contextmanager
+def link_down(hosts):
+    """Pull the cable out of the first machine: both sides lose their carrier."""
+    hosts[0].run("ip", "link", "set", CARD, "down")
+    try:
+        yield
+    finally:
+        hosts[0].run("ip", "link", "set", CARD, "up")
+
+
+@contextlib.contextmanager
+def packets_dropped(hosts):
+    """Send each machine's packets to a card that is nobody's: they vanish without a word."""
+    others = [f"{NETWORK}.2", f"{NETWORK}.1"]
+    for host, other in zip(hosts, others, strict=True):
+        host.run("ip", "neigh", "replace", other, "lladdr", NOBODY, "dev", CARD, "nud", "permanent")
+    try:
+        yield
+    finally:
+        for host, other in zip(hosts, others, strict=True):
+            host.run("ip", "neigh", "del", other, "dev", CARD)
+
+
+class Output:
+    """What a process prints, line by line with the time."""
+
+    def __init__(self, process):
+        self.process, self.lines = process, []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self):
+        with self.process.stdout as stdout:
+            for line in stdout:
+                self.lines.append((time.monotonic(), line))
+
+    def end(self):
+        """Wait for the process; return its exit code."""
+        code = self.process.wait(60)
+        self._reader.join()
+        return code
+
+
+def start_multiworker(hosts, command):
+    """Start a rank on each machine."""
+    workers = [f"{NETWORK}.{number}:{PORT}" for number in (1, 2)]
+    for rank, host in enumerate(hosts):
+        place = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}})
+        process = host.popen("vaeflow", *command, "--strategy=multiworker", env={"TF_CONFIG": place}, **PIPES)
+        yield Output(process)
+
+
+def start_horovod(hosts, command):
+    """Start the launcher on the first machine. Ranks write errors to files: the cut would keep those of one from us."""
+    folder = Path(command[-1]).parent
+    script = folder / "vaeflow"
+    script.write_text(f'#!/bin/sh\nexec vaeflow "$@" 2>>{folder}/rank-$HOROVOD_RANK.err\n')
+    script.chmod(0o755)
+    variables = {"HOSTS": "h1:1,h2:1", "VAEFLOW": str(script)}
+    yield Output(hosts[0].popen(str(ROOT / "launch" / "horovodrun.sh"), *command[1:], env=variables, **PIPES))
+
+
+def training(host):
+    """Return whether ranks run on a machine."""
+    return any("from vaeflow.cli" in line and "horovodrun" not in line for line in host.programs().values())
+
+
+def trains(run, outputs):
+    """Return whether a checkpoint after the first is there; fail if a process has ended."""
+    assert all(output.process.poll() is None for output in outputs), told(run.parent, outputs, 0.0)
+    return any(run.glob("checkpoints/step-*[1-9]*"))
+
+
+@pytest.fixture(params=[link_down, packets_dropped], ids=["link down", "packets dropped"])
+def cut(request, hosts):
+    """What cuts the cable, in a context."""
+    return lambda: request.param(hosts)
+
+
+def seconds_until_ended(hosts, since):
+    """Wait until no rank runs on either machine; return when that was so on each."""
+    ended = [None for _ in hosts]
+    while None in ended and time.monotonic() < since + 60:
+        for rank, host in enumerate(hosts):
+            if ended[rank] is None and not training(host):
+                ended[rank] = time.monotonic() - since
+        time.sleep(0.05)
+    return ended
+
+
+def told(tmp_path, outputs, since):
+    """Return what was said after a moment, with the seconds; ranks of Horovod write files."""
+    lines = [f"{at - since:.1f} s: {line}" for one in outputs for at, line in one.lines if at > since]
+    written = [path.read_text() for path in sorted(tmp_path.glob("rank-*.err"))]
+    return "".join([*lines, *written])
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param(start_horovod, id="horovod", marks=pytest.mark.horovod),
+        pytest.param(start_multiworker, id="multiworker"),
+    ],
+)
+def test_both_sides_of_a_partition_end(start, cut, hosts, job, tmp_path):
+    run = tmp_path / "run"
+    outputs = list(start(hosts, ("train", *job.arguments, "--run-dir", str(run))))
+    wait_until(lambda: trains(run, outputs), "not training", seconds=200)
+    with cut():
+        since = time.monotonic()
+        ended = seconds_until_ended(hosts, since)
+        codes = [output.end() for output in outputs]
+        everything = time.monotonic() - since
+    said = told(tmp_path, outputs, since)
+    sys.stdout.write(f"ranks ended after {ended} s, launchers after {everything:.1f} s with {codes}\n{said}")
+    assert None not in ended
+    assert max(ended) < SECONDS
+    assert all(codes)
+    for lost, host in ((1, "h2"), (0, "h1")):
+        line = rf"rank {lost} \(host {host}, process \d+\) gave no sign of life for 10 s: stopped, or cut off"
+        assert re.search(line, said), said
+    assert said.count(f"`vaeflow resume {run}` goes on from the newest checkpoint") == 2
+    assert not list(run.rglob("*.partial"))
+    assert small_runs.vaeflow("resume", run, "strategy=single").returncode == 0
+    assert small_runs.summary(run)["state_sha256"] == job.state_sha256
