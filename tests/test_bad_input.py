@@ -96,7 +96,7 @@ CONFIG = {
     "both lengths": (["epochs=1", "steps=1"], "command line: epochs and steps are both set"),
     "encoder": (["encoder=resnet"], "command line: encoder: there is no encoder 'resnet'; "),
     "decoder": (["decoder=conv-mnits"], "command line: decoder: there is no decoder 'conv-mnits'; did you mean 'conv-"),
-    "posterior": (["posterior=flow"], "command line: posterior: there is no posterior 'flow'; there are: diagonal-"),
+    "posterior": (["posterior=flow"], "command line: posterior: there is no posterior 'flow'; there are: "),
     "prior": (["prior=vamp"], "command line: prior: there is no prior 'vamp'; "),
     "likelihood": (
         ["likelihood=bernouli"],

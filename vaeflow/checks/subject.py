@@ -86,10 +86,9 @@ class Subject:
     @cached_property
     def dataset(self) -> Dataset:
         """Bytes of X with as many dark as bright ones."""
-        pixels = np.random.default_rng(0).integers(0, 256, (2 * EXAMPLES, *self.x_shape), dtype=np.uint8)
-        labels = np.arange(EXAMPLES) % 3
-        train, test = (Split(part, labels) for part in (pixels[:EXAMPLES], pixels[EXAMPLES:]))
-        return Dataset("made", train, None, test, "made for a check")
+        pixels = np.random.default_rng(0).integers(0, 256, (3, EXAMPLES, *self.x_shape), dtype=np.uint8)
+        train, validation, test = (Split(part, np.arange(EXAMPLES) % 3) for part in pixels)
+        return Dataset("made", train, validation, test, "made for a check")
 
     def resolved(self, **settings: Any) -> Resolved:
         """Return the small run's components with this one among them.
