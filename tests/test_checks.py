@@ -147,5 +147,5 @@ def test_a_density_of_strongly_correlated_samples_is_not_doubted_and_a_wrong_one
     z = noise @ np.array([[1.0, 0.0], [3.0, 0.5]]).T  # correlation 0.99
     log_density = -0.5 * np.sum(noise**2 + np.log(2 * np.pi), axis=1) - np.log(0.5)
     _require_density(z, log_density, "q")
-    with pytest.raises(BrokenRuleError, match=r"integrates to 0\.9\d+"):
-        _require_density(z, log_density + 0.05, "q")
+    with pytest.raises(BrokenRuleError, match=r"integrates to 0\.[78]\d+"):
+        _require_density(z, log_density + 0.2, "q")
