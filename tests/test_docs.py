@@ -267,7 +267,7 @@ def test_every_kind_has_a_page_with_its_example_and_commands_that_use_it(kind):
 # What is tested
 
 
-def tested() -> dict[str, str]:
+def names_in_tests() -> dict[str, str]:
     """Return the text of every file of tests but this one."""
     files = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path != Path(__file__)]
     return {path.name: path.read_text() for path in files}
@@ -281,7 +281,7 @@ def key_of(kind: str) -> str:
 
 def test_every_kind_and_builtin_component_is_named_by_a_test():
     """A component is named in quotes, in a setting, or by its build function; or its test asks for all of the kind."""
-    files, unnamed = tested(), []
+    files, unnamed = names_in_tests(), []
     for component in [one.component for one in Registry.load().all() if one.origin.distribution == "vaeflow"]:
         kind, name = component.kind, re.escape(component.name)
         module, function = component.build.__module__.rpartition(".")[2], component.build.__name__
