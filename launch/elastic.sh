@@ -17,7 +17,7 @@ START=${START:-$LEAST}                           # wait for so many before the f
 COOLDOWN=${COOLDOWN:-10 60}                      # seconds after which a host that failed may be used again: first, longest
 INTERFACE=${INTERFACE:-}                         # network interface, such as eth0; empty: horovodrun finds one
 DISCOVERY=${DISCOVERY:-$(dirname "$0")/discover-hosts.sh} # a command of your own that prints NAME:PROCESSES lines
-HOROVODRUN_OPTIONS=${HOROVODRUN_OPTIONS:---gloo --gloo-timeout-seconds 10}
+HOROVODRUN_OPTIONS=${HOROVODRUN_OPTIONS:---gloo --gloo-timeout-seconds 30} # a newcomer has so long to start
 VAEFLOW=${VAEFLOW:-vaeflow}                      # the command; more than one word is fine
 
 complain() { echo "elastic.sh: $1" >&2; exit 2; }
