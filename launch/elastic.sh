@@ -34,10 +34,11 @@ horovodrun -np "$START" --min-np "$LEAST" ${MOST:+--max-np "$MOST"} --host-disco
   --blacklist-cooldown-range $COOLDOWN ${INTERFACE:+--network-interfaces "$INTERFACE"} $HOROVODRUN_OPTIONS \
   $VAEFLOW train "$@" --strategy horovod --run-dir "$RUN_DIR" --resume auto &
 child=$!
-trap 'kill -TERM $child 2>/dev/null' INT TERM # a child in the background does not hear Ctrl-C
+asked=''
+trap 'asked=yes; kill -TERM $child 2>/dev/null' INT TERM # a child in the background does not hear Ctrl-C
 code=0
 wait $child || code=$?
 while kill -0 $child 2>/dev/null; do code=0; wait $child || code=$?; done # a signal ends a wait
-# The launcher of an elastic job that was asked to stop ends with 0, as if the run had come to its end.
-[ "$code" != 0 ] || [ -e "$RUN_DIR/summary.json" ] || exit 75
+# The launcher of an elastic job that was asked to stop ends with 0, as if the run had come to its end, or with 1.
+[ -e "$RUN_DIR/summary.json" ] || { [ "$code" != 0 ] && [ -z "$asked" ]; } || exit 75
 exit "$code"
