@@ -35,6 +35,7 @@ test-faults: $(VENV)/installed-dev
 # Every rule on every component, built in and of plugins/; it writes docs/checked.md. It takes about half an hour.
 check-components: $(VENV)/installed-dev
 	$(BIN)/python docs/checked.py
+	VAEFLOW_ALL_CONTRACTS=1 $(BIN)/python -m pytest tests/test_scaffold.py -k contract
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -40,6 +40,7 @@ SETTINGS = (
     *("microbatches=12", "batch_size=24", "epochs=150", "optimizer=adam", "ema=0.9", "binarization=dynamic"),
     *("evaluate.every_epochs=50", "log.every_steps=50", "encoder.hidden=[32]", "decoder.hidden=[32]"),
 )
+SECONDS_OF_TRACING = 15
 
 
 class ElasticJob:
@@ -174,6 +175,7 @@ def test_one_that_hangs_is_left_behind_one_that_is_asked_leaves_and_all_that_are
         elastic.signal(signal.SIGTERM, first_rank=0)
         elastic.wait_for("SIGTERM at rank 0", seconds=20)
         elastic.wait_for("from here on")
+        time.sleep(SECONDS_OF_TRACING)  # in which no signal is heard, and horovodrun gives 5 s to save
         elastic.process.terminate()
         assert elastic.process.wait(60) == 75
     assert "left the job" in elastic.output()
