@@ -14,6 +14,8 @@ train: $(VENV)/installed
 test: $(VENV)/installed-dev lint
 	$(BIN)/vaeflow data fetch mnist
 	$(BIN)/vaeflow horovod install --if-possible
+	$(BIN)/python -m pytest plugins/vaeflow-flows
+	$(BIN)/python -m pytest plugins/vaeflow-mlflow
 	$(BIN)/python -m pytest
 
 horovod: $(VENV)/installed
