@@ -118,10 +118,10 @@ def start(command: list[str], cwd: Path | None = None, **environment: str) -> su
     )
 
 
-def finish(processes: list[subprocess.Popen[str]]) -> Finished:
-    """Wait for processes; none outlives the test."""
+def finish(processes: list[subprocess.Popen[str]], patience: float = PATIENCE) -> Finished:
+    """Wait for processes, each for some seconds at most; none outlives the test."""
     try:
-        outputs = [process.communicate(timeout=PATIENCE)[0] for process in processes]
+        outputs = [process.communicate(timeout=patience)[0] for process in processes]
     finally:
         for process in processes:
             with process:  # waits, and closes its pipe

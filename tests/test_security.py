@@ -18,7 +18,10 @@ import vaeflow
 from vaeflow.data.unpickle import load_arrays
 from vaeflow.errors import DataError
 
-SOURCES = sorted(Path(vaeflow.__file__).parent.rglob("*.py"))
+PACKAGE = Path(vaeflow.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+# One takes arrays alone, one names its errors, one notes who calls it and loads nothing.
+MAY_NAME_PICKLE = {"data/unpickle.py", "data/pip_package.py", "checks/watching.py"}
 FORBIDDEN = {"eval", "exec", "load_model", "allow_pickle", "dill", "cloudpickle", "joblib"}
 
 
@@ -49,7 +52,7 @@ def test_no_module_can_unpickle_or_evaluate():
     for path in SOURCES:
         names = _names(ast.parse(path.read_text()))
         assert not names & FORBIDDEN, path
-        assert "pickle" not in names or path.parent.name == "data", path  # nothing but arrays is taken from one there
+        assert "pickle" not in names or path.relative_to(PACKAGE).as_posix() in MAY_NAME_PICKLE, path
         assert "extractall" not in names or 'filter="data"' in path.read_text(), path
 
 

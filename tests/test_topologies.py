@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from jobs import HOROVOD, TOPOLOGIES, job, summary_of
+from jobs import HOROVOD, TOPOLOGIES, begin, finish, job, summary_of
 from small_runs import SHORT, SMALL, on, rows, write_digits
 
 CASES = {
@@ -84,12 +84,14 @@ def test_the_bits_depend_on_the_number_of_microbatches(tmp_path, digits, on_one_
 @pytest.mark.slow
 @pytest.mark.horovod
 @HOROVOD
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("count", [8, 16])
 def test_more_ranks_than_cores(tmp_path, digits, count):
-    """Every rank imports TensorFlow, so this takes a gigabyte of memory for two of them."""
+    """Every rank imports TensorFlow and traces: half a gigabyte of memory and half a minute of a core each."""
     settings = [*settings_of(digits, "everything"), "microbatches=16", "batch_size=16"]
     for folder, topology in (("alone", ("single", 1)), ("together", ("horovod", count))):
-        finished = job(*topology, "train", "mnist-2d", "--run-dir", tmp_path / folder, *settings)
+        processes = begin(*topology, "train", "mnist-2d", "--run-dir", tmp_path / folder, *settings)
+        finished = finish(processes, patience=60 * count)
         assert finished.codes == [0], finished.outputs
     assert summary_of(tmp_path / "together")["replicas"] == count
     assert summary_of(tmp_path / "together")["state_sha256"] == summary_of(tmp_path / "alone")["state_sha256"]
