@@ -40,7 +40,7 @@ def undisturbed(tmp_path_factory, settings):
 
 
 def newest(run):
-    return max((int(path.name.removeprefix("step-")) for path in (run / "checkpoints").glob("step-*")), default=-1)
+    return max((int(path.name.split("-")[1]) for path in (run / "checkpoints").glob("step-*")), default=-1)
 
 
 def wait_for(condition, processes):

@@ -115,7 +115,7 @@ def saved(run, step):
 
 
 def newest(run):
-    return max(int(path.name.removeprefix("step-")) for path in (run / "checkpoints").glob("step-*"))
+    return max(int(path.name.split("-")[1]) for path in (run / "checkpoints").glob("step-*"))
 
 
 def assert_same_state(one, other):

@@ -36,6 +36,34 @@ JOBS = [
     ),
 ]
 
+INTERRUPTING = """
+import os
+import signal
+from pathlib import Path
+
+from vaeflow import Component, hookimpl
+
+MARK = Path(__file__).with_name("mark")  # while there is one, the first batch sends the last rank SIGTERM
+
+
+def interrupt(kl):
+    if MARK.exists() and '"index": 0' not in os.environ.get("TF_CONFIG", ""):
+        MARK.unlink()
+        os.kill(os.getpid(), signal.SIGTERM)
+    return kl
+
+
+def interrupting():
+    import tensorflow as tf
+
+    return lambda x, terms: tf.ensure_shape(tf.numpy_function(interrupt, [terms.kl], tf.float32), terms.kl.shape)
+
+
+@hookimpl
+def vaeflow_components():
+    yield Component("metric", "interrupting", interrupting)
+"""
+
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory, mnist_content):
@@ -64,7 +92,7 @@ def wait_until_it_trains(run, processes):
 
 
 def newest(run):
-    return max(int(path.name.removeprefix("step-")) for path in (run / "checkpoints").glob("step-*"))
+    return max(int(path.name.split("-")[1]) for path in (run / "checkpoints").glob("step-*"))
 
 
 @pytest.mark.slow
@@ -90,6 +118,35 @@ def test_a_signal_at_any_rank(tmp_path, settings, undisturbed, how):
     assert vaeflow("resume", run, "strategy=single").returncode == 0
     assert summary(run)["state_sha256"] == summary(undisturbed)["state_sha256"]
     assert rows(run) == rows(undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [
+        ("single", 1),
+        pytest.param("multiworker", 2, marks=[pytest.mark.slow, pytest.mark.distributed]),
+    ],
+)
+def test_a_signal_in_an_evaluation(tmp_path, digits, kind, count):
+    """It is heard within the evaluation, which the resumed run does again, from its beginning."""
+    plugin = ("--plugin", tmp_path / "interrupting.py")
+    plugin[1].write_text(INTERRUPTING)
+    settings = on(digits, "microbatches=4", "epochs=2", "evaluate.samples=25", "metrics=['interrupting']")
+    train_it = ("train", "mnist-2d", *plugin, *settings, "--run-dir")
+    run, whole, mark = tmp_path / "run", tmp_path / "whole", tmp_path / "mark"
+    mark.touch()
+    finished = finish(begin(kind, count, *train_it, run))
+    assert set(finished.codes) == {STOPPED}, finished.outputs
+    assert not mark.exists()
+    line = f"stopped by SIGTERM at rank {count - 1}, at step 13 of 26, which is saved: `vaeflow resume {run}`"
+    assert sum(line in output for output in finished.outputs) == 1
+    assert not any("test/bound" in row for row in rows(run))
+    saved = [path.name for path in sorted((run / "checkpoints").iterdir())]
+    assert saved == ["step-000000000", "step-000000013-due"]
+    assert vaeflow("resume", run, *plugin, "strategy=single").returncode == 0
+    assert vaeflow(*train_it, whole).returncode == 0
+    assert summary(run) == summary(whole)
+    assert rows(run) == rows(whole)
 
 
 def test_a_second_interrupt_does_not_wait():

@@ -53,7 +53,7 @@ def undisturbed(tmp_path_factory, digits):
 
 def newest(run):
     """Return the step of the newest checkpoint; 0 if there is none."""
-    return max((int(path.name.removeprefix("step-")) for path in (run / "checkpoints").glob("step-*")), default=0)
+    return max((int(path.name.split("-")[1]) for path in (run / "checkpoints").glob("step-*")), default=0)
 
 
 def partials(run):

@@ -6,13 +6,14 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from jobs import HOROVOD, begin, finish, process_of_rank
-from small_runs import SMALL, on, write_digits
+from jobs import HOROVOD, begin, finish, process_of_rank, start, tf_configs
+from small_runs import CALL, SMALL, on, write_digits
 
 from vaeflow.watch.link import BEAT, Link
 
@@ -139,3 +140,13 @@ def test_a_chief_that_fails_takes_the_others_with_it(tmp_path, digits, kind, cou
     printed = "".join(finished.outputs)
     assert printed.count("callback Failing, on_chunk: ValueError: no such thing") == 1
     assert set(finished.codes) == ({1} if kind == "horovod" else {2})
+
+
+@pytest.mark.distributed
+def test_multiworker_names_ranks_that_do_not_come(tmp_path, digits):
+    command = [sys.executable, "-c", CALL, "train", "mnist-2d", "--run-dir", str(tmp_path / "run"), *on(digits)]
+    environ = {"TF_CONFIG": tf_configs(3)[0], "VAEFLOW_RENDEZVOUS_TIMEOUT": "1"}
+    finished = finish([start([*command, "strategy=multiworker"], **environ)])
+    assert finished.codes == [1]
+    assert finished.outputs[0].count("vaeflow: ranks 1, 2 did not come within 1 s: nothing listens at 127.0.0.1:") == 1
+    assert not (tmp_path / "run").exists()

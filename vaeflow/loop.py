@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vaeflow.callbacks import Asked, Record
 from vaeflow.elastic import LeavingError, MembersChangedError
 from vaeflow.engine.checkpoint import Best, Progress
+from vaeflow.engine.evaluation import figures
 from vaeflow.engine.proof import Agreement
 from vaeflow.errors import StoppedError
 from vaeflow.log_window import LogWindow
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from vaeflow.callbacks import Callbacks, RunView
     from vaeflow.elastic import Members
-    from vaeflow.engine.evaluation import Evaluator
+    from vaeflow.engine.evaluation import Evaluation, Evaluator
     from vaeflow.engine.processes import Processes
     from vaeflow.engine.saving import BackgroundSaves
     from vaeflow.experiment import Experiment
@@ -71,6 +72,7 @@ class Loop:
         self._nonfinite = NonFiniteSteps(self.experiment, self.progress.skipped)
         self._seconds_a_step = 0.0
         self._best = self.progress.best
+        self._evaluating = False
         self._agreement = Agreement(self.experiment.strategy, self.experiment.state.variables)
         held_out = [split for split in self.experiment.batches if split != "train"]
         self._evaluators: dict[str, Evaluator] = {split: self.experiment.evaluator(split) for split in held_out}
@@ -91,6 +93,8 @@ class Loop:
             self._require_saved()
         self.requests.begin(self.step)
         self.callbacks.tell("on_start")
+        if self.progress.evaluation_is_due:
+            self._between_chunks()
         while self.step < self.view.total_steps and not self.requests.stopped:
             go_on = self._chunk(self._next_stop(min(self._agreed_steps(), self._nonfinite.longest_call)))
             error = None if go_on else self._nonfinite.stopped(self.step, f"vaeflow resume {self.view.directory}")
@@ -109,15 +113,16 @@ class Loop:
             self._verify()
         logged, evaluated = self._at(self.experiment.config.log.every_steps), self._evaluation_is_due()
         epoch, steps_into_it = divmod(self.step, self.view.steps_per_epoch)
+        evaluations = self._evaluations() if evaluated else {}  # where a signal may end it, nothing was told yet
         if logged:
             self._log()
         if evaluated:
-            self._evaluate()
+            self._tell_of(evaluations)
         if steps_into_it == 0:
             self.callbacks.tell("on_epoch", epoch)
         asked = self.requests.hear() if logged or evaluated or steps_into_it == 0 else Asked()
         if asked.stop and not evaluated:
-            self._evaluate()
+            self._tell_of({split: evaluator() for split, evaluator in self._evaluators.items()})
             asked, evaluated = asked.then(self.requests.hear()), True
         if asked.best is not None:
             self._best = Best(self.step, asked.best, chosen=True)
@@ -174,13 +179,8 @@ class Loop:
 
     def _next_stop(self, steps: int) -> int:
         config = self.experiment.config
-        every = [
-            config.log.every_steps,
-            config.checkpoint.every_steps,
-            config.verify_every_steps,
-            self.view.steps_per_epoch,
-        ]
-        stops = [self.step + n - self.step % n for n in every if n]
+        every = [config.log.every_steps, config.checkpoint.every_steps, config.verify_every_steps]
+        stops = [self.step + n - self.step % n for n in (*every, self.view.steps_per_epoch) if n]
         return min(*stops, self.step + steps, self.view.total_steps)
 
     def _at(self, every: int) -> bool:
@@ -228,20 +228,21 @@ class Loop:
         record = self._record(scalars, per_dimension)
         self.callbacks.tell("on_log", record)
 
-    def _evaluate(self) -> None:
-        scalars, per_dimension = self._scalars()
-        self.metrics.update(scalars)
-        self.callbacks.tell("on_evaluation", self._record(scalars, per_dimension))
+    def _evaluations(self) -> dict[str, Evaluation]:
+        """Evaluate each split. A signal ends it, and the checkpoint that is saved then says that it is due.
 
-    def _scalars(self) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        scalars: dict[str, float] = {}
-        per_dimension: dict[str, np.ndarray] = {}
-        for split, evaluator in self._evaluators.items():
-            evaluation = evaluator()
-            scalars.update(evaluation.scalars(split))
-            if evaluation.kl_per_dimension.size:
-                per_dimension[split] = evaluation.kl_per_dimension
-        return scalars, per_dimension
+        Raises:
+            StoppedError: as `_agreed_steps` does, and what else it raises.
+        """
+        self._evaluating = True
+        evaluations = {split: evaluator(self._agreed_steps) for split, evaluator in self._evaluators.items()}
+        self._evaluating = False
+        return evaluations
+
+    def _tell_of(self, evaluations: dict[str, Evaluation]) -> None:
+        scalars, kl_per_dimension = figures(evaluations)
+        self.metrics.update(scalars)
+        self.callbacks.tell("on_evaluation", self._record(scalars, kl_per_dimension))
 
     def _record(self, scalars: dict[str, float], per_dimension: dict[str, np.ndarray]) -> Record:
         epoch = self.step / self.view.steps_per_epoch
@@ -261,10 +262,17 @@ class Loop:
         self.members.remember(str(self.view.directory), self.experiment.state, self._progress())
 
     def _progress(self) -> Progress:
-        sums, metrics, skipped = self._window.sums, dict(self.metrics), self._nonfinite.in_a_row
-        states, stopped = self.requests.states, self.requests.stopped
         return Progress(
-            self.step, self.seconds, sums, self._window_seconds, metrics, self._best, skipped, states, stopped
+            step=self.step,
+            seconds=self.seconds,
+            window=self._window.sums,
+            window_seconds=self._window_seconds,
+            metrics=dict(self.metrics),
+            best=self._best,
+            skipped=self._nonfinite.in_a_row,
+            callbacks=self.requests.states,
+            stopped=self.requests.stopped,
+            evaluation_is_due=self._evaluating,
         )
 
     def _better(self) -> Best | None:

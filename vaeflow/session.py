@@ -207,7 +207,7 @@ class Session:
 
     def _restore_here(self) -> str:
         progress = restore(self.directory, self.experiment)
-        there = tomllib.loads(checkpoints(self.directory, self.resolved.config).config_of(progress.step))
+        there = tomllib.loads(checkpoints(self.directory, self.resolved.config).config_of(progress))
         for key, before, now in differences(there, tomllib.loads(self.resolved.to_toml())):
             if not key.startswith("strategy"):
                 say(f"the checkpoint of step {progress.step} was saved with {key} = {before!r}; now it is {now!r}")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PROGRESS = "progress.json"
 CONFIG = "config.toml"
+DUE = "-due"  # ends the name of a checkpoint whose step's evaluation was not done
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Progress:
         skipped: steps skipped one after another up to this one.
         callbacks: what callbacks must know after a resume, in their order.
         stopped: why a callback ended the run; empty if none did.
+        evaluation_is_due: whether the run was stopped in an evaluation, which a resumed run begins with.
     """
 
     step: int = 0
@@ -62,6 +64,7 @@ class Progress:
     skipped: int = 0
     callbacks: list[dict[str, Any]] = field(default_factory=list)
     stopped: str = ""
+    evaluation_is_due: bool = False
 
     def to_json(self) -> str:
         """Return it as JSON."""
@@ -109,7 +112,7 @@ class CheckpointFolder:
         """
         if self._beside is not None:
             self._beside.stat()
-        final = self._path(progress.step)
+        final = self._path(progress.step, due=progress.evaluation_is_due)
         if final.exists() and checkpoint_files.damage(final, PROGRESS) is None:
             return  # a run that goes on from an earlier step gets here with the same state
         aside = self._folder / f".{final.name}.{os.getpid()}.partial"
@@ -158,20 +161,24 @@ class CheckpointFolder:
             raise CheckpointError(f"the best checkpoint {self._path(best.step)} is damaged ({damage})")
         return _read(self._path(best.step))
 
-    def config_of(self, step: int) -> str:
+    def config_of(self, progress: Progress) -> str:
         """Return the config that a checkpoint was saved with."""
-        return (self._path(step) / CONFIG).read_text()
+        return (self._path(progress.step, due=progress.evaluation_is_due) / CONFIG).read_text()
 
     def clean(self) -> None:
         """Remove what a killed process left half-written."""
         for partial in self._folder.glob(".*.partial"):
             shutil.rmtree(partial, ignore_errors=True)
 
-    def _path(self, step: int) -> Path:
-        return self._folder / f"step-{step:09d}"
+    def _path(self, step: int, *, due: bool = False) -> Path:
+        return self._folder / f"step-{step:09d}{DUE * due}"
 
     def _all(self) -> list[Path]:
-        return sorted(self._folder.glob("step-*"))
+        """Return them oldest first; a step's own after the one that was saved before its evaluation."""
+        found = {path.name: path for path in self._folder.glob("step-*")}
+        return [
+            found[name] for name in sorted(found, key=lambda name: (name.removesuffix(DUE), not name.endswith(DUE)))
+        ]
 
     def _prune(self, progress: Progress) -> None:
         best = self._path(progress.best.step) if progress.best else None

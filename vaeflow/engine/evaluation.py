@@ -14,7 +14,7 @@ from vaeflow.data.noise import Noise
 from vaeflow.engine.slots import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from vaeflow.contracts import Metric
     from vaeflow.data.batches import Batches
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vaeflow.model import VAE
 
 ACTIVE_VARIANCE = 0.01
-BATCHES_A_CALL = 25
+BATCHES_A_CALL = 25  # with one sample of z; fewer with more, so that a signal is soon heard
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,12 @@ class Evaluation:
         }
 
 
+def figures(evaluations: Mapping[str, Evaluation]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Return the scalars of all splits by their names in logs, and by split the divergence per dimension, [D] nats."""
+    scalars = {name: value for split, one in evaluations.items() for name, value in one.scalars(split).items()}
+    return scalars, {split: one.kl_per_dimension for split, one in evaluations.items() if one.kl_per_dimension.size}
+
+
 class Evaluator:
     """Evaluates a split with the weights as they are, or with their moving averages where there are any.
 
@@ -100,10 +106,18 @@ class Evaluator:
         self._width = 2 + len(self._metrics) + kl_terms + model.latent_size
         self._compiled = tf.function(self._chunk)
 
-    def __call__(self) -> Evaluation:
-        """Return the evaluation of the whole split; every process of the job must ask for it."""
+    def __call__(self, between: Callable[[], None] = lambda: None) -> Evaluation:
+        """Return the evaluation of the whole split; every process of the job must ask for it.
+
+        Args:
+            between: is called after every few batches; what it raises ends the evaluation.
+        """
         count, latent = self._batches.examples, self._model.latent_size
-        table = np.concatenate(list(self._chunks()))[:count].astype(np.float64)
+        chunks = []
+        for chunk in self._chunks():
+            chunks.append(chunk)
+            between()
+        table = np.concatenate(chunks)[:count].astype(np.float64)
         log_likelihood, kl = (float(v) for v in table[:, :2].mean(axis=0))
         first = 2 + len(self._metrics)
         metrics = dict(zip(self._metrics, table[:, 2:first].mean(axis=0).tolist(), strict=True))
@@ -115,10 +129,11 @@ class Evaluator:
     def _chunks(self) -> Iterator[np.ndarray]:
         """Yield rows of the table of all examples, in the order they are stored."""
         batches = -(-self._batches.examples // self._rows)
-        for first in range(0, batches, BATCHES_A_CALL):
-            share = -(-min(BATCHES_A_CALL, batches - first) // self._strategy.replicas)
+        at_a_time = max(self._strategy.replicas, BATCHES_A_CALL // self._samples)
+        for first in range(0, batches, at_a_time):
+            share = -(-min(at_a_time, batches - first) // self._strategy.replicas)
             chunk = self._compiled(tf.constant(first, tf.int64), share).numpy()
-            yield chunk.reshape((-1, self._width))[: BATCHES_A_CALL * self._rows]
+            yield chunk.reshape((-1, self._width))[: at_a_time * self._rows]
 
     def _chunk(self, first: tf.Tensor, share: int) -> tf.Tensor:
         """Return the table for `share` batches a replica, [replicas, share, rows, width]."""

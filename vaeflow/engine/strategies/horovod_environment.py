@@ -8,6 +8,7 @@ import socket
 import zlib
 from typing import TYPE_CHECKING
 
+from vaeflow.engine.strategies.arrival import seconds_to_wait
 from vaeflow.engine.strategies.hosts import HOSTS, Hosts
 from vaeflow.engine.strategies.rendezvous import PLACE, Rendezvous
 from vaeflow.errors import UsageError, VaeflowError
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from vaeflow.job import Job
 
-PATIENCE = "VAEFLOW_RENDEZVOUS_TIMEOUT"
 SECONDS = 60.0
 FIRST_PORT, PORTS = 20000, 10000  # below the ports that Linux gives out by itself
 LOOPBACK = "127.0.0.1"
@@ -42,7 +42,7 @@ def prepare_horovod_environment(job: Job, environ: MutableMapping[str, str] = os
         return
     if job.launcher not in ("srun", "mpirun"):
         raise UsageError(f"Horovod's processes are started by horovodrun, srun or mpirun, not by {job.launcher}")
-    patience = _seconds(environ)
+    patience = seconds_to_wait(SECONDS, environ)
     hosts = Hosts.of(job, environ)
     place = rendezvous_of(job, hosts, environ)
     if job.rank == 0:
@@ -151,14 +151,3 @@ def _of_horovod(job: Job, hosts: Hosts, place: Rendezvous) -> dict[str, str]:
         "HOROVOD_CONTROLLER": "gloo",
         "HOROVOD_CPU_OPERATIONS": "gloo",
     }
-
-
-def _seconds(environ: Mapping[str, str]) -> float:
-    text = environ.get(PATIENCE, "")
-    try:
-        seconds = float(text or SECONDS)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"{PATIENCE}={text!r} is no number of seconds above 0")
-    return seconds

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vaeflow.engine.strategies.arrival import await_others, seconds_to_wait
 from vaeflow.engine.strategies.hosts import HOSTS
 from vaeflow.errors import UsageError, VaeflowError
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from vaeflow.engine.strategies.base import Strategy
     from vaeflow.job import Job
 
+SECONDS = 300.0  # for which rank 0 waits for the others: each loads its data before it comes
 FIRST_PORT, PORTS = 20000, 10000
 
 
@@ -40,12 +42,20 @@ class MultiworkerTopology:
         return self.job.local_processes
 
     def start(self) -> Strategy:
-        """Join the cluster: returns once all processes are there."""
+        """Join the cluster: returns once all processes are there.
+
+        Raises:
+            UsageError: if they are not as many as wanted.
+            VaeflowError: if rank 0 finds that others do not come, or TensorFlow can't join them.
+        """
         import tensorflow as tf
 
         from vaeflow.engine.strategies.distribute import DistributeStrategy
 
         resolver = _resolver(self.job)
+        seconds = seconds_to_wait(SECONDS)
+        if self.job.rank == 0:
+            await_others([address for task in resolver.cluster_spec().as_dict().values() for address in task], seconds)
         try:
             inner = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
         except (tf.errors.OpError, RuntimeError) as error:

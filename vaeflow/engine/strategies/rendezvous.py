@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from vaeflow.engine.strategies.arrival import ranks_in_words
 from vaeflow.errors import VaeflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 PLACE = "VAEFLOW_RENDEZVOUS"
 SCOPE = "vaeflow"
@@ -81,7 +82,7 @@ class Rendezvous:
             )
         missing = [other for other in range(size) if _wait(end, partial(self._why_not, "GET", f"rank-{other}"))]
         if missing:
-            raise VaeflowError(f"{_ranks(missing)} did not come to {self} within {patience:g} s of rank {rank}")
+            raise VaeflowError(f"{ranks_in_words(missing)} did not come to {self} within {patience:g} s of rank {rank}")
 
     def _why_not(self, method: str, key: str, body: bytes | None = None, wanted: bytes | None = None) -> str:
         """Ask the server, past any proxy; return why it did not answer as wanted, or nothing."""
@@ -105,12 +106,3 @@ def _wait(end: float, why_not: Callable[[], str]) -> str:
         time.sleep(PAUSE)
         reason = why_not()
     return reason
-
-
-def _ranks(numbers: Sequence[int]) -> str:
-    """Return ranks in words.
-
-    >>> _ranks([3]), _ranks([1, 2, 5])
-    ('rank 3', 'ranks 1, 2, 5')
-    """
-    return f"rank{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"

@@ -1,0 +1,77 @@
+"""Whether the other processes of a job have come. Imports no TensorFlow, whose own wait for them hears no signal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from vaeflow.errors import UsageError, VaeflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+PATIENCE = "VAEFLOW_RENDEZVOUS_TIMEOUT"
+PAUSE = 0.1  # seconds between questions
+ANSWER = 1.0  # seconds until an answer
+
+
+def seconds_to_wait(default: float, environ: Mapping[str, str] = os.environ) -> float:
+    """Return for how many seconds a process waits for the others of its job.
+
+    Args:
+        default: where VAEFLOW_RENDEZVOUS_TIMEOUT is not set.
+        environ: the environment's variables.
+
+    Raises:
+        UsageError: if it is no positive number.
+    """
+    text = environ.get(PATIENCE, "")
+    try:
+        seconds = float(text or default)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"{PATIENCE}={text!r} is no number of seconds above 0")
+    return seconds
+
+
+def await_others(addresses: Sequence[str], seconds: float) -> None:
+    """Wait until all processes but this one, rank 0, listen.
+
+    Args:
+        addresses: `HOST:PORT` of each rank.
+        seconds: how long.
+
+    Raises:
+        VaeflowError: if some do not come; it names them.
+    """
+    end = time.monotonic() + seconds
+    missing = dict(enumerate(addresses))
+    del missing[0]
+    while missing := {rank: address for rank, address in missing.items() if not _listens(address)}:
+        if time.monotonic() > end:
+            where = ", ".join(missing.values())
+            raise VaeflowError(
+                f"{ranks_in_words(list(missing))} did not come within {seconds:g} s: nothing listens at {where}. "
+                f"Look whether all were started and whether a firewall is between; {PATIENCE} sets other seconds"
+            )
+        time.sleep(PAUSE)
+
+
+def ranks_in_words(numbers: Sequence[int]) -> str:
+    """Return ranks in words.
+
+    >>> ranks_in_words([3]), ranks_in_words([1, 2, 5])
+    ('rank 3', 'ranks 1, 2, 5')
+    """
+    return f"rank{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with contextlib.suppress(OSError, ValueError), socket.create_connection((host, int(port)), timeout=ANSWER):
+        return True
+    return False
