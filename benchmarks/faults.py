@@ -28,7 +28,8 @@ from typing import IO
 RANKS = 3
 CALL = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
 SETTINGS = ("microbatches=4", "steps=1000000", "log.tensorboard=false", "checkpoint.every_steps=20", "threads=1")
-CASES = [("KILL", 2), ("KILL", 0), ("STOP", 2), ("STOP", 0), ("TERM", 2)]
+ASKED = ("TERM", "INT", "USR1")  # after which the rank that heard it ends with the others
+CASES = [("KILL", 2), ("KILL", 0), ("STOP", 2), ("STOP", 0), *((name, 2) for name in ASKED)]
 PATIENCE = 240  # seconds
 
 
@@ -110,7 +111,7 @@ def measure(strategy: str, name: str, victim: int) -> Seen:
         pids = job.pids()
         os.kill(pids[victim], signal.Signals[f"SIG{name}"])
         sent = time.monotonic()
-        others = [pid for rank, pid in enumerate(pids) if rank != victim or name == "TERM"]
+        others = [pid for rank, pid in enumerate(pids) if rank != victim or name in ASKED]
         while not all(map(_gone, others)):
             if time.monotonic() > sent + PATIENCE:
                 raise SystemExit("processes do not end")
