@@ -1,26 +1,32 @@
 """What it costs that a component comes from a plugin: the built-in encoder beside a copy of it, taking turns.
 
-python benchmarks/plugin_cost.py [--rounds 5] [--steps 300]
+    python benchmarks/plugin_cost.py [--turns 100] [--processes 15]
 
-The copy is a file with the same source and a hook, named by --plugin. Each training is a process of its own. Time
-of a step is the median over log points but the first, which traces; memory is the largest resident set.
+The copy is a file with the same source and a hook, named by --plugin. Time: both models in this process, ten steps of
+one and ten of the other, each pair in the other order. Memory: the largest resident set of whole runs of 20 steps, each
+in a process of its own. Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
 import inspect
-import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+from statistics import median, quantiles
 
 from vaeflow.components import networks
+from vaeflow.config_layers import compose
+from vaeflow.config_resolve import resolve
+from vaeflow.data import Folders
+from vaeflow.plugins.registry import Registry
+from vaeflow.start import prepare
 
-START = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
+CALL = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
 HOOK = """
 from vaeflow import Component, hookimpl
 
@@ -28,46 +34,73 @@ from vaeflow import Component, hookimpl
 def vaeflow_components():
     yield Component("encoder", "copied-mlp", mlp_encoder)
 """
-SETTINGS = ("encoder.hidden=[400,400]", "decoder=mlp", "decoder.hidden=[400,400]", "log.tensorboard=false")
+SETTINGS = ("encoder.hidden=[400,400]", "decoder=mlp", "decoder.hidden=[400,400]", "threads=1", "batch_size=100")
+WITHOUT_FILES = ("steps=20", "plots.draw=[]", "log.tensorboard=false")
+BUILT_IN, COPY = "encoder=mlp", "encoder=copied-mlp"
+CHUNK = 10
 
 
-def run(folder: Path, encoder: list[str], steps: int) -> tuple[float, float]:
-    """Return seconds a step and MiB."""
-    run_dir = folder / f"run-{len(list(folder.iterdir()))}"
-    fixed = [f"steps={steps}", "batch_size=100", "plots.draw=[]", "threads=1", *SETTINGS, "--run-dir", str(run_dir)]
-    command = [sys.executable, "-c", START, "train", "mnist-2d", *encoder, *fixed]
+def seconds(trainer: object, first: int) -> float:
+    started = time.perf_counter()
+    trainer.chunk(first, CHUNK).numpy()
+    return time.perf_counter() - started
+
+
+def times(plugin: Path, turns: int) -> tuple[list[float], list[float]]:
+    """Return seconds a step, built in and copied, turn by turn."""
+    registry, trainers = Registry.load([str(plugin)]), []
+    for encoder in (BUILT_IN, COPY):
+        resolved = resolve(compose("mnist-2d", [encoder, *SETTINGS]), registry)
+        trainers.append(prepare(resolved, Folders.default()).trainer)
+        seconds(trainers[-1], 0)
+    found: tuple[list[float], list[float]] = ([], [])
+    for turn in range(turns):
+        for which in (0, 1) if turn % 2 else (1, 0):
+            found[which].append(seconds(trainers[which], (1 + turn) * CHUNK) / CHUNK)
+    return found
+
+
+def memory(run_dir: Path, settings: list[str]) -> float:
+    """Return the MiB of a run."""
+    fixed = [*SETTINGS, *WITHOUT_FILES, "--run-dir", str(run_dir)]
+    command = [sys.executable, "-c", CALL, "train", "mnist-2d", *settings, *fixed]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
-    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    speeds = [row["train/examples_per_second"] for row in rows if row.get("train/examples_per_second")]
-    return 100 / statistics.median(speeds[1:]), usage.ru_maxrss / 1024
+    return usage.ru_maxrss / 1024
+
+
+def memories(plugin: Path, processes: int) -> tuple[list[float], list[float]]:
+    """Return MiB of runs, built in and copied."""
+    kinds = ([BUILT_IN], [COPY, "--plugin", str(plugin)])
+    rounds = [[memory(plugin.with_name(f"{i}-{n}"), kind) for n, kind in enumerate(kinds)] for i in range(processes)]
+    return [one[0] for one in rounds], [one[1] for one in rounds]
+
+
+def report(what: str, unit: str, built_in: list[float], copied: list[float]) -> None:
+    ratios = [c / b for b, c in zip(built_in, copied, strict=True)]
+    low, _, high = quantiles(ratios, n=4)
+    print(f"| {what} | {median(built_in):.2f} {unit} | {median(copied):.2f} {unit} | ", end="")
+    print(f"{median(copied) / median(built_in):.4f} | {median(ratios):.4f} ({low:.4f} to {high:.4f}) |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--turns", type=int, default=100)
+    parser.add_argument("--processes", type=int, default=15)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        plugin = folder / "copied.py"
+        plugin = Path(name) / "copied.py"
         plugin.write_text(inspect.getsource(networks) + HOOK)
-        kinds = {"built in": ["encoder=mlp"], "plugin": ["encoder=copied-mlp", "--plugin", str(plugin)]}
-        found: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
-        for _ in range(arguments.rounds):
-            for kind, encoder in kinds.items():
-                found[kind].append(run(folder, encoder, arguments.steps))
-    for kind, pairs in found.items():
-        step, memory = (statistics.median(column) for column in zip(*pairs, strict=True))
-        print(f"{kind:10} {1000 * step:7.3f} ms a step   {memory:7.1f} MiB")
-    for index, what in enumerate(("time", "memory")):
-        ratios = [p[index] / b[index] for b, p in zip(found["built in"], found["plugin"], strict=True)]
-        print(
-            f"{what:7} plugin over built in: {statistics.median(ratios):.4f} ({min(ratios):.4f} to {max(ratios):.4f})"
-        )
+        steps = times(plugin, arguments.turns)
+        resident = memories(plugin, arguments.processes)
+    print(
+        "| | built in, median | plugin, median | ratio of medians | ratio, median (quartiles) |\n" + "| --- " * 5 + "|"
+    )
+    report("step", "ms", *([1e3 * one for one in column] for column in steps))
+    report("largest resident set", "MiB", *resident)
 
 
 if __name__ == "__main__":
