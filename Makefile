@@ -16,7 +16,8 @@ test: $(VENV)/installed-dev lint
 	$(BIN)/vaeflow horovod install --if-possible
 	$(BIN)/python -m pytest plugins/vaeflow-flows
 	$(BIN)/python -m pytest plugins/vaeflow-mlflow
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not distributed"
+	$(BIN)/python -m pytest -m distributed
 
 horovod: $(VENV)/installed
 	$(BIN)/vaeflow horovod install

@@ -1,9 +1,10 @@
-"""Training steps of one process of a job, with and without the sums over replicas.
+"""Training steps of one process of a job: with the plain sum over replicas, with the exact one, and with none.
 
     python benchmarks/job_steps.py STEPS train RECIPE [KEY=VALUE]... [--strategy NAME]
 
-Rank 0 prints a line of JSON: images a second, milliseconds a step, milliseconds of a step that adds nothing over
-replicas (so no replica waits for another), and the bytes that a rank sent over loopback in a step.
+The recipe's microbatches must be a number: all three differentiate the same ones. They take turns, ten steps each, as a
+machine's speed changes. Rank 0 prints a line of JSON: milliseconds a step of each, and the bytes that a rank sent over
+loopback in a step.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from vaeflow.config_layers import compose
 from vaeflow.config_resolve import resolve
 from vaeflow.data import Folders
+from vaeflow.engine.reduce import PlainSum
 from vaeflow.engine.step import Trainer
 from vaeflow.plugins.registry import Registry
 from vaeflow.start import prepare
@@ -48,34 +50,34 @@ class Alone:
         return tensor
 
 
-def seconds_a_step(trainer: Trainer, first: int) -> float:
-    started = time.perf_counter()
+def seconds_and_bytes_a_step(trainer: Trainer, first: int) -> tuple[float, float]:
+    """Return what one of ten steps takes, and what all processes of this machine sent meanwhile."""
+    sent, started = int(SENT.read_text()), time.perf_counter()
     trainer.chunk(first, CHUNK).numpy()
-    return (time.perf_counter() - started) / CHUNK
+    return (time.perf_counter() - started) / CHUNK, (int(SENT.read_text()) - sent) / CHUNK
 
 
 def measure(steps: int, recipe: str, settings: list[str]) -> dict[str, float] | None:
     resolved = resolve(compose(recipe, settings), Registry.load())
     experiment = prepare(resolved, Folders.default())
-    together = experiment.trainer
-    alone = Trainer(replace(together.step, strategy=Alone(experiment.strategy)))
-    for trainer in (together, alone):
-        trainer.chunk(0, CHUNK).numpy()
-    found, sent = [], 0
-    for first in range(CHUNK, CHUNK + steps, CHUNK):  # taking turns, since the machine's speed changes
-        before = int(SENT.read_text())
-        whole = seconds_a_step(together, first)
-        sent += int(SENT.read_text()) - before
-        found.append((whole, seconds_a_step(alone, first)))
-    whole, own = (statistics.median(column) for column in zip(*found, strict=True))
-    strategy = experiment.strategy
-    result = {
-        "images_per_second": resolved.config.batch_size / whole,
-        "step_ms": 1e3 * whole,
-        "alone_ms": 1e3 * own,
-        "bytes_a_rank": sent / len(found) / CHUNK / strategy.processes,
+    strategy, exact = experiment.strategy, experiment.trainer.step
+    plain = replace(exact, reduction=PlainSum())
+    trainers = {
+        "plain": Trainer(plain),
+        "exact": Trainer(exact),
+        "alone": Trainer(replace(plain, strategy=Alone(strategy))),
     }
-    together.chunk(0, 1).numpy()  # a last sum, so that no process leaves the others
+    for trainer in trainers.values():
+        trainer.chunk(0, CHUNK).numpy()
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in trainers}
+    for first in range(CHUNK, CHUNK + steps, CHUNK):
+        for name, trainer in trainers.items():
+            found[name].append(seconds_and_bytes_a_step(trainer, first))
+    result = {}
+    for name, pairs in found.items():
+        seconds, sent = (statistics.median(column) for column in zip(*pairs, strict=True))
+        result |= {f"{name}_ms": 1e3 * seconds, f"{name}_bytes": sent / strategy.processes}
+    trainers["plain"].chunk(0, 1).numpy()  # a last sum, so that no process leaves the others
     chief = strategy.rank == 0
     strategy.close()
     return result if chief else None

@@ -1,8 +1,9 @@
 """Sums over the microbatches of all replicas.
 
 Floating-point addition depends on its order and grouping, integer addition does not. The exact sum rounds float32 to
-int64 at a power-of-two scale fixed by the largest magnitude anywhere (a maximum has no order either), lets an ordinary
-all-reduce add the integers, and rounds once to float32: the same bits for any number of replicas.
+integers at power-of-two scales, each fixed by the largest magnitude anywhere in a block of elements (a maximum has no
+order either), lets an ordinary all-reduce add the integers, and rounds once to float32: the same bits for any number of
+replicas. Numbers that share a scale are known as block floating point.
 """
 
 from __future__ import annotations
@@ -14,9 +15,14 @@ import tensorflow as tf
 from vaeflow.engine.part import Part
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vaeflow.engine.strategies.base import Strategy
 
-SUM_BITS = 62  # an int64 sum stays below 2^62
+BLOCK = 64  # elements of a gradient that share a scale
+NARROW = 64  # so many parts leave each 24 bits of half an int64, as many as float32 has
+SUM_BITS = 62  # of an int64; a sum stays below 2^62
+HALF_BITS = 30  # of half an int64
 FLOAT32_BIAS = 126  # a float32 with exponent field E is below 2^(E - 126)
 FLOAT32_FRACTION = 23  # bits below the exponent field
 MAGNITUDE, INFINITY = 0x7FFFFFFF, 0x7F800000  # all bits but the sign; infinity's bits
@@ -28,7 +34,7 @@ class Reduction(Protocol):
     def sum(self, parts: Part, strategy: Strategy) -> Part:
         """Return the sum over the first axis of each tensor, [v, ...] float32, and over all replicas.
 
-        A tensor with an infinity or a NaN anywhere comes back as NaN or infinite on every replica.
+        What is not finite in any part comes back as NaN or infinite on every replica.
         """
 
 
@@ -59,41 +65,91 @@ class PlainSum:
 class ExactSum:
     """Sums that do not depend on order or grouping.
 
+    A part of a gradient is rounded to 2^-(30 - ceil(log2 V)) of the largest magnitude in its block of 64 elements, or
+    finer, so that two sums share an int64: TensorFlow keeps int32 in host memory, whatever the device. State and sums
+    have 62 bits and a scale for each element, and with more than 64 microbatches gradients have 62 bits, too.
+
     Args:
         microbatches: V, how many parts are added in all.
     """
 
     def __init__(self, microbatches: int) -> None:
-        self._headroom = (microbatches - 1).bit_length()  # V parts need so many bits more than one
+        headroom = (microbatches - 1).bit_length()
+        self._paired = microbatches <= NARROW
+        self._bits = [(HALF_BITS if self._paired else SUM_BITS) - headroom, SUM_BITS - headroom]  # of a part
 
     def sum(self, parts: Part, strategy: Strategy) -> Part:
-        """Return exact sums rounded once to float32, see `Reduction`. What is not finite comes back as NaN."""
-        flat = tf.nest.flatten(parts)
-        peaks = strategy.all_reduce_max(tf.stack([_peak(part) for part in flat]))
-        powers = self._powers(peaks)
-        first, rest = _two_to(powers // 2, tf.float32), _two_to(powers - powers // 2, tf.float32)
-        sums = strategy.all_reduce_sum([_to_integers(part * first[i] * rest[i]) for i, part in enumerate(flat)])
-        units = tf.where(tf.math.is_finite(peaks), _two_to(-powers, tf.float64), float("nan"))
-        totals = [tf.cast(tf.cast(total, tf.float64) * units[i], tf.float32) for i, total in enumerate(sums)]
-        return tf.nest.pack_sequence_as(parts, totals)
+        """Return exact sums rounded once to float32, see `Reduction`. A block that is not finite comes back as NaN."""
+        rest = [*parts.state, parts.sums]
+        blocks = [_in_blocks(parts.gradients, BLOCK), _in_blocks(rest, 1)]
+        everywhere = strategy.all_reduce_max(tf.concat([_peaks(b) for b in blocks], axis=0))
+        peaks = tf.split(everywhere, [b.shape[1] for b in blocks])
+        powers = [_powers(*of) for of in zip(peaks, self._bits, strict=True)]
+        gradients, others = (_to_integers(*of) for of in zip(blocks, powers, strict=True))
+        if self._paired:
+            pairs, others = strategy.all_reduce_sum([_pair(gradients), others])
+            gradients = _part(pairs)
+        else:
+            gradients, others = strategy.all_reduce_sum([gradients, others])
+        totals = [_to_floats(*of) for of in zip((gradients, others), powers, peaks, strict=True)]
+        state_and_sums = _out_of_blocks(totals[1], rest)
+        return Part(_out_of_blocks(totals[0], parts.gradients), state_and_sums[:-1], state_and_sums[-1])
 
-    def _powers(self, peaks: tf.Tensor) -> tf.Tensor:
-        """Return the largest k with V * peak * 2^k < 2^62, int32, from the peaks' own bits: no logarithm rounds."""
-        exponents = tf.bitwise.right_shift(tf.bitcast(peaks, tf.int32), FLOAT32_FRACTION) - FLOAT32_BIAS
-        return SUM_BITS - self._headroom - exponents
+
+def _to_integers(blocks: tf.Tensor, powers: tf.Tensor) -> tf.Tensor:
+    """Return this replica's sums [B, L], int64, of parts [v, B, L] times 2^k."""
+    integers = tf.cast(tf.round(blocks * _two_to(powers)), tf.int64)
+    return integers[0] if integers.shape[0] == 1 else tf.reduce_sum(integers, axis=0)
 
 
-def _peak(part: tf.Tensor) -> tf.Tensor:
-    """Return the largest magnitude, or infinity. Floats are ordered as their bits are, NaN above infinity."""
-    bits = tf.reduce_max(tf.bitwise.bitwise_and(tf.bitcast(part, tf.int32), MAGNITUDE))
+def _to_floats(totals: tf.Tensor, powers: tf.Tensor, peaks: tf.Tensor) -> tf.Tensor:
+    """Return sums [B, L], float32, from those times 2^k."""
+    unit = tf.where(tf.math.is_finite(peaks)[:, None], _two_to(-powers), float("nan"))
+    return tf.cast(totals, tf.float32) * unit
+
+
+def _powers(peaks: tf.Tensor, bits: int) -> tf.Tensor:
+    """Return the largest k <= 126 with peak * 2^k < 2^bits, int32: from the peaks' own bits, as a logarithm rounds.
+
+    2^-126 is the least float32 that is not subnormal.
+    """
+    exponents = tf.bitwise.right_shift(tf.bitcast(peaks, tf.int32), FLOAT32_FRACTION) - FLOAT32_BIAS
+    return tf.minimum(bits - exponents, FLOAT32_BIAS)
+
+
+def _pair(integers: tf.Tensor) -> tf.Tensor:
+    """Return [B, L / 2]: two integers of 32 bits in one of 64. Sums of pairs are pairs of sums."""
+    high, low = tf.split(integers, 2, axis=1)
+    return high * 2**32 + low
+
+
+def _part(pairs: tf.Tensor) -> tf.Tensor:
+    """Return [B, L], int32, what was paired. A lower one that is negative has borrowed from the other."""
+    high = tf.bitwise.right_shift(pairs + 2**31, tf.constant(32, tf.int64))
+    return tf.cast(tf.concat([high, pairs], axis=1), tf.int32)
+
+
+def _in_blocks(parts: Sequence[tf.Tensor], length: int) -> tf.Tensor:
+    """Return all elements of some tensors [v, ...], as [v, B, length]; zeros fill each tensor's last block."""
+    rows = [tf.reshape(part, (part.shape[0], -1)) for part in parts]
+    filled = [tf.pad(row, [[0, 0], [0, -row.shape[1] % length]]) if row.shape[1] % length else row for row in rows]
+    return tf.reshape(tf.concat(filled, axis=1), (parts[0].shape[0], -1, length))
+
+
+def _out_of_blocks(totals: tf.Tensor, parts: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Return totals [B, length] as tensors of the shapes that parts [v, ...] have."""
+    sizes = [part.shape[1:].num_elements() for part in parts]
+    filled = [size + -size % totals.shape[1] for size in sizes]
+    pieces = zip(tf.split(tf.reshape(totals, (-1,)), filled), sizes, parts, strict=True)
+    return [tf.reshape(piece[:size], part.shape[1:]) for piece, size, part in pieces]
+
+
+def _peaks(blocks: tf.Tensor) -> tf.Tensor:
+    """Return the largest magnitude in each block, or infinity. Floats are ordered as their bits are, NaN at the end."""
+    bits = tf.reduce_max(tf.bitwise.bitwise_and(tf.bitcast(blocks, tf.int32), MAGNITUDE), axis=[0, 2])
     return tf.bitcast(tf.minimum(bits, INFINITY), tf.float32)
 
 
-def _two_to(powers: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Return 2^k, put together from its bits."""
-    bias, fraction, bits = (127, FLOAT32_FRACTION, tf.int32) if dtype == tf.float32 else (1023, 52, tf.int64)
-    return tf.bitcast(tf.bitwise.left_shift(tf.cast(powers + bias, bits), tf.constant(fraction, bits)), dtype)
-
-
-def _to_integers(scaled: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.cast(tf.round(scaled), tf.int64), axis=0)
+def _two_to(powers: tf.Tensor) -> tf.Tensor:
+    """Return 2^k for powers [B], as [B, 1] float32 put together from its bits."""
+    return tf.bitcast(tf.bitwise.left_shift(powers + 127, FLOAT32_FRACTION), tf.float32)[:, None]
