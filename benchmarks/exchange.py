@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 LAUNCH = HERE.parent / "launch" / "local.sh"
 TOPOLOGIES = [("single", 1), *((name, count) for count in (2, 4) for name in ("mirrored", "multiworker", "horovod"))]
 ALL_CORES = ("single on all cores", 1)
+CORES = len(os.sched_getaffinity(0))
 BATCH = 100
 Topology = tuple[str, int]
 Found = dict[str, float]
@@ -31,11 +32,9 @@ Found = dict[str, float]
 def measure(strategy: str, replicas: int, steps: int) -> Found:
     """Return what rank 0 printed."""
     program = [sys.executable, str(HERE / "job_steps.py"), str(steps)]
-    settings = ["mnist-2d", f"microbatches={replicas}"]
-    if (strategy, replicas) == ALL_CORES:
-        strategy = "single"
-    else:
-        settings.append("threads=1")
+    threads = CORES if (strategy, replicas) == ALL_CORES else 1
+    settings = ["mnist-2d", f"microbatches={replicas}", f"threads={threads}"]
+    strategy = strategy.partition(" ")[0]
     if strategy in ("single", "mirrored"):
         count = [f"strategy.replicas={replicas}"] if strategy == "mirrored" else []
         command = [*program, "train", *settings, f"strategy={strategy}", *count]
@@ -85,8 +84,7 @@ def main() -> None:
     for _ in range(options.rounds):
         rounds.append({who: measure(*who, options.steps) for who in (ALL_CORES, *TOPOLOGIES)})
         print(".", end="", file=sys.stderr, flush=True)
-    cores = len(os.sched_getaffinity(0))
-    print(f"{platform.machine()}, {cores} cores, {options.rounds} rounds of {options.steps} steps\n")
+    print(f"{platform.machine()}, {CORES} cores, {options.rounds} rounds of {options.steps} steps\n")
     speeds(rounds)
     cost_of_exactness(rounds)
 

@@ -84,28 +84,26 @@ class ExactSum:
         blocks = [_in_blocks(parts.gradients, BLOCK), _in_blocks(rest, 1)]
         everywhere = strategy.all_reduce_max(tf.concat([_peaks(b) for b in blocks], axis=0))
         peaks = tf.split(everywhere, [b.shape[1] for b in blocks])
-        powers = [_powers(*of) for of in zip(peaks, self._bits, strict=True)]
-        gradients, others = (_to_integers(*of) for of in zip(blocks, powers, strict=True))
-        if self._paired:
-            pairs, others = strategy.all_reduce_sum([_pair(gradients), others])
-            gradients = _part(pairs)
-        else:
-            gradients, others = strategy.all_reduce_sum([gradients, others])
-        totals = [_to_floats(*of) for of in zip((gradients, others), powers, peaks, strict=True)]
-        state_and_sums = _out_of_blocks(totals[1], rest)
-        return Part(_out_of_blocks(totals[0], parts.gradients), state_and_sums[:-1], state_and_sums[-1])
+        encoded = [_encode(*of) for of in zip(blocks, peaks, self._bits, (self._paired, False), strict=True)]
+        totals = strategy.all_reduce_sum(encoded)
+        gradients, others = (_decode(*of) for of in zip(totals, peaks, self._bits, (self._paired, False), strict=True))
+        state_and_sums = _out_of_blocks(others, rest)
+        return Part(_out_of_blocks(gradients, parts.gradients), state_and_sums[:-1], state_and_sums[-1])
 
 
-def _to_integers(blocks: tf.Tensor, powers: tf.Tensor) -> tf.Tensor:
-    """Return this replica's sums [B, L], int64, of parts [v, B, L] times 2^k."""
-    integers = tf.cast(tf.round(blocks * _two_to(powers)), tf.int64)
-    return integers[0] if integers.shape[0] == 1 else tf.reduce_sum(integers, axis=0)
+@tf.function(jit_compile=True)  # one pass over memory instead of eight
+def _encode(blocks: tf.Tensor, peaks: tf.Tensor, bits: int, paired: bool) -> tf.Tensor:
+    """Return this replica's sums [B, L], int64, of parts [v, B, L] times 2^k; or [B, L / 2] with two in one."""
+    integers = tf.cast(tf.round(blocks * _two_to(_powers(peaks, bits))), tf.int64)
+    sums = tf.reduce_sum(integers, axis=0)
+    return _pair(sums) if paired else sums
 
 
-def _to_floats(totals: tf.Tensor, powers: tf.Tensor, peaks: tf.Tensor) -> tf.Tensor:
-    """Return sums [B, L], float32, from those times 2^k."""
-    unit = tf.where(tf.math.is_finite(peaks)[:, None], _two_to(-powers), float("nan"))
-    return tf.cast(totals, tf.float32) * unit
+@tf.function(jit_compile=True)
+def _decode(totals: tf.Tensor, peaks: tf.Tensor, bits: int, paired: bool) -> tf.Tensor:
+    """Return sums [B, L], float32, from what was encoded."""
+    unit = tf.where(tf.math.is_finite(peaks)[:, None], _two_to(-_powers(peaks, bits)), float("nan"))
+    return tf.cast(_part(totals) if paired else totals, tf.float32) * unit
 
 
 def _powers(peaks: tf.Tensor, bits: int) -> tf.Tensor:
