@@ -9,6 +9,8 @@
 # `ServerAliveCountMax 2` into ~/.ssh/config: the launcher waits for their ssh to end.
 set -euo pipefail
 
+export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-2} # horovodrun imports TensorFlow, which talks
+
 HOSTS_FILE=${HOSTS_FILE:-}
 RUN_DIR=${RUN_DIR:-}
 LEAST=${LEAST:-1}                                # below so many processes the job waits for hosts, ten minutes at most

@@ -7,6 +7,8 @@
 # at the same path on every host; horovodrun hands PATH and other variables on. Rank 0, on the first host, writes.
 set -euo pipefail
 
+export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-2} # horovodrun imports TensorFlow, which talks
+
 HOSTS=${HOSTS:-localhost:1}
 INTERFACE=${INTERFACE:-}                         # network interface, such as eth0; empty: horovodrun finds one
 SSH_PORT=${SSH_PORT:-}

@@ -8,6 +8,7 @@
 # that died are started again, all of them, from the newest checkpoint. Needs bash 4.3 and setsid.
 set -euo pipefail
 
+export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-2} # horovodrun imports TensorFlow, which talks
 PROCESSES=${PROCESSES:-2}
 STRATEGY=${STRATEGY:-horovod}
 RESTARTS=${RESTARTS:-0}                          # how often at most
