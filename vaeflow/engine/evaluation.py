@@ -106,7 +106,7 @@ class Evaluator:
         self._width = 2 + len(self._metrics) + kl_terms + model.latent_size
         self._compiled = tf.function(self._chunk)
 
-    def __call__(self, between: Callable[[], None] = lambda: None) -> Evaluation:
+    def __call__(self, between: Callable[[], object] = lambda: None) -> Evaluation:
         """Return the evaluation of the whole split; every process of the job must ask for it.
 
         Args:
