@@ -44,10 +44,11 @@ from pathlib import Path
 from vaeflow import Component, hookimpl
 
 MARK = Path(__file__).with_name("mark")  # while there is one, the first batch sends the last rank SIGTERM
+BEGUN = Path(__file__).with_name("run")  # before, vaeflow tries the metric
 
 
 def interrupt(kl):
-    if MARK.exists() and '"index": 0' not in os.environ.get("TF_CONFIG", ""):
+    if MARK.exists() and BEGUN.exists() and '"index": 0' not in os.environ.get("TF_CONFIG", ""):
         MARK.unlink()
         os.kill(os.getpid(), signal.SIGTERM)
     return kl
