@@ -112,7 +112,7 @@ class CheckpointFolder:
         """
         if self._beside is not None:
             self._beside.stat()
-        final = self._path(progress.step, due=progress.evaluation_is_due)
+        final = self._path_of(progress)
         if final.exists() and checkpoint_files.damage(final, PROGRESS) is None:
             return  # a run that goes on from an earlier step gets here with the same state
         aside = self._folder / f".{final.name}.{os.getpid()}.partial"
@@ -163,7 +163,7 @@ class CheckpointFolder:
 
     def config_of(self, progress: Progress) -> str:
         """Return the config that a checkpoint was saved with."""
-        return (self._path(progress.step, due=progress.evaluation_is_due) / CONFIG).read_text()
+        return (self._path_of(progress) / CONFIG).read_text()
 
     def clean(self) -> None:
         """Remove what a killed process left half-written."""
@@ -173,12 +173,12 @@ class CheckpointFolder:
     def _path(self, step: int, *, due: bool = False) -> Path:
         return self._folder / f"step-{step:09d}{DUE * due}"
 
+    def _path_of(self, progress: Progress) -> Path:
+        return self._path(progress.step, due=progress.evaluation_is_due)
+
     def _all(self) -> list[Path]:
         """Return them oldest first; a step's own after the one that was saved before its evaluation."""
-        found = {path.name: path for path in self._folder.glob("step-*")}
-        return [
-            found[name] for name in sorted(found, key=lambda name: (name.removesuffix(DUE), not name.endswith(DUE)))
-        ]
+        return sorted(self._folder.glob("step-*"), key=_age)
 
     def _prune(self, progress: Progress) -> None:
         best = self._path(progress.best.step) if progress.best else None
@@ -189,3 +189,7 @@ class CheckpointFolder:
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], Progress]:
     return checkpoint_files.read_arrays(path), Progress.from_json((path / PROGRESS).read_text())
+
+
+def _age(path: Path) -> tuple[str, bool]:
+    return path.name.removesuffix(DUE), not path.name.endswith(DUE)

@@ -75,8 +75,9 @@ class ExactSum:
 
     def __init__(self, microbatches: int) -> None:
         headroom = (microbatches - 1).bit_length()
-        self._paired = microbatches <= NARROW
-        self._bits = [(HALF_BITS if self._paired else SUM_BITS) - headroom, SUM_BITS - headroom]  # of a part
+        paired = microbatches <= NARROW
+        # Bits of a part, and whether two sums share an integer: of gradients, and of state and sums.
+        self._codes = [((HALF_BITS if paired else SUM_BITS) - headroom, paired), (SUM_BITS - headroom, False)]
 
     def sum(self, parts: Part, strategy: Strategy) -> Part:
         """Return exact sums rounded once to float32, see `Reduction`. A block that is not finite comes back as NaN."""
@@ -84,9 +85,9 @@ class ExactSum:
         blocks = [_in_blocks(parts.gradients, BLOCK), _in_blocks(rest, 1)]
         everywhere = strategy.all_reduce_max(tf.concat([_peaks(b) for b in blocks], axis=0))
         peaks = tf.split(everywhere, [b.shape[1] for b in blocks])
-        encoded = [_encode(*of) for of in zip(blocks, peaks, self._bits, (self._paired, False), strict=True)]
+        encoded = [_encode(b, peak, *code) for b, peak, code in zip(blocks, peaks, self._codes, strict=True)]
         totals = strategy.all_reduce_sum(encoded)
-        gradients, others = (_decode(*of) for of in zip(totals, peaks, self._bits, (self._paired, False), strict=True))
+        gradients, others = (_decode(t, p, *code) for t, p, code in zip(totals, peaks, self._codes, strict=True))
         state_and_sums = _out_of_blocks(others, rest)
         return Part(_out_of_blocks(gradients, parts.gradients), state_and_sums[:-1], state_and_sums[-1])
 

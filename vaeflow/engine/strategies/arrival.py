@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vaeflow.errors import UsageError, VaeflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 PATIENCE = "VAEFLOW_RENDEZVOUS_TIMEOUT"
 PAUSE = 0.1  # seconds between questions
@@ -49,16 +49,23 @@ def await_others(addresses: Sequence[str], seconds: float) -> None:
         VaeflowError: if some do not come; it names them.
     """
     end = time.monotonic() + seconds
-    missing = dict(enumerate(addresses))
-    del missing[0]
-    while missing := {rank: address for rank, address in missing.items() if not _listens(address)}:
-        if time.monotonic() > end:
-            where = ", ".join(missing.values())
-            raise VaeflowError(
-                f"{ranks_in_words(list(missing))} did not come within {seconds:g} s: nothing listens at {where}. "
-                f"Look whether all were started and whether a firewall is between; {PATIENCE} sets other seconds"
-            )
+    others = list(enumerate(addresses))[1:]
+    missing = {rank: address for rank, address in others if wait(end, partial(_why_not, address))}
+    if missing:
+        where = ", ".join(missing.values())
+        raise VaeflowError(
+            f"{ranks_in_words(list(missing))} did not come within {seconds:g} s: nothing listens at {where}. "
+            f"Look whether all were started and whether a firewall is between; {PATIENCE} sets other seconds"
+        )
+
+
+def wait(end: float, why_not: Callable[[], str]) -> str:
+    """Ask until there is no reason left, or the time is over; return the last reason."""
+    reason = why_not()
+    while reason and time.monotonic() < end:
         time.sleep(PAUSE)
+        reason = why_not()
+    return reason
 
 
 def ranks_in_words(numbers: Sequence[int]) -> str:
@@ -70,8 +77,11 @@ def ranks_in_words(numbers: Sequence[int]) -> str:
     return f"rank{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
-def _listens(address: str) -> bool:
+def _why_not(address: str) -> str:
+    """Return why nothing listens at an address, or nothing."""
     host, _, port = address.rpartition(":")
-    with contextlib.suppress(OSError, ValueError), socket.create_connection((host, int(port)), timeout=ANSWER):
-        return True
-    return False
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER).close()
+    except (OSError, ValueError) as error:
+        return str(error) or type(error).__name__
+    return ""

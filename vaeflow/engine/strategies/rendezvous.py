@@ -7,17 +7,12 @@ import threading
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
-from vaeflow.engine.strategies.arrival import ranks_in_words
+from vaeflow.engine.strategies.arrival import ranks_in_words, wait
 from vaeflow.errors import VaeflowError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PLACE = "VAEFLOW_RENDEZVOUS"
 SCOPE = "vaeflow"
-PAUSE = 0.1  # seconds between questions
 ANSWER = 5.0  # seconds until an answer
 BACKLOG = 1024  # all ranks of a large job call at once
 
@@ -73,14 +68,14 @@ class Rendezvous:
             VaeflowError: if the server does not answer in time, or other ranks do not come.
         """
         end = time.monotonic() + patience
-        reason = _wait(end, partial(self._why_not, "GET", "job", wanted=self.job.encode()))
-        reason = reason or _wait(end, partial(self._why_not, "PUT", f"rank-{rank}", body=b"here"))
+        reason = wait(end, partial(self._why_not, "GET", "job", wanted=self.job.encode()))
+        reason = reason or wait(end, partial(self._why_not, "PUT", f"rank-{rank}", body=b"here"))
         if reason:
             raise VaeflowError(
                 f"rank {rank} did not reach rank 0's rendezvous server at {self} within {patience:g} s: {reason}; "
                 f"{PLACE}=HOST:PORT names another place"
             )
-        missing = [other for other in range(size) if _wait(end, partial(self._why_not, "GET", f"rank-{other}"))]
+        missing = [other for other in range(size) if wait(end, partial(self._why_not, "GET", f"rank-{other}"))]
         if missing:
             raise VaeflowError(f"{ranks_in_words(missing)} did not come to {self} within {patience:g} s of rank {rank}")
 
@@ -97,12 +92,3 @@ class Rendezvous:
             connection.close()
         fits = answer.status == http.HTTPStatus.OK and wanted in (None, text)
         return "" if fits else "another program answers there"
-
-
-def _wait(end: float, why_not: Callable[[], str]) -> str:
-    """Ask until there is no reason left, or the time is over; return the last reason."""
-    reason = why_not()
-    while reason and time.monotonic() < end:
-        time.sleep(PAUSE)
-        reason = why_not()
-    return reason
