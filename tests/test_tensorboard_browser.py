@@ -137,6 +137,7 @@ def keep_screenshot(page, browser):  # for the documentation: only where its fol
 
 def test_time_series_shows_the_bound(open_tab):
     page = open_tab("timeseries")
+    page.set_viewport_size({"width": 1400, "height": 2600})  # cards below the pictures are drawn once they are seen
     card = page.locator("scalar-card:has(tb-truncated-path[title='test/bound'])").first
     card.wait_for()
     card.locator("svg, canvas").first.wait_for()

@@ -87,7 +87,7 @@ class TensorBoard(Callback):
         self._open().flush()
 
     def show_plots(self, run: RunView, files: Sequence[Path]) -> None:
-        """Write plots that were drawn, as `plots/NAME`.
+        """Write plots that were drawn, as `images/plots/NAME`.
 
         Args:
             run: the run.
@@ -96,7 +96,7 @@ class TensorBoard(Callback):
         with self._open().as_default():
             for path in files:
                 picture = tf.io.decode_png(path.read_bytes(), channels=3)
-                tf.summary.image(f"plots/{path.stem}", picture[None], step=run.step)
+                tf.summary.image(f"images/plots/{path.stem}", picture[None], step=run.step)
 
     def on_end(self, run: RunView) -> None:
         """Write the projector's files and close the logs.
