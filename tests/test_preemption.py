@@ -44,7 +44,7 @@ from pathlib import Path
 from vaeflow import Component, hookimpl
 
 MARK = Path(__file__).with_name("mark")  # while there is one, the first batch sends the last rank SIGTERM
-BEGUN = Path(__file__).with_name("run")  # before, vaeflow tries the metric
+BEGUN = Path(__file__).with_name("run") / "checkpoints/step-000000000"  # before, each rank tries the metric
 
 
 def interrupt(kl):
@@ -148,6 +148,21 @@ def test_a_signal_in_an_evaluation(tmp_path, digits, kind, count):
     assert vaeflow(*train_it, whole).returncode == 0
     assert summary(run) == summary(whole)
     assert rows(run) == rows(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_a_signal_before_there_is_a_run_ends_it(tmp_path, digits):
+    """TensorFlow's cluster service would swallow it."""
+    plugin = tmp_path / "interrupting.py"
+    plugin.write_text(INTERRUPTING.replace("and BEGUN.exists()", ""))
+    (tmp_path / "mark").touch()
+    settings = on(digits, "microbatches=4", "epochs=2", "metrics=['interrupting']")
+    finished = finish(
+        begin("multiworker", 2, "train", "mnist-2d", "--plugin", plugin, *settings, "--run-dir", tmp_path / "run")
+    )
+    assert finished.codes == [1, -signal.SIGTERM]
+    assert "vaeflow: TensorFlow: Collective ops is aborted by: failed to connect" in finished.outputs[0]
 
 
 def test_a_second_interrupt_does_not_wait():

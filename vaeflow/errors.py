@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -101,8 +102,20 @@ def of_the_machine(error: BaseException) -> str | None:
         return f"{error.filename or 'disk'}: {error.strerror}"
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is not None and isinstance(error, tensorflow.errors.OpError):  # memory or a disk that is full, mostly
-        return f"TensorFlow: {' '.join(str(error.message).split()).partition(' [[')[0]}"
+        return f"TensorFlow: {_without_traceback(str(error.message))}"
     return None
+
+
+def _without_traceback(message: str) -> str:
+    r"""Return what TensorFlow says in one line, without the places in the code that it says it of.
+
+    >>> _without_traceback("Graph execution error:\n\nDetected at node Sum defined at (most recent call last):\n"
+    ...     '  File "x.py", line 3, in f\n\nout of memory\n\t [[{{node Sum}}]] [Op:__inference_f_1]')
+    'out of memory'
+    """
+    places = ("Graph execution error:", "Detected at node", "File ", "<stack traces unavailable>", "Stack trace for op")
+    lines = [line.strip() for line in message.splitlines() if not line.strip().startswith(places)]
+    return re.split(r" \[\[| Additional GRPC error", " ".join(" ".join(lines).split()))[0]
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -38,14 +38,21 @@ def stop_requests() -> Iterator[StopRequest]:
     a shell's background jobs.
     """
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
+    with kept_handlers():
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    signal.signal(number, request.remember)
         yield request
-        return
-    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    # What TensorFlow's cluster service set from C++ is None to Python and can't be put back.
-    before = {number: signal.signal(number, request.remember) or signal.SIG_DFL for number in heard}
+
+
+@contextlib.contextmanager
+def kept_handlers() -> Iterator[None]:
+    """Put the handlers of `SIGNALS` back in the end, also those that C++ code replaced."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        yield request
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if threading.current_thread() is threading.main_thread():  # no other may
+            for number, handler in before.items():
+                signal.signal(number, handler or signal.SIG_DFL)  # None: was not set from Python either

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vaeflow.engine.strategies.arrival import await_others, seconds_to_wait
 from vaeflow.engine.strategies.hosts import HOSTS
 from vaeflow.errors import UsageError, VaeflowError
+from vaeflow.signals import kept_handlers
 
 if TYPE_CHECKING:
     from vaeflow.engine.strategies.base import Strategy
@@ -57,7 +58,8 @@ class MultiworkerTopology:
         if self.job.rank == 0:
             await_others([address for task in resolver.cluster_spec().as_dict().values() for address in task], seconds)
         try:
-            inner = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+            with kept_handlers():  # or a SIGTERM would be TensorFlow's, which drops it
+                inner = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
         except (tf.errors.OpError, RuntimeError) as error:
             raise VaeflowError(f"rank {self.job.rank} could not join the cluster: {error}") from error
         strategy = DistributeStrategy(self.name, inner, self.job.rank, self.job.processes)
