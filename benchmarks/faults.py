@@ -142,6 +142,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--strategies", nargs="+", default=["multiworker", "horovod"])
     options = parser.parse_args()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a shell that started this in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the ranks shall hear it
     print("| signal | strategy | seconds until it was named | until the others had ended | exit codes | half-written |")
     print("| --- " * 6 + "|")
     for strategy in options.strategies:

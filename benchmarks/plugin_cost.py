@@ -1,6 +1,6 @@
 """What it costs that a component comes from a plugin: the built-in encoder beside a copy of it, taking turns.
 
-    python benchmarks/plugin_cost.py [--turns 100] [--processes 15]
+    python benchmarks/plugin_cost.py [--turns 600] [--processes 15]
 
 The copy is a file with the same source and a hook, named by --plugin. Time: both models in this process, ten steps of
 one and ten of the other, each pair in the other order. Memory: the largest resident set of whole runs of 20 steps, each
@@ -89,7 +89,7 @@ def report(what: str, unit: str, built_in: list[float], copied: list[float]) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--turns", type=int, default=100)
+    parser.add_argument("--turns", type=int, default=600)
     parser.add_argument("--processes", type=int, default=15)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
