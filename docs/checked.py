@@ -35,8 +35,8 @@ REQUIRED: dict[tuple[str, str], dict[str, object]] = {
 }
 """Options of components that must be told some; the files are made for them."""
 
-HEAD = """Every component that was there, with all rules of its kind, by `python docs/checked.py` on the second
-machine of [](results.md). A rule that is left out has nothing to say of the component; the reason is its own.
+HEAD = """Every component that was there, with all rules of its kind, by `python docs/checked.py` on the machine of
+[](results.md). A rule that is left out has nothing to say of the component; the reason is its own.
 """
 
 
