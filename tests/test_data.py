@@ -324,24 +324,28 @@ def test_idx_floats_are_checked_like_other_floats(tmp_path):
 
 GOOD = idx_bytes(IMAGES)
 HUGE = b"\0\0\x08\x03" + b"\xff" * 12
+PACKED = gzip.compress(GOOD)
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
+    # The names stand here because pytest would make them of the bytes, and gzip writes the time into those.
     [
-        (b"", "not an IDX file: it starts with nothing"),
-        (b"PK\3\4 and more", "not an IDX file: it starts with 50 4b 03 04, not with 00 00 08 03"),
-        (GOOD[:9], "ends inside its header"),
-        (GOOD[:-1], r"promises 72 bytes of values \(6, 4, 3\), there are 71"),
-        (GOOD + b"x", "promises 72 bytes of values .*, there are 73"),
-        (HUGE, "promises 79228162458924105385300197375 bytes"),
-        (gzip.compress(GOOD)[:-9], "cut short"),
-        (gzip.compress(GOOD)[:12] + b"junk" + gzip.compress(GOOD)[16:], "x: "),
-        (gzip.compress(GOOD[:-1]), "promises 72 bytes of values .*, there are 71"),
-        (gzip.compress(GOOD + b"x"), "promises 72 bytes of values .*, there are more"),
-        (gzip.compress(HUGE), "more than the file can hold"),
-        (gzip.compress(GOOD)[:-8] + b"12345678", "CRC"),
-        (idx_bytes(IMAGES[:0]), "the data set is empty"),
+        pytest.param(b"", "not an IDX file: it starts with nothing", id="empty"),
+        pytest.param(b"PK\3\4 and more", "not an IDX file: it starts with 50 4b 03 04, not with 00 00 08 03", id="zip"),
+        pytest.param(GOOD[:9], "ends inside its header", id="half a header"),
+        pytest.param(GOOD[:-1], r"promises 72 bytes of values \(6, 4, 3\), there are 71", id="a byte less"),
+        pytest.param(GOOD + b"x", "promises 72 bytes of values .*, there are 73", id="a byte more"),
+        pytest.param(HUGE, "promises 79228162458924105385300197375 bytes", id="huge"),
+        pytest.param(PACKED[:-9], "cut short", id="gzip, cut short"),
+        pytest.param(PACKED[:12] + b"junk" + PACKED[16:], "x: ", id="gzip, junk inside"),
+        pytest.param(gzip.compress(GOOD[:-1]), "promises 72 bytes of values .*, there are 71", id="gzip, a byte less"),
+        pytest.param(
+            gzip.compress(GOOD + b"x"), "promises 72 bytes of values .*, there are more", id="gzip, a byte more"
+        ),
+        pytest.param(gzip.compress(HUGE), "more than the file can hold", id="gzip, huge"),
+        pytest.param(PACKED[:-8] + b"12345678", "CRC", id="gzip, wrong checksum"),
+        pytest.param(idx_bytes(IMAGES[:0]), "the data set is empty", id="no images"),
     ],
 )
 def test_damaged_idx_files(data, message, tmp_path):
