@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
 import re
@@ -14,6 +15,7 @@ from importlib.util import find_spec
 
 import pytest
 
+from vaeflow.engine.strategies.horovod import require_launcher
 from vaeflow.engine.strategies.horovod_environment import port_of, prepare_horovod_environment, rendezvous_of
 from vaeflow.engine.strategies.hosts import Hosts
 from vaeflow.engine.strategies.rendezvous import Rendezvous
@@ -359,3 +361,36 @@ def own_address():
             return ""
         address = probe.getsockname()[0]
         return "" if address.startswith("127.") else address
+
+
+def test_an_elastic_job_needs_its_launcher():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        place = {"HOROVOD_GLOO_RENDEZVOUS_ADDR": "127.0.0.1", "HOROVOD_GLOO_RENDEZVOUS_PORT": port}
+        require_launcher(place)
+    with pytest.raises(VaeflowError, match=rf"launcher at 127.0.0.1:{port} does not answer \(Connection refused\)"):
+        require_launcher(place)
+
+
+def test_a_launcher_that_is_silent_is_called_again():
+    def answer():
+        server.settimeout(3)
+        with contextlib.suppress(OSError):
+            while True:
+                server.accept()[0].close()
+
+    with socket.socket() as server, contextlib.ExitStack() as stack:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        address, port = server.getsockname()
+        place = {"HOROVOD_GLOO_RENDEZVOUS_ADDR": address, "HOROVOD_GLOO_RENDEZVOUS_PORT": str(port)}
+        for _ in range(4):  # they fill the queue, so the next call is not answered
+            caller = stack.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex((address, port))
+        with pytest.raises(VaeflowError, match=r"does not answer \(timed out\)"):
+            require_launcher(place)
+        later = threading.Timer(1.2, answer)
+        later.start()
+        require_launcher(place)
+        later.join()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import socket
+import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from textwrap import dedent
@@ -15,6 +18,7 @@ import pytest
 from jobs import HOROVOD, begin, finish, process_of_rank, start, tf_configs
 from small_runs import CALL, SMALL, on, write_digits
 
+from vaeflow.watch.cut import cut_connections
 from vaeflow.watch.link import BEAT, Link
 
 JOBS = [
@@ -104,8 +108,15 @@ def test_a_stopped_rank_ends_the_job(tmp_path, digits, kind, count):
     assert f"`vaeflow resume {run}` goes on from the newest checkpoint" in printed
 
 
+def connected(address="127.0.0.1"):
+    """Return both ends of a TCP connection; the first one's peer is the address."""
+    with socket.create_server((address, 0)) as server:
+        here = socket.create_connection(server.getsockname())
+        return here, server.accept()[0]
+
+
 def test_silence_and_closing_of_a_link():
-    here, there = socket.socketpair()
+    here, there = connected()
     link, other = Link(here, 0.3), Link(there, 0.3)
     other.say(BEAT)
     other.say("one\ntwo")
@@ -116,6 +127,52 @@ def test_silence_and_closing_of_a_link():
     other.close()
     assert list(link.lines()) == []
     link.close()
+
+
+def test_connections_to_a_host_that_libraries_hold_are_cut_and_no_others(tmp_path):
+    lost, theirs = connected("127.0.0.2")
+    kept, other = connected("127.0.0.3")
+    left, right = socket.socketpair()
+    reader = socket.create_server(("127.0.0.2", 0))  # listens there, is connected to nobody
+    before = set(Path("/proc/self/fd").iterdir())
+    with (tmp_path / "file").open("w"), contextlib.ExitStack() as stack:
+        for connection in (lost, theirs, kept, other, left, right, reader):
+            connection.settimeout(5)
+            stack.enter_context(connection)
+        waits = threading.Thread(target=lambda: received.append(lost.recv(1)))
+        received = []
+        waits.start()
+        assert cut_connections("127.0.0.2") == 1
+        waits.join(5)
+        assert received == [b""]  # the read that waited has ended
+        for sender, receiver in ((kept, other), (left, right)):
+            sender.sendall(b"x")
+            assert receiver.recv(1) == b"x"
+        assert theirs.recv(1) == b""  # the other side sees the end, too
+    assert set(Path("/proc/self/fd").iterdir()) <= before  # no descriptor was left open
+
+
+GUARDED = """
+    import os, signal, sys, time
+    from vaeflow.watch.guardian import Guardian
+    guardian = Guardian(0.5)
+    print(guardian._process.pid, flush=True)
+    for _ in range(10):
+        time.sleep(0.1)
+        guardian.beat()
+    print("lives", flush=True)
+    sys.argv[1] == "close" and guardian.close()
+    sys.argv[1] == "stop" and os.kill(os.getpid(), signal.SIGSTOP)
+    sys.argv[1] == "die" and os._exit(3)
+"""
+
+
+@pytest.mark.parametrize(("how", "code"), [("close", 0), ("stop", -signal.SIGKILL), ("die", 3)])
+def test_a_guardian_kills_a_process_that_hangs_and_outlives_none(how, code):
+    done = subprocess.run([sys.executable, "-c", dedent(GUARDED), how], capture_output=True, text=True, timeout=60)
+    pid, lives = done.stdout.splitlines()
+    assert (done.returncode, lives) == (code, "lives"), done.stderr
+    seconds_until(lambda: gone(int(pid)), 5)
 
 
 FAILING = """

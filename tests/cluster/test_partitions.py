@@ -1,5 +1,7 @@
 """A cable that is cut in the middle of training: both sides end, and say which rank on which host was lost, and why.
 
+An elastic job goes on, with those on the side of its launcher.
+
 `python -m pytest tests/cluster/test_partitions.py --cluster -rP` prints the seconds.
 """
 
@@ -24,6 +26,9 @@ LONG = ("batch_size=8", "microbatches=4", "steps=800", "log.every_steps=50", "ch
 SECONDS = 15  # in which both sides have ended
 PORT = 20700
 NOBODY = "02:00:00:00:00:99"
+STAMPED = """#!/bin/bash
+exec vaeflow "$@" 2> >(while read -r line; do echo "$(date +%s.%N) $line"; done >>{folder}/rank-$HOROVOD_RANK.err)
+"""
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
 
 
@@ -67,6 +72,13 @@ def packets_dropped(hosts):
             host.run("ip", "neigh", "del", other, "dev", CARD)
 
 
+@contextlib.contextmanager
+def stopped(hosts):
+    """Stop what runs on the second machine, but not its network: its connections stay open."""
+    hosts[1].run("kill", "-STOP", *map(str, ranks(hosts[1])))
+    yield
+
+
 class Output:
     """What a process prints, line by line with the time."""
 
@@ -78,7 +90,7 @@ class Output:
     def _read(self):
         with self.process.stdout as stdout:
             for line in stdout:
-                self.lines.append((time.monotonic(), line))
+                self.lines.append((time.time(), line))
 
     def end(self):
         """Wait for the process; return its exit code."""
@@ -96,19 +108,23 @@ def start_multiworker(hosts, command):
         yield Output(process)
 
 
-def start_horovod(hosts, command):
-    """Start the launcher on the first machine. Ranks write errors to files: the cut would keep those of one from us."""
-    folder = Path(command[-1]).parent
+def writes_files(folder):
+    """Return a vaeflow whose ranks write errors to files, with the time: the cut would keep those of one from us."""
     script = folder / "vaeflow"
-    script.write_text(f'#!/bin/sh\nexec vaeflow "$@" 2>>{folder}/rank-$HOROVOD_RANK.err\n')
+    script.write_text(STAMPED.format(folder=folder))
     script.chmod(0o755)
-    variables = {"HOSTS": "h1:1,h2:1", "VAEFLOW": str(script)}
+    return str(script)
+
+
+def start_horovod(hosts, command):
+    """Start the launcher on the first machine."""
+    variables = {"HOSTS": "h1:1,h2:1", "VAEFLOW": writes_files(Path(command[-1]).parent)}
     yield Output(hosts[0].popen(str(ROOT / "launch" / "horovodrun.sh"), *command[1:], env=variables, **PIPES))
 
 
-def training(host):
-    """Return whether ranks run on a machine."""
-    return any("from vaeflow.cli" in line and "horovodrun" not in line for line in host.programs().values())
+def ranks(host):
+    """Return the numbers of the ranks on a machine."""
+    return [pid for pid, line in host.programs().items() if re.search(r"from vaeflow\.cli(?!.*horovodrun)", line)]
 
 
 def trains(run, outputs):
@@ -126,19 +142,21 @@ def cut(request, hosts):
 def seconds_until_ended(hosts, since):
     """Wait until no rank runs on either machine; return when that was so on each."""
     ended = [None for _ in hosts]
-    while None in ended and time.monotonic() < since + 60:
+    while None in ended and time.time() < since + 60:
         for rank, host in enumerate(hosts):
-            if ended[rank] is None and not training(host):
-                ended[rank] = time.monotonic() - since
+            if ended[rank] is None and not ranks(host):
+                ended[rank] = time.time() - since
         time.sleep(0.05)
     return ended
 
 
 def told(tmp_path, outputs, since):
     """Return what was said after a moment, with the seconds; ranks of Horovod write files."""
-    lines = [f"{at - since:.1f} s: {line}" for one in outputs for at, line in one.lines if at > since]
-    written = [path.read_text() for path in sorted(tmp_path.glob("rank-*.err"))]
-    return "".join([*lines, *written])
+    lines = [line for one in outputs for line in one.lines]
+    for path in sorted(tmp_path.glob("rank-*.err")):
+        stamped = (line.partition(" ") for line in path.read_text().splitlines(keepends=True))
+        lines += [(float(at), line) for at, _, line in stamped]
+    return "".join(f"{at - since:.1f} s: {line}" for at, line in lines if at > since)
 
 
 @pytest.mark.parametrize(
@@ -153,10 +171,10 @@ def test_both_sides_of_a_partition_end(start, cut, hosts, job, tmp_path):
     outputs = list(start(hosts, ("train", *job.arguments, "--run-dir", str(run))))
     wait_until(lambda: trains(run, outputs), "not training", seconds=200)
     with cut():
-        since = time.monotonic()
+        since = time.time()
         ended = seconds_until_ended(hosts, since)
         codes = [output.end() for output in outputs]
-        everything = time.monotonic() - since
+        everything = time.time() - since
     said = told(tmp_path, outputs, since)
     sys.stdout.write(f"ranks ended after {ended} s, launchers after {everything:.1f} s with {codes}\n{said}")
     assert None not in ended
@@ -168,4 +186,45 @@ def test_both_sides_of_a_partition_end(start, cut, hosts, job, tmp_path):
     assert said.count(f"`vaeflow resume {run}` goes on from the newest checkpoint") == 2
     assert not list(run.rglob("*.partial"))
     assert small_runs.vaeflow("resume", run, "strategy=single").returncode == 0
+    assert small_runs.summary(run)["state_sha256"] == job.state_sha256
+
+
+@pytest.fixture
+def impatient(hosts):
+    """Have ssh give a silent connection up after 4 s, as launch/elastic.sh asks for."""
+    config = "/etc/ssh/ssh_config"
+    before = hosts[0].run("cat", config).stdout
+    after = f"{before}  ServerAliveInterval 2\n  ServerAliveCountMax 2\n"
+    hosts[0].run("tee", config, stdin=None, input=after)
+    yield
+    hosts[0].run("tee", config, stdin=None, input=before)
+
+
+@pytest.mark.horovod
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("lose", [link_down, packets_dropped, stopped])
+def test_an_elastic_job_goes_on_without_a_host(lose, hosts, job, tmp_path):
+    run, names = tmp_path / "run", tmp_path / "hosts"
+    names.write_text("h1:1\nh2:1\n")
+    variables = {"HOSTS_FILE": str(names), "RUN_DIR": str(run), "START": "2", "VAEFLOW": writes_files(tmp_path)}
+    script = str(ROOT / "launch" / "elastic.sh")
+    outputs = [Output(hosts[0].popen(script, *job.arguments, env=variables, **PIPES))]
+    wait_until(lambda: trains(run, outputs), "not training", seconds=200)
+    with lose(hosts):
+        since = time.time()
+        try:
+            wait_until(lambda: "1 replica from here on" in told(tmp_path, outputs, since), "no fewer ranks", seconds=30)
+            fewer = time.time() - since
+            wait_until(lambda: not ranks(hosts[1]), "the other side has not ended", seconds=30)
+            ended = time.time() - since
+            code = outputs[0].end()
+        finally:
+            sys.stdout.write(told(tmp_path, outputs, since))
+    sys.stdout.write(
+        f"1 replica after {fewer:.1f} s, the other side ended after {ended:.1f} s, the launcher with {code}"
+    )
+    assert max(fewer, ended) < SECONDS
+    cut_off = "it has ended, or this host is cut off from it" in told(tmp_path, outputs, since)
+    assert cut_off is (lose is not stopped)
+    assert code == 0
     assert small_runs.summary(run)["state_sha256"] == job.state_sha256

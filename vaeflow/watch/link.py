@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,10 +21,15 @@ class Link:
     Args:
         connection: a connected socket.
         silence: seconds without a line after which the other side is taken to hang.
+
+    Attributes:
+        peer: the other side's address.
+        local: whether the other side is on this host.
     """
 
     def __init__(self, connection: socket.socket, silence: float) -> None:
-        self._socket = connection
+        self._socket, self.peer = connection, str(connection.getpeername()[0])
+        self.local = self.peer == connection.getsockname()[0]
         self._socket.settimeout(silence)
         self._lock = threading.Lock()
 
@@ -73,14 +77,6 @@ def addresses_towards(hosts: Sequence[str]) -> list[str]:
             probe.connect((host, 9))  # sends nothing
             found.append(probe.getsockname()[0])
     return list(dict.fromkeys([*found, socket.gethostname()]))
-
-
-def pid_space() -> str:
-    """Return a name for the place in which process numbers mean the same processes; empty if there is none."""
-    with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    return ""
 
 
 def connect(addresses: Sequence[str], port: int) -> socket.socket | None:

@@ -7,7 +7,6 @@ import hmac
 import json
 import os
 import secrets
-import signal
 import socket
 import sys
 import threading
@@ -16,7 +15,9 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from vaeflow.watch.link import BEAT, Link, addresses_towards, connect, listen, pid_space
+from vaeflow.watch.cut import cut_connections
+from vaeflow.watch.guardian import Guardian
+from vaeflow.watch.link import BEAT, Link, addresses_towards, connect, listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ SILENCE = "VAEFLOW_SILENCE"
 """Seconds without a sign of life after which a process is taken to hang; 10 if this variable is not set."""
 
 GRACE = 2.0  # seconds in which the main thread may end by itself: mostly its sums fail, too
-ELASTIC_GRACE = 40.0  # Gloo gives a sum up after 30 s by itself
+ELASTIC_GRACE = 40.0  # where no connection can be cut, Gloo gives a sum up after 30 s by itself
 LATE = 1.5  # seconds; a beat may have been sent just before a process stopped
 LOST = 1  # exit code
 
@@ -72,8 +73,11 @@ class Watch:
         self._closed, self._ended = threading.Event(), threading.Event()
         self._end: End | None = None
         self._lock = threading.Lock()
+        self._guardian: Guardian | None = None
         if self._count > 1:
             self._meet(processes)
+            # The launcher of an elastic job goes on without a process once that has ended.
+            self._guardian = Guardian(self._silence) if elastic else None
             _thread(self._beat)
 
     def end(self) -> End | None:
@@ -102,6 +106,8 @@ class Watch:
     def close(self) -> None:
         """Stop watching; from here on the others may end."""
         self._closed.set()
+        if self._guardian:
+            self._guardian.close()
         for link in self._links:
             link.say("bye")
             link.close()
@@ -115,8 +121,8 @@ class Watch:
         others = [host for host in dict.fromkeys(hosts) if host != hosts[0]]
         addresses = addresses_towards(others) if others else []
         where = addresses or ["127.0.0.1"]
-        offer = processes.broadcast(json.dumps([token, port, where, os.getpid(), pid_space()]).encode())
-        token, port, addresses, pid, space = json.loads(offer)
+        offer = processes.broadcast(json.dumps([token, port, where, os.getpid()]).encode())
+        token, port, addresses, pid = json.loads(offer)
         if server:
             _thread(partial(self._accept, server, token))
             return
@@ -128,10 +134,10 @@ class Watch:
             )
             return
         link = Link(found, self._silence)
-        link.say(json.dumps([token, self._rank, socket.gethostname(), os.getpid(), pid_space()]))
+        link.say(json.dumps([token, self._rank, socket.gethostname(), os.getpid()]))
         self._links.append(link)
         who = f"rank 0 (host {hosts[0]}, process {pid})"
-        _thread(partial(self._read, link.lines(), who, _reachable(pid, space), chief=True))
+        _thread(partial(self._read, link, link.lines(), who, chief=True))
 
     def _accept(self, server: socket.socket, token: str) -> None:
         server.settimeout(1.0)
@@ -144,14 +150,14 @@ class Watch:
     def _greet(self, link: Link, token: str) -> None:
         lines = link.lines()
         try:
-            given, rank, host, pid, space = json.loads(next(lines, "[]"))
+            given, rank, host, pid = json.loads(next(lines, "[]"))
         except (ValueError, TimeoutError):
             given = ""
         if not hmac.compare_digest(str(given), token):
             link.close()
             return
         self._links.append(link)
-        self._read(lines, f"rank {int(rank)} (host {host}, process {int(pid)})", _reachable(int(pid), space))
+        self._read(link, lines, f"rank {int(rank)} (host {host}, process {int(pid)})")
 
     # Life
 
@@ -159,8 +165,10 @@ class Watch:
         while not self._closed.wait(min(1.0, self._silence / 5)):
             for link in tuple(self._links):
                 link.say(BEAT)
+            if self._guardian:
+                self._guardian.beat()
 
-    def _read(self, lines: Iterator[str], who: str, pid: int | None, *, chief: bool = False) -> None:
+    def _read(self, link: Link, lines: Iterator[str], who: str, *, chief: bool = False) -> None:
         try:
             for line in lines:
                 if line == "bye":
@@ -170,9 +178,8 @@ class Watch:
             reason = f"{who} died: its connection was closed without a word"
         except TimeoutError:
             reason = f"{who} gave no sign of life for {self._silence:g} s: stopped, or cut off from the network"
-            if self._elastic and pid is not None:  # the launcher goes on without it once it has ended
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
+            if self._elastic and not link.local:
+                cut_connections(link.peer)  # sums with that host fail now, not when Gloo gives them up
         self._lose(End(reason, silent=chief))
 
     # The end
@@ -204,11 +211,6 @@ class Watch:
         """Write to standard error, from whatever thread."""
         sys.stderr.write(f"vaeflow: {f'[rank {self._rank}] ' if self._rank else ''}{line}\n")
         sys.stderr.flush()
-
-
-def _reachable(pid: int, space: str) -> int | None:
-    """Return a process's number if it means the same process here."""
-    return pid if space and space == pid_space() else None
 
 
 def _thread(target: Callable[[], None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,16 @@ from vaeflow.engine.strategies.horovod_environment import prepare_horovod_enviro
 from vaeflow.errors import UsageError, VaeflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import tensorflow as tf
 
     from vaeflow.job import Job
+
+KNOCKS, ANSWER = (
+    3,
+    1.0,
+)  # times, and seconds for each, that an elastic job's launcher is called: many ranks call at once
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class HorovodTopology:
         import tensorflow as tf
 
         prepare_horovod_environment(self.job)
+        if self.job.elastic:
+            require_launcher()
         gpus = tf.config.list_physical_devices("GPU")
         if gpus:  # Not verified on a GPU.
             tf.config.set_visible_devices(gpus[self.job.local_rank % len(gpus)], "GPU")
@@ -57,6 +65,31 @@ class HorovodTopology:
         if self.job.elastic:
             _tell_environment(hvd)
         return HorovodStrategy(hvd)
+
+
+def require_launcher(environ: Mapping[str, str] = os.environ) -> None:
+    """Raise a VaeflowError if the launcher of an elastic job does not answer: Horovod would ask it for minutes.
+
+    Processes that a cut network leaves without it have to end; it goes on with those that it reaches.
+    """
+    place = environ["HOROVOD_GLOO_RENDEZVOUS_ADDR"], int(environ["HOROVOD_GLOO_RENDEZVOUS_PORT"])
+    for _ in range(KNOCKS):
+        error = _call(place)
+        if not isinstance(error, TimeoutError):
+            break
+    if error:
+        raise VaeflowError(
+            f"the job's launcher at {place[0]}:{place[1]} does not answer ({error.strerror or error}): "
+            "it has ended, or this host is cut off from it"
+        ) from error
+
+
+def _call(place: tuple[str, int]) -> OSError | None:
+    try:
+        socket.create_connection(place, timeout=ANSWER).close()
+    except OSError as error:
+        return error
+    return None
 
 
 def _tell_environment(hvd: Any) -> None:

@@ -1,0 +1,50 @@
+"""Connections of this process that its libraries hold, closed from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from pathlib import Path
+
+OPEN = Path("/proc/self/fd")
+
+
+def cut_connections(address: str) -> int:
+    """Shut down this process's TCP connections to a host, whoever made them.
+
+    Gloo has no call that ends a sum whose other side is silent, and waits for 30 s; on a connection that is shut down
+    it fails at once. Linux alone says what a process has open; elsewhere nothing is shut down.
+
+    Args:
+        address: the host's, as `socket.getpeername` gives it.
+
+    Returns:
+        How many were shut down.
+    """
+    descriptors = [int(path.name) for path in OPEN.iterdir()] if OPEN.is_dir() else []
+    return sum(_shut_down(descriptor, address) for descriptor in descriptors)
+
+
+def _shut_down(descriptor: int, address: str) -> bool:
+    with contextlib.suppress(OSError), _duplicate(descriptor) as connection:  # or it is closed, or connected to nobody
+        peer = connection.getpeername()
+        if connection.type == socket.SOCK_STREAM and peer and _plain(peer[0]) == _plain(address):
+            connection.shutdown(socket.SHUT_RDWR)
+            return True
+    return False
+
+
+def _duplicate(descriptor: int) -> socket.socket:
+    """Return a socket of one's own for a descriptor: closing it leaves the other open. OSError if it is no socket."""
+    own = os.dup(descriptor)
+    try:
+        return socket.socket(fileno=own)
+    except OSError:
+        os.close(own)
+        raise
+
+
+def _plain(address: object) -> str:
+    """Return an IPv4 address that IPv6 wraps without the wrapping."""
+    return str(address).removeprefix("::ffff:")
