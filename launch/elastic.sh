@@ -5,8 +5,7 @@
 #
 # HOSTS_FILE has a line NAME:PROCESSES for each host that may be used now; change it at any time (write another file and
 # rename it). Every host sees RUN_DIR. Fix `microbatches`, to at least MOST: then the weights are those of a run that
-# nobody disturbed, bit for bit. For hosts that vanish without a word, put `ServerAliveInterval 2` and
-# `ServerAliveCountMax 2` into ~/.ssh/config: the launcher waits for their ssh to end.
+# nobody disturbed, bit for bit.
 set -euo pipefail
 
 export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-2} # horovodrun imports TensorFlow, which talks
@@ -20,6 +19,7 @@ COOLDOWN=${COOLDOWN:-10 60}                      # seconds after which a host th
 INTERFACE=${INTERFACE:-}                         # network interface, such as eth0; empty: horovodrun finds one
 DISCOVERY=${DISCOVERY:-$(dirname "$0")/discover-hosts.sh} # a command of your own that prints NAME:PROCESSES lines
 HOROVODRUN_OPTIONS=${HOROVODRUN_OPTIONS:---gloo --gloo-timeout-seconds 30} # a newcomer has so long to start
+SSH_OPTIONS=${SSH_OPTIONS:--o ServerAliveInterval=2 -o ServerAliveCountMax=2}
 VAEFLOW=${VAEFLOW:-vaeflow}                      # the command; more than one word is fine
 
 complain() { echo "elastic.sh: $1" >&2; exit 2; }
@@ -30,6 +30,16 @@ complain() { echo "elastic.sh: $1" >&2; exit 2; }
 export HOSTS_FILE
 "$DISCOVERY" >/dev/null || complain "DISCOVERY: $DISCOVERY failed; it must print NAME:PROCESSES lines"
 command -v horovodrun >/dev/null || complain "there is no horovodrun: vaeflow horovod install"
+
+# The launcher takes a host for alive until its ssh ends. By itself that waits for many minutes when a host vanishes
+# without a word, and horovodrun has no option for it: so it finds an ssh that gives up after 4 s.
+if ssh=$(command -v ssh); then
+  beside=$(mktemp -d)
+  trap 'rm -rf "$beside"' EXIT
+  printf '#!/bin/sh\nexec %q %s "$@"\n' "$ssh" "$SSH_OPTIONS" >"$beside/ssh"
+  chmod +x "$beside/ssh"
+  PATH=$beside:$PATH
+fi
 
 # shellcheck disable=SC2086
 horovodrun -np "$START" --min-np "$LEAST" ${MOST:+--max-np "$MOST"} --host-discovery-script "$DISCOVERY" \

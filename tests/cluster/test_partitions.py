@@ -189,19 +189,7 @@ def test_both_sides_of_a_partition_end(start, cut, hosts, job, tmp_path):
     assert small_runs.summary(run)["state_sha256"] == job.state_sha256
 
 
-@pytest.fixture
-def impatient(hosts):
-    """Have ssh give a silent connection up after 4 s, as launch/elastic.sh asks for."""
-    config = "/etc/ssh/ssh_config"
-    before = hosts[0].run("cat", config).stdout
-    after = f"{before}  ServerAliveInterval 2\n  ServerAliveCountMax 2\n"
-    hosts[0].run("tee", config, stdin=None, input=after)
-    yield
-    hosts[0].run("tee", config, stdin=None, input=before)
-
-
 @pytest.mark.horovod
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("lose", [link_down, packets_dropped, stopped])
 def test_an_elastic_job_goes_on_without_a_host(lose, hosts, job, tmp_path):
     run, names = tmp_path / "run", tmp_path / "hosts"

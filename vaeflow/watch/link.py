@@ -23,13 +23,15 @@ class Link:
         silence: seconds without a line after which the other side is taken to hang.
 
     Attributes:
-        peer: the other side's address.
+        peer: the other side's address; empty if it has gone before it was known.
         local: whether the other side is on this host.
     """
 
     def __init__(self, connection: socket.socket, silence: float) -> None:
-        self._socket, self.peer = connection, str(connection.getpeername()[0])
-        self.local = self.peer == connection.getsockname()[0]
+        self._socket, self.peer, self.local = connection, "", True
+        with contextlib.suppress(OSError):  # it may have been closed already
+            self.peer = str(connection.getpeername()[0])
+            self.local = self.peer == connection.getsockname()[0]
         self._socket.settimeout(silence)
         self._lock = threading.Lock()
 

@@ -178,7 +178,7 @@ class Watch:
             reason = f"{who} died: its connection was closed without a word"
         except TimeoutError:
             reason = f"{who} gave no sign of life for {self._silence:g} s: stopped, or cut off from the network"
-            if self._elastic and not link.local:
+            if self._elastic and not link.local and not self._closed.is_set():
                 cut_connections(link.peer)  # sums with that host fail now, not when Gloo gives them up
         self._lose(End(reason, silent=chief))
 
