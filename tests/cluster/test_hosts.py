@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 
 import pytest
 from machines import ROOT, wait_until
@@ -15,7 +16,8 @@ SUMS = 500_000
 
 def test_two_hosts_train_to_the_same_bits(hosts, expected, tmp_path):
     sent = [host.bytes_sent() for host in hosts]
-    hosts[0].run(SCRIPT, *expected.arguments, f"--run-dir={tmp_path / 'run'}", env={"HOSTS": "h1:1,h2:1"})
+    done = hosts[0].run(SCRIPT, *expected.arguments, f"--run-dir={tmp_path / 'run'}", env={"HOSTS": "h1:1,h2:1"})
+    sys.stdout.write(done.stdout)
     expected.assert_same(tmp_path / "run", "horovod")
     assert all(host.bytes_sent() - before > SUMS for host, before in zip(hosts, sent, strict=True))
     assert not training(hosts)

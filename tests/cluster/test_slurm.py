@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 import small_runs
@@ -44,6 +45,7 @@ def test_a_batch_file_trains_to_the_same_bits(strategy, layout, one_machine, exp
     batch = str(LAUNCH / f"slurm-{strategy}.sbatch")
     run_dir = tmp_path / "run"
     code, printed = one_machine.sbatch(*layout, batch, *expected.arguments, env={"RUN_DIR": str(run_dir)})
+    sys.stdout.write(printed)
     assert code == 0, printed
     expected.assert_same(run_dir, strategy)
 
@@ -58,6 +60,7 @@ def test_nodes_on_two_machines_train_to_the_same_bits(strategy, two_machines, ho
     batch.write_text(printed.stdout)
     sent = [host.bytes_sent() for host in hosts]
     code, printed = two_machines.sbatch(str(batch))
+    sys.stdout.write(printed)
     assert code == 0, printed
     expected.assert_same(tmp_path / "run", strategy)
     assert all(host.bytes_sent() - before > 500_000 for host, before in zip(hosts, sent, strict=True))
