@@ -298,7 +298,10 @@ def test_local_starts_again_what_died_and_nothing_else(code, tries, stand_in):
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_local_leaves_no_process_behind(sent, code, stand_in):
     folder = stand_in("echo $$ >> pids; sleep 60 & echo $! >> pids; wait")
-    with subprocess.Popen([LAUNCH / "local.sh", "--strategy", "multiworker", "r"], stdin=subprocess.DEVNULL) as process:
+    # A shell can't hear signals that were ignored when it began, as HUP is under nohup.
+    heard = ["env", "--default-signal=HUP,INT,TERM"]
+    command = [*heard, LAUNCH / "local.sh", "--strategy", "multiworker", "r"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
         while not (folder / "pids").exists() or len((folder / "pids").read_text().split()) < 4:
             time.sleep(0.05)
         process.send_signal(sent)
