@@ -88,15 +88,16 @@ start_horovod() {
 
 start_multiworker() {
   GRACE=${GRACE:-5} # TensorFlow's cluster keeps TERM to itself
-  local workers rank
+  local workers rank gpus
   workers=$(python3 - "$PROCESSES" <<'PYTHON'
 import json, socket, sys
 sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]  # open together: all ports differ
 print(json.dumps([f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]))
 PYTHON
   )
+  IFS=, read -ra gpus <<<"$GPUS"
   for ((rank = 0; rank < PROCESSES; rank++)); do
-    if command -v nvidia-smi >/dev/null; then export CUDA_VISIBLE_DEVICES=$rank; fi # a GPU each; not verified on GPUs
+    if [ ${#gpus[@]} -gt 0 ]; then export CUDA_VISIBLE_DEVICES=${gpus[rank]}; fi # one each
     export TF_CONFIG="{\"cluster\": {\"worker\": $workers}, \"task\": {\"type\": \"worker\", \"index\": $rank}}"
     # shellcheck disable=SC2086
     setsid $VAEFLOW train "$@" --strategy multiworker &
@@ -111,8 +112,19 @@ start_all() {
   esac
 }
 
+# The GPUs that a multiworker job may use: those that the user has named, else all. Not verified on GPUs.
+count_gpus() {
+  local -a named
+  GPUS=${CUDA_VISIBLE_DEVICES-$(nvidia-smi --query-gpu=index --format=csv,noheader 2>/dev/null | paste -sd, || true)}
+  if [ "$GPUS" = -1 ]; then GPUS=; fi
+  IFS=, read -ra named <<<"$GPUS"
+  [ ${#named[@]} = 0 ] || [ ${#named[@]} -ge "$PROCESSES" ] ||
+    complain "--processes $PROCESSES, but there are ${#named[@]} GPUs ($GPUS); CUDA_VISIBLE_DEVICES= uses none"
+}
+
 case $STRATEGY in
-  horovod | multiworker) ;;
+  horovod) ;;
+  multiworker) count_gpus ;;
   mirrored) complain "mirrored is one process: vaeflow train $1 --strategy mirrored strategy.replicas=$PROCESSES" ;;
   *) complain "--strategy: '$STRATEGY' is not horovod or multiworker" ;;
 esac

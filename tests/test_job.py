@@ -5,8 +5,10 @@ import json
 import pytest
 
 from vaeflow.components import strategies
+from vaeflow.config_layers import compose
 from vaeflow.errors import UsageError
 from vaeflow.job import Job
+from vaeflow.threads import threads_of
 
 WORKERS = ["a:1", "a:2", "b:1"]
 SRUN = {
@@ -16,7 +18,9 @@ SRUN = {
     "SLURM_NODEID": "1",
     "SLURM_STEP_TASKS_PER_NODE": "2(x2),1",
 }
-LAUNCHERS = ("HOROVOD_RANK", "HOROVOD_SIZE", "TF_CONFIG", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+SHELL = {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}  # srun --pty bash
+MPICH = {"PMI_RANK": "2", "PMI_SIZE": "4"}
+LAUNCHERS = ("HOROVOD_RANK", "HOROVOD_SIZE", "TF_CONFIG", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "PMI_SIZE")
 
 
 def tf_config(kind, index, **cluster):
@@ -32,7 +36,11 @@ def tf_config(kind, index, **cluster):
         ({**SRUN, "HOROVOD_RANK": "1", "HOROVOD_SIZE": "2"}, Job("horovodrun", 1, 2, 0, 1)),
         (tf_config("worker", 1, worker=WORKERS), Job("TF_CONFIG", 1, 3, 1, 2)),
         (tf_config("worker", 0, chief=["c:1"], worker=WORKERS), Job("TF_CONFIG", 1, 4, 0, 2)),
-        (tf_config("worker", 0, worker=["a:1"]), Job()),
+        (tf_config("worker", 0, worker=["a:1"]), Job("TF_CONFIG")),
+        ({**SHELL, **tf_config("worker", 1, worker=WORKERS)}, Job("TF_CONFIG", 1, 3, 1, 2)),
+        ({**SRUN, **tf_config("worker", 0, worker=["a:1"])}, Job("srun", 3, 5, 1, 2)),
+        ({**SRUN, "HOROVOD_RANK": "0", "HOROVOD_SIZE": "1"}, Job("horovodrun")),
+        (SHELL, Job("srun")),
         (
             {
                 f"OMPI_COMM_WORLD_{name}": n
@@ -84,6 +92,21 @@ def test_srun_leaves_the_choice_to_the_user(environ):
         strategies.auto()
 
 
+def test_one_process_of_a_launcher_is_a_job_of_one(environ):
+    for name, value in SHELL.items():
+        environ.setenv(name, value)
+    assert strategies.auto().name == strategies.single().name == "single"
+    assert strategies.multiworker().local_processes == 1
+
+
+@pytest.mark.parametrize("build", [strategies.auto, strategies.single, strategies.mirrored, strategies.multiworker])
+def test_processes_that_cannot_be_joined_do_not_train_alone(environ, build):
+    for name, value in MPICH.items():
+        environ.setenv(name, value)
+    with pytest.raises(UsageError, match=r"MPICH or Intel MPI started 4 processes, .* by horovodrun, srun or Open MPI"):
+        build()
+
+
 @pytest.mark.parametrize("build", [strategies.single, strategies.mirrored])
 def test_a_process_of_several_cannot_train_alone(environ, build):
     environ.setenv("TF_CONFIG", tf_config("worker", 1, worker=WORKERS)["TF_CONFIG"])
@@ -98,3 +121,22 @@ def test_multiworker_needs_a_launcher(environ):
     environ.setenv("HOROVOD_SIZE", "2")
     with pytest.raises(UsageError, match="not by horovodrun"):
         strategies.multiworker()
+
+
+@pytest.mark.parametrize(
+    ("environ", "local_processes", "threads"),
+    [
+        ({}, 1, 8),
+        ({}, 4, 2),
+        ({}, 16, 1),
+        ({**SRUN, "SLURM_CPUS_PER_TASK": "4"}, 2, 4),
+        ({**SRUN, "SLURM_CPUS_PER_TASK": "16"}, 2, 8),  # fewer are there than SLURM was asked for
+        ({"SLURM_CPUS_PER_TASK": "4", "HOROVOD_RANK": "0", "HOROVOD_SIZE": "4"}, 4, 2),  # horovodrun in a job of SLURM
+    ],
+)
+def test_processes_share_the_cores_of_a_host(monkeypatch, environ, local_processes, threads):
+    monkeypatch.setattr("vaeflow.threads.cores", lambda: 8)
+    config = compose("mnist-2d", []).config
+    assert threads_of(config, local_processes, environ) == threads
+    assert threads_of(compose("mnist-2d", ["microbatches=4"]).config, local_processes, environ) == 1
+    assert threads_of(compose("mnist-2d", ["threads=3"]).config, local_processes, environ) == 3

@@ -272,6 +272,30 @@ def test_local_gives_each_process_its_place(stand_in):
     assert (folder / "arguments").read_text() == "train r a=b c --strategy multiworker\n"
 
 
+def test_local_gives_each_process_one_of_the_gpus_that_are_named(stand_in):
+    folder = stand_in('echo "$CUDA_VISIBLE_DEVICES" > "gpu-$RANDOM$RANDOM"')
+    command = ("local.sh", "--processes", "2", "--strategy", "multiworker", "r")
+    assert run(*command, CUDA_VISIBLE_DEVICES="2,GPU-5").returncode == 0
+    assert sorted(path.read_text() for path in folder.glob("gpu-*")) == ["2\n", "GPU-5\n"]
+    done = run(*command, CUDA_VISIBLE_DEVICES="3")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("local.sh: --processes 2, but there are 1 GPUs (3)")
+
+
+def test_local_asks_the_machine_for_its_gpus(stand_in, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    folder = stand_in('echo "${CUDA_VISIBLE_DEVICES-all}" > "gpu-$RANDOM$RANDOM"')
+    program(folder / "bin" / "nvidia-smi", 'printf "0\\n1\\n2\\n"')  # in place of one: there are no GPUs here
+    command = ("local.sh", "--processes", "2", "--strategy", "multiworker", "r")
+    assert run(*command).returncode == 0
+    assert sorted(path.read_text() for path in folder.glob("gpu-*")) == ["0\n", "1\n"]
+    for path in folder.glob("gpu-*"):
+        path.unlink()
+    program(folder / "bin" / "nvidia-smi", "exit 9")
+    assert run(*command).returncode == 0
+    assert {path.read_text() for path in folder.glob("gpu-*")} == {"all\n"}
+
+
 def test_local_ends_all_when_one_fails_with_the_code_of_the_first(stand_in):
     folder = stand_in(
         """echo $$ >> pids

@@ -170,3 +170,39 @@ def test_resumed_on_other_topologies(tmp_path, digits, on_one_device):
     assert set(finished.codes) == {0}, finished.outputs
     assert summary_of(folder)["state_sha256"] == summary_of(on_one_device("everything"))["state_sha256"]
     assert "may differ" not in "".join(finished.outputs)
+
+
+BREAKS = """
+from vaeflow import Component, hookimpl
+from vaeflow.callbacks import Callback
+
+
+class Breaks(Callback):
+    def on_log(self, run, record):
+        weight = run.trained.model.trainable_variables[0].value
+        own = getattr(weight, "values", [weight])[-1]  # the last replica's of this process
+        own.assign(own + 1e-7)
+
+
+def breaks():
+    return Breaks()
+
+
+@hookimpl
+def vaeflow_components():
+    return [Component("callback", "breaks", breaks)]
+"""
+
+
+@pytest.mark.parametrize(("kind", "count"), TOPOLOGIES[::2])  # each strategy once
+def test_replicas_that_differ_stop_the_run_and_are_named(tmp_path, digits, kind, count):
+    """A callback, which runs on the chief alone, changes a weight of one replica: the next proof fails."""
+    plugin = tmp_path / "breaks.py"
+    plugin.write_text(BREAKS)
+    settings = on(digits, "epochs=50", "verify_every_steps=7", "callbacks=['breaks']", "batch_size=8")
+    finished = job(kind, count, "train", "mnist-2d", "--run-dir", tmp_path / "run", "--plugin", plugin, *settings)
+    assert 0 not in finished.codes
+    differ = [count - 1] if kind == "mirrored" else range(1, count)  # from the first, whoever is wrong
+    line = f"replicas {', '.join(map(str, differ))} of {count} hold another state than replica 0: "
+    assert line in "".join(finished.outputs)
+    assert not (tmp_path / "run" / "summary.json").exists()

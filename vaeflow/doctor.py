@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaeflow.job import Job
 from vaeflow.runtime import start_tensorflow
+from vaeflow.threads import cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,12 +70,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _devices() -> tuple[str, ...]:
-    return (f"CPU: {_cores()} cores; {_instruction_sets()}", *_gpus())
-
-
-def _cores() -> int:
-    """Return the cores that this process may use; fewer than the machine's in a container or a batch job."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (f"CPU: {cores()} cores; {_instruction_sets()}", *_gpus())
 
 
 def _instruction_sets() -> str:
@@ -142,11 +138,12 @@ def _missing_for_mirrored() -> str:
     import tensorflow as tf
 
     gpus = len(tf.config.list_physical_devices("GPU"))
-    return "" if gpus > 1 or (not gpus and _cores() > 1) else "a second GPU, or a second core of the CPU"
+    return "" if gpus > 1 or (not gpus and cores() > 1) else "a second GPU, or a second core of the CPU"
 
 
 def _missing_for_multiworker() -> str:
-    return "" if os.environ.get("TF_CONFIG") else "the environment variable TF_CONFIG, which names the workers"
+    started = Job.current().launcher in ("TF_CONFIG", "srun", "mpirun")
+    return "" if started else "a launcher: TF_CONFIG, which names the workers, or srun or mpirun"
 
 
 def _missing_for_horovod() -> str:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+STRANGE = "mpiexec of MPICH or Intel MPI"
+
+
 @dataclass(frozen=True)
 class Job:
     """A process among those of its job.
@@ -49,8 +52,11 @@ class Job:
         Job(launcher='', rank=0, processes=1, local_rank=0, local_processes=1, elastic=False)
         """
         try:
-            found = (of(environ) for of in (_of_horovodrun, _of_tf_config, _of_mpirun, _of_srun))
-            return next((job for job in found if job), cls())
+            found = [of(environ) for of in (_of_horovodrun, _of_tf_config, _of_mpirun, _of_srun, _of_mpich)]
+            jobs = [job for job in found if job]
+            # A shell in an allocation is a step of one task, and may start a job of several.
+            several = [job for job in jobs if job.processes > 1 or job.launcher == "horovodrun"]
+            return next(iter([*several, *jobs]), cls())
         except (ValueError, KeyError) as error:
             raise UsageError(f"the launcher's environment makes no sense: {type(error).__name__}: {error}") from error
 
@@ -73,7 +79,7 @@ def _of_tf_config(environ: Mapping[str, str]) -> Job | None:
         kind, index = task.get("type", "worker"), int(task.get("index", 0))
     except (ValueError, AttributeError, TypeError) as error:
         raise UsageError(f"TF_CONFIG is not what TensorFlow takes: {error}") from error
-    if len(addresses) <= 1:
+    if not addresses:
         return None
     if kind not in ("chief", "worker"):
         raise UsageError(f"TF_CONFIG: task type {kind!r} does not train; allowed: chief, worker")
@@ -85,7 +91,7 @@ def _of_tf_config(environ: Mapping[str, str]) -> Job | None:
 
 
 def _of_mpirun(environ: Mapping[str, str]) -> Job | None:
-    if int(environ.get("OMPI_COMM_WORLD_SIZE", "1")) <= 1:
+    if "OMPI_COMM_WORLD_SIZE" not in environ:
         return None
     names = ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")
     rank, size, local_rank, local_size = (int(environ[f"OMPI_COMM_WORLD_{name}"]) for name in names)
@@ -94,7 +100,7 @@ def _of_mpirun(environ: Mapping[str, str]) -> Job | None:
 
 def _of_srun(environ: Mapping[str, str]) -> Job | None:
     # The shell of a batch job has SLURM_PROCID too, but no STEP: only srun's tasks are processes of a job.
-    if int(environ.get("SLURM_STEP_NUM_TASKS", "1")) <= 1:
+    if "SLURM_STEP_NUM_TASKS" not in environ:
         return None
     node = int(environ.get("SLURM_NODEID", "0"))
     here = tasks_per_node(environ.get("SLURM_STEP_TASKS_PER_NODE", environ["SLURM_STEP_NUM_TASKS"]))[node]
@@ -105,6 +111,13 @@ def _of_srun(environ: Mapping[str, str]) -> Job | None:
         int(environ.get("SLURM_LOCALID", "0")),
         here,
     )
+
+
+def _of_mpich(environ: Mapping[str, str]) -> Job | None:
+    """Find a launcher whose processes can't be joined, so that they are not trained alone."""
+    if int(environ.get("PMI_SIZE", "1")) <= 1:
+        return None
+    return Job(STRANGE, int(environ.get("PMI_RANK", "0")), int(environ["PMI_SIZE"]))
 
 
 def tasks_per_node(text: str) -> list[int]:

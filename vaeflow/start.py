@@ -41,7 +41,7 @@ def prepare(resolved: Resolved, folders: Folders, *, to_train: bool = True) -> E
     from vaeflow.threads import threads_of
 
     topology: Topology = resolved.strategy.build() if to_train else SingleStrategy()
-    _require_microbatches(resolved.config, topology.replicas)
+    _require_microbatches(resolved.config, topology.replicas or Job.current().processes)  # at least one a process
     _require_compression(resolved.config, topology)
     dataset = resolved.dataset.build(folders)  # before TensorFlow's seconds: what is wrong is mostly wrong here
     start_tensorflow(Runtime(threads=threads_of(resolved.config, topology.local_processes)) if to_train else None)
@@ -84,8 +84,8 @@ def _require_compression(config: Config, topology: Topology) -> None:
         raise UsageError("compression = 'bfloat16': Horovod adds no bfloat16; allowed with it: none, float16")
 
 
-def _require_microbatches(config: Config, replicas: int | None) -> None:
-    if config.microbatches != "auto" and replicas is not None and replicas > config.microbatches:
+def _require_microbatches(config: Config, replicas: int) -> None:
+    if config.microbatches != "auto" and replicas > config.microbatches:
         raise UsageError(
             f"{replicas} replicas are more than microbatches = {config.microbatches}: some would have nothing to do; "
             f"use at most {config.microbatches} replicas (another number of microbatches is another run)"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from vaeflow.errors import UsageError
-from vaeflow.job import Job
+from vaeflow.job import STRANGE, Job
 
 if TYPE_CHECKING:
     from vaeflow.engine.strategies.base import Topology
@@ -18,17 +18,17 @@ Replicas = Literal["auto"] | Annotated[int, Field(ge=1)]
 def auto(*, replicas: Replicas = "auto") -> Topology:
     """What the process was started for: horovod under horovodrun, multiworker under TF_CONFIG, else one machine.
 
-    Without a launcher it is single, or mirrored if more than one replica is wanted.
+    Without a launcher, or alone under one, it is single, or mirrored if more than one replica is wanted.
 
     Args:
         replicas: devices over all processes; auto takes as many as the launcher started, or one.
     """
-    job = Job.current()
+    job = _job()
     if job.launcher == "horovodrun":
         return horovod(replicas=replicas)
-    if job.launcher == "TF_CONFIG":
+    if job.launcher == "TF_CONFIG" and job.processes > 1:
         return multiworker(replicas=replicas)
-    if job.launcher:
+    if job.processes > 1:
         raise UsageError(
             f"strategy: {job.launcher} started {job.processes} processes: how are they to train together? "
             "--strategy multiworker or --strategy horovod"
@@ -61,7 +61,7 @@ def mirrored(*, replicas: Replicas = "auto") -> Topology:
 
 
 def multiworker(*, replicas: Replicas = "auto") -> Topology:
-    """Several processes, each with all devices that it sees (tf.distribute).
+    """Several processes; those of a host share its GPUs, if it has any (tf.distribute).
 
     They are found by TF_CONFIG, or by the variables of srun or mpirun.
 
@@ -88,8 +88,18 @@ def horovod(*, replicas: Replicas = "auto") -> Topology:
     return HorovodTopology(job)
 
 
-def _alone(name: str) -> None:
+def _job() -> Job:
     job = Job.current()
+    if job.launcher == STRANGE:
+        raise UsageError(
+            f"strategy: {STRANGE} started {job.processes} processes, which vaeflow can't join: start them by "
+            "horovodrun, srun or Open MPI's mpirun"
+        )
+    return job
+
+
+def _alone(name: str) -> None:
+    job = _job()
     if job.processes > 1:
         raise UsageError(
             f"strategy: {job.launcher} started {job.processes} processes, and with {name!r} each would train alone; "
@@ -98,7 +108,7 @@ def _alone(name: str) -> None:
 
 
 def _launched(name: str) -> Job:
-    job = Job.current()
+    job = _job()
     if job.launcher == "horovodrun" and name == "multiworker":
         raise UsageError("strategy 'multiworker' finds its processes by TF_CONFIG, srun or mpirun, not by horovodrun")
     if not job.launcher:

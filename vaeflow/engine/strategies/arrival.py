@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 PATIENCE = "VAEFLOW_RENDEZVOUS_TIMEOUT"
+SECONDS = 300.0  # each process loads its data before it comes, and one may have to fetch them
 PAUSE = 0.1  # seconds between questions
 ANSWER = 1.0  # seconds until an answer
 
 
-def seconds_to_wait(default: float, environ: Mapping[str, str] = os.environ) -> float:
-    """Return for how many seconds a process waits for the others of its job.
+def seconds_to_wait(environ: Mapping[str, str] = os.environ) -> float:
+    """Return for how many seconds a process waits for the others of its job: VAEFLOW_RENDEZVOUS_TIMEOUT, or 300.
 
     Args:
-        default: where VAEFLOW_RENDEZVOUS_TIMEOUT is not set.
         environ: the environment's variables.
 
     Raises:
@@ -30,7 +30,7 @@ def seconds_to_wait(default: float, environ: Mapping[str, str] = os.environ) -> 
     """
     text = environ.get(PATIENCE, "")
     try:
-        seconds = float(text or default)
+        seconds = float(text or SECONDS)
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
@@ -81,7 +81,7 @@ def _why_not(address: str) -> str:
     """Return why nothing listens at an address, or nothing."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=ANSWER).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
     except (OSError, ValueError) as error:
         return str(error) or type(error).__name__
     return ""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 import socket
-import zlib
 from typing import TYPE_CHECKING
 
 from vaeflow.engine.strategies.arrival import seconds_to_wait
-from vaeflow.engine.strategies.hosts import HOSTS, Hosts
+from vaeflow.engine.strategies.hosts import HOSTS, LOOPBACK, Hosts
+from vaeflow.engine.strategies.ports import name_of_job, port_of
 from vaeflow.engine.strategies.rendezvous import PLACE, Rendezvous
 from vaeflow.errors import UsageError, VaeflowError
 
@@ -18,17 +18,13 @@ if TYPE_CHECKING:
 
     from vaeflow.job import Job
 
-SECONDS = 60.0
-FIRST_PORT, PORTS = 20000, 10000  # below the ports that Linux gives out by itself
-LOOPBACK = "127.0.0.1"
-
 
 def prepare_horovod_environment(job: Job, environ: MutableMapping[str, str] = os.environ) -> None:
     """Make Horovod find the other processes of a job; return once all are here.
 
     Rank 0 starts Horovod's rendezvous server. Its place is VAEFLOW_RENDEZVOUS, or loopback where all processes are on
     one host, or the first host of the job, at a port that is computed from the job's number. Where horovodrun started
-    the process, or it stands alone, there is nothing to do. Call it before TensorFlow's seconds.
+    the process, or it stands alone, there is nothing to do.
 
     Args:
         job: this process's place.
@@ -36,13 +32,13 @@ def prepare_horovod_environment(job: Job, environ: MutableMapping[str, str] = os
 
     Raises:
         UsageError: if the launcher's variables or the user's make no sense.
-        VaeflowError: if the processes do not find each other within 60 s, or VAEFLOW_RENDEZVOUS_TIMEOUT seconds.
+        VaeflowError: if the processes do not find each other within 300 s, or VAEFLOW_RENDEZVOUS_TIMEOUT seconds.
     """
     if "HOROVOD_RANK" in environ or job.processes == 1:
         return
     if job.launcher not in ("srun", "mpirun"):
         raise UsageError(f"Horovod's processes are started by horovodrun, srun or mpirun, not by {job.launcher}")
-    patience = seconds_to_wait(SECONDS, environ)
+    patience = seconds_to_wait(environ)
     hosts = Hosts.of(job, environ)
     place = rendezvous_of(job, hosts, environ)
     if job.rank == 0:
@@ -64,7 +60,7 @@ def rendezvous_of(job: Job, hosts: Hosts, environ: Mapping[str, str]) -> Rendezv
         UsageError: if VAEFLOW_RENDEZVOUS is no HOST:PORT, or the hosts of a job of mpirun have no names.
         VaeflowError: if a host's name has no address.
     """
-    name = _name_of_job(job, environ)
+    name = name_of_job(job, environ)
     port = port_of(name)
     given = environ.get(PLACE, "")
     if given:
@@ -73,21 +69,6 @@ def rendezvous_of(job: Job, hosts: Hosts, environ: Mapping[str, str]) -> Rendezv
             raise UsageError(f"{PLACE}={given!r} is no HOST:PORT such as node1:20000")
         return Rendezvous(_address(host), int(digits or port), name)
     return Rendezvous(_address_of_first(job, hosts), port, name)
-
-
-def port_of(job: str) -> int:
-    """Return the port of a job, 20000 to 29999.
-
-    >>> port_of("srun 17.0"), port_of("srun 17.1")
-    (24640, 22438)
-    """
-    return FIRST_PORT + zlib.crc32(job.encode()) % PORTS
-
-
-def _name_of_job(job: Job, environ: Mapping[str, str]) -> str:
-    if job.launcher == "srun":
-        return f"srun {environ.get('SLURM_JOB_ID', '')}.{environ.get('SLURM_STEP_ID', '')}"
-    return f"mpirun {environ.get('PMIX_NAMESPACE') or environ.get('OMPI_MCA_ess_base_jobid', '')}"
 
 
 def _address_of_first(job: Job, hosts: Hosts) -> str:

@@ -13,11 +13,12 @@ from vaeflow.errors import UsageError
 from vaeflow.job import tasks_per_node
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from vaeflow.job import Job
 
 HOSTS = "VAEFLOW_HOSTS"
+LOOPBACK = "127.0.0.1"
 _BRACKETS = re.compile(r"\[([^\]]*)\]")
 _COMMA_OUTSIDE = re.compile(r",(?![^\[]*\])")
 
@@ -56,6 +57,11 @@ class Hosts:
         """This host, by a text that its processes share and that no other host has."""
         return self.names[self.index] or f"host-{self.index}"
 
+    def in_order(self, job: Job) -> bool:
+        """Say whether this process's number fits ranks that follow one another on each host."""
+        here = self.processes[self.index] if self.index < len(self.processes) else 0
+        return (sum(self.processes[: self.index]), here) == (job.rank - job.local_rank, job.local_processes)
+
     def cross(self, local_rank: int) -> tuple[int, int]:
         """Return the rank and the number of the processes that have the same local rank, one a host.
 
@@ -76,13 +82,12 @@ def _of_step(environ: Mapping[str, str]) -> Hosts:
 
 def _of_mpi(job: Job, environ: Mapping[str, str]) -> Hosts:
     """Open MPI tells a process nothing of the others' hosts: the user names them, or all are taken to be alike."""
-    named = [part.strip().partition(":") for part in environ.get(HOSTS, "").split(",") if part.strip()]
-    names = tuple(host for host, _, _ in named) or ("",) * (job.processes // job.local_processes)
-    counts = tuple(int(slots or 1) for _, _, slots in named) or (job.local_processes,) * len(names)
-    firsts = list(itertools.accumulate(counts, initial=0))
-    index = bisect.bisect_right(firsts, job.rank) - 1
-    if firsts[-1] == job.processes and (firsts[index], counts[index]) == (_first(job), job.local_processes):
-        return Hosts(names, counts, index)
+    named = _named(environ.get(HOSTS, ""))
+    names = tuple(host for host, _ in named) or ("",) * (job.processes // job.local_processes)
+    counts = tuple(slots for _, slots in named) or (job.local_processes,) * len(names)
+    hosts = Hosts(names, counts, _index(counts, job.rank))
+    if sum(counts) == job.processes and hosts.in_order(job):
+        return hosts
     raise UsageError(
         f"mpirun made rank {job.rank} of {job.processes} number {job.local_rank} of {job.local_processes} on its host, "
         f"which does not fit {f'{HOSTS}={environ[HOSTS]}' if named else 'hosts that are all alike'}: "
@@ -90,9 +95,16 @@ def _of_mpi(job: Job, environ: Mapping[str, str]) -> Hosts:
     )
 
 
-def _first(job: Job) -> int:
-    """Return the rank of the first process on this host, where ranks follow one another."""
-    return job.rank - job.local_rank
+def _named(text: str) -> list[tuple[str, int]]:
+    """Return the hosts that the user has named, and the processes on each."""
+    parts = [part.strip().partition(":") for part in text.split(",") if part.strip()]
+    if any(not host or (colon and not slots.isdecimal()) for host, colon, slots in parts):
+        raise UsageError(f"{HOSTS}={text!r} is no list of hosts and their processes such as host1:4,host2:2")
+    return [(host, int(slots or 1)) for host, _, slots in parts]
+
+
+def _index(counts: Sequence[int], rank: int) -> int:
+    return bisect.bisect_right(list(itertools.accumulate(counts, initial=0)), rank) - 1
 
 
 def expand(hosts: str) -> list[str]:

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vaeflow.engine.strategies.arrival import await_others, seconds_to_wait
-from vaeflow.engine.strategies.hosts import HOSTS
+from vaeflow.engine.strategies.hosts import HOSTS, LOOPBACK, Hosts
+from vaeflow.engine.strategies.ports import first_port
 from vaeflow.errors import UsageError, VaeflowError
 from vaeflow.signals import kept_handlers
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vaeflow.engine.strategies.base import Strategy
     from vaeflow.job import Job
-
-SECONDS = 300.0  # for which rank 0 waits for the others: each loads its data before it comes
-FIRST_PORT, PORTS = 20000, 10000
 
 
 @dataclass(frozen=True)
 class MultiworkerTopology:
-    """The processes of a job under MultiWorkerMirroredStrategy, each with all devices that it sees, see `Topology`.
+    """The processes of a job under MultiWorkerMirroredStrategy, see `Topology`. Those of a host share its GPUs.
 
     Attributes:
         job: this process's place.
@@ -53,10 +53,10 @@ class MultiworkerTopology:
 
         from vaeflow.engine.strategies.distribute import DistributeStrategy
 
-        resolver = _resolver(self.job)
-        seconds = seconds_to_wait(SECONDS)
+        resolver = _resolver(self.job, _take_gpus(self.job))
         if self.job.rank == 0:
-            await_others([address for task in resolver.cluster_spec().as_dict().values() for address in task], seconds)
+            addresses = [address for task in resolver.cluster_spec().as_dict().values() for address in task]
+            await_others(addresses, seconds_to_wait())
         try:
             with kept_handlers():  # or a SIGTERM would be TensorFlow's, which drops it
                 inner = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
@@ -68,50 +68,73 @@ class MultiworkerTopology:
         return strategy
 
 
-def _resolver(job: Job) -> Any:
-    """Return TensorFlow's view of the cluster."""
+def _take_gpus(job: Job) -> int:
+    """Make a process's own GPUs the only ones that it sees; return how many."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:  # Not verified on a GPU.
+        gpus = [gpus[i] for i in own_gpus(len(gpus), job, os.environ)]
+        tf.config.set_visible_devices(gpus, "GPU")
+    return len(gpus)
+
+
+def _resolver(job: Job, gpus: int) -> Any:
+    """Return TensorFlow's view of the cluster.
+
+    Its resolver for SLURM is not used: it sorts hosts as text (n10 before n9), which is not SLURM's order of the ranks,
+    and takes as many tasks on every host.
+    """
     import tensorflow as tf
 
     resolvers = tf.distribute.cluster_resolver
     if job.launcher == "TF_CONFIG":
         return resolvers.TFConfigClusterResolver()
-    if job.launcher == "srun":
-        resolver = resolvers.SlurmClusterResolver(
-            port_base=port_of_job(os.environ["SLURM_JOB_ID"]),
-            gpus_per_node=job.local_processes,
-            gpus_per_task=1,
-            auto_set_gpu=False,  # SLURM has bound the GPUs, or there are none
-        )
-        resolver.cluster_spec()  # it is what finds the task's own number
-        return resolver
-    spec = tf.train.ClusterSpec({"worker": addresses_of_mpi(job, os.environ)})
-    return resolvers.SimpleClusterResolver(spec, task_type="worker", task_id=job.rank)
+    spec = tf.train.ClusterSpec({"worker": addresses_of(job, os.environ)})
+    return resolvers.SimpleClusterResolver(spec, task_type="worker", task_id=job.rank, num_accelerators={"GPU": gpus})
 
 
-def port_of_job(job_id: str) -> int:
-    """Return the first port of a job's processes, so that two jobs on one host do not meet.
+def addresses_of(job: Job, environ: Mapping[str, str]) -> list[str]:
+    """Return each rank's address, `HOST:PORT`, in a job of srun or mpirun.
 
-    >>> port_of_job("17")
-    20017
-    """
-    digits = "".join(c for c in job_id if c.isdigit())
-    return FIRST_PORT + int(digits or 0) % PORTS
-
-
-def addresses_of_mpi(job: Job, environ: Any) -> list[str]:
-    """Return each rank's address: Open MPI tells its processes no host names, so more than one host must be named.
+    Args:
+        job: this process's place.
+        environ: the environment's variables.
 
     Raises:
-        UsageError: if the job has several hosts and they are not named.
+        UsageError: if the launcher's variables do not tell, or place ranks otherwise than one host after the other.
     """
-    first = port_of_job(environ.get("VAEFLOW_PORT") or environ.get("OMPI_MCA_ess_base_jobid", "0"))
-    if job.local_processes == job.processes:
-        return [f"127.0.0.1:{first + rank}" for rank in range(job.processes)]
-    hosts = [part.partition(":") for part in environ.get(HOSTS, "").split(",") if part]
-    named = [f"{host}:{first + slot}" for host, _, slots in hosts for slot in range(int(slots or 1))]
-    if len(named) != job.processes:
+    hosts, first = Hosts.of(job, environ), first_port(job, environ)
+    names = hosts.names if len(hosts.names) > 1 else (LOOPBACK,)
+    if not all(names):
         raise UsageError(
             f"mpirun started {job.processes} processes on several hosts; set {HOSTS}=host1:4,host2:4 (name:processes, "
-            f"in mpirun's order) so that they find each other; it names {len(named)}"
+            f"in mpirun's order) so that they find each other"
         )
-    return named
+    if not hosts.in_order(job):
+        raise UsageError(
+            f"srun made rank {job.rank} number {job.local_rank} on host {hosts.name}: multiworker needs ranks that "
+            "follow one another on each host, srun --distribution=block"
+        )
+    by_rank = [name for name, count in zip(names, hosts.processes, strict=True) for _ in range(count)]
+    return [f"{name}:{first + rank}" for rank, name in enumerate(by_rank)]
+
+
+def own_gpus(seen: int, job: Job, environ: Mapping[str, str]) -> range:
+    """Return which of the GPUs that a process sees are its own.
+
+    A launcher either gives each process its own GPUs to see, or shows all of a host to all of its processes, which then
+    share them evenly. Not verified on a GPU.
+
+    Args:
+        seen: how many it sees.
+        job: its place.
+        environ: the environment's variables.
+
+    >>> from vaeflow.job import Job
+    >>> own_gpus(4, Job("mpirun", 5, 8, 1, 4), {}), own_gpus(1, Job("mpirun", 5, 8, 1, 4), {})
+    (range(1, 2), range(0, 1))
+    """
+    share = seen // job.local_processes
+    bound = seen * job.local_processes == int(environ.get("SLURM_GPUS_ON_NODE") or 0)
+    return range(seen) if bound or not share else range(job.local_rank * share, (job.local_rank + 1) * share)
