@@ -11,7 +11,7 @@ from machines import NETWORK, ROOT, machine, tools, wait_until
 from slurm import Node, slurm
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.distributed]
-NODES = ("n1", "n2", "n3", "n4")
+NODES = ("n8", "n9", "n10", "n11")  # as texts, the last come first
 LAUNCH = ROOT / "launch"
 
 
@@ -36,18 +36,22 @@ def two_machines(tmp_path_factory, hosts):
         yield cluster
 
 
-# Two virtual nodes on one address would use the same ports for multiworker, which takes the same ones on each node.
 @pytest.mark.parametrize(
-    ("strategy", "layout"),
-    [("horovod", ("--nodes=2", "--ntasks-per-node=1")), ("multiworker", ("--nodes=1", "--ntasks-per-node=2"))],
+    ("strategy", "layout", "replicas"),
+    [
+        ("horovod", ("--nodes=2", "--ntasks-per-node=1"), 2),
+        ("multiworker", ("--nodes=1", "--ntasks-per-node=2"), 2),
+        ("multiworker", ("--nodelist=n[9-10]", "--ntasks=3"), 3),  # two tasks on one, one on the other
+        ("multiworker", ("--nodes=1", "--ntasks-per-node=1"), 1),
+    ],
 )
-def test_a_batch_file_trains_to_the_same_bits(strategy, layout, one_machine, expected, tmp_path):
+def test_a_batch_file_trains_to_the_same_bits(strategy, layout, replicas, one_machine, expected, tmp_path):
     batch = str(LAUNCH / f"slurm-{strategy}.sbatch")
     run_dir = tmp_path / "run"
     code, printed = one_machine.sbatch(*layout, batch, *expected.arguments, env={"RUN_DIR": str(run_dir)})
     sys.stdout.write(printed)
     assert code == 0, printed
-    expected.assert_same(run_dir, strategy)
+    expected.assert_same(run_dir, strategy, replicas)
 
 
 @pytest.mark.parametrize("strategy", ["horovod", "multiworker"])
