@@ -37,18 +37,18 @@ def two_machines(tmp_path_factory, hosts):
 
 
 @pytest.mark.parametrize(
-    ("strategy", "layout", "replicas"),
+    ("strategy", "replicas", "layout"),
     [
-        ("horovod", ("--nodes=2", "--ntasks-per-node=1"), 2),
-        ("multiworker", ("--nodes=1", "--ntasks-per-node=2"), 2),
-        ("multiworker", ("--nodelist=n[9-10]", "--ntasks=3"), 3),  # two tasks on one, one on the other
-        ("multiworker", ("--nodes=1", "--ntasks-per-node=1"), 1),
+        ("horovod", 2, "--nodes=2 --ntasks-per-node=1"),
+        ("multiworker", 2, "--nodes=1 --ntasks-per-node=2"),
+        ("multiworker", 3, "--nodelist=n[9-10] --ntasks=3"),  # two tasks on one, one on the other
+        ("multiworker", 1, "--nodes=1 --ntasks-per-node=1"),
     ],
 )
-def test_a_batch_file_trains_to_the_same_bits(strategy, layout, replicas, one_machine, expected, tmp_path):
+def test_a_batch_file_trains_to_the_same_bits(strategy, replicas, layout, one_machine, expected):
+    run_dir = one_machine.folder / f"{strategy}-{replicas}"
     batch = str(LAUNCH / f"slurm-{strategy}.sbatch")
-    run_dir = tmp_path / "run"
-    code, printed = one_machine.sbatch(*layout, batch, *expected.arguments, env={"RUN_DIR": str(run_dir)})
+    code, printed = one_machine.sbatch(*layout.split(), batch, *expected.arguments, env={"RUN_DIR": str(run_dir)})
     sys.stdout.write(printed)
     assert code == 0, printed
     expected.assert_same(run_dir, strategy, replicas)
