@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 NETWORKS = ("conv-mnist", "mlp")
-BATCHES = (99, 100, 101)  # every remainder over two and over three replicas
+BATCHES = (98, 99, 100, 101)  # every remainder over two, three and four replicas
 
 
 def gradients(out: Path, *settings: str) -> None:

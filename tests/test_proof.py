@@ -15,13 +15,29 @@ class Idle(SingleStrategy):
         super().__init__(replicas=2)
 
 
-def test_one_device_reduces():
-    prove_reductions(SingleStrategy())
+@pytest.mark.parametrize("wire", ["float32", "float16", "bfloat16"])
+def test_one_device_reduces(wire):
+    prove_reductions(SingleStrategy(), wire)
 
 
 def test_a_reduction_that_does_nothing_is_found():
     with pytest.raises(DivergedError, match="rank 0: the sum of a test over 2 replicas"):
         prove_reductions(Idle())
+
+
+class Deaf(Idle):
+    """Two replicas that add right, but not in a type."""
+
+    def all_reduce_sum(self, tensors):
+        return tensors if tensors[0].dtype == tf.bfloat16 else [3 * t for t in tensors]
+
+    def all_reduce_max(self, tensor):
+        return tf.constant([2.0, -1.0])
+
+
+def test_a_type_that_is_not_added_is_found():
+    with pytest.raises(DivergedError, match="the sum of a test over 2 replicas"):
+        prove_reductions(Deaf(), "bfloat16")
 
 
 class Table(SingleStrategy):

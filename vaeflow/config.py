@@ -159,7 +159,7 @@ class Config(Section):
     compression: Literal["none", "float16", "bfloat16"] = Field(
         "none",
         description='What gradients are rounded to on their way between replicas; only with microbatches = "auto", and '
-        "without effect on one replica. Horovod adds no bfloat16.",
+        "without effect on one replica.",
     )
     accumulate: AtLeastOne = Field(
         1, description='Microbatches a replica, to save memory; only with microbatches = "auto".'

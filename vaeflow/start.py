@@ -42,7 +42,6 @@ def prepare(resolved: Resolved, folders: Folders, *, to_train: bool = True) -> E
 
     topology: Topology = resolved.strategy.build() if to_train else SingleStrategy()
     _require_microbatches(resolved.config, topology.replicas or Job.current().processes)  # at least one a process
-    _require_compression(resolved.config, topology)
     dataset = resolved.dataset.build(folders)  # before TensorFlow's seconds: what is wrong is mostly wrong here
     start_tensorflow(Runtime(threads=threads_of(resolved.config, topology.local_processes)) if to_train else None)
     return _join(resolved, dataset, topology)
@@ -71,17 +70,13 @@ def _join(resolved: Resolved, dataset: Dataset, topology: Topology) -> Experimen
     if strategy.replicas > 1:
         from vaeflow.engine.proof import prove_reductions
 
-        prove_reductions(strategy)
+        compression = resolved.config.compression
+        prove_reductions(strategy, "float32" if compression == "none" else compression)
         where = f"{strategy.replicas} replicas in {strategy.processes} process{'es' if strategy.processes > 1 else ''}"
         say(f"strategy {strategy.name}: {where}; a test of its sums came out right")
     from vaeflow.experiment import build
 
     return build(resolved, dataset, strategy)
-
-
-def _require_compression(config: Config, topology: Topology) -> None:
-    if config.compression == "bfloat16" and topology.name == "horovod":
-        raise UsageError("compression = 'bfloat16': Horovod adds no bfloat16; allowed with it: none, float16")
 
 
 def _require_microbatches(config: Config, replicas: int) -> None:

@@ -22,8 +22,12 @@ GOLDEN = -7046029254386353131  # the golden ratio as an odd 64-bit integer: neig
 INTEGERS = {1: tf.int8, 2: tf.int16, 4: tf.int32, 8: tf.int64}
 
 
-def prove_reductions(strategy: Strategy) -> None:
+def prove_reductions(strategy: Strategy, wire: str = "float32") -> None:
     """Reduce tensors whose sums and maxima are known.
+
+    Args:
+        strategy: how replicas are run.
+        wire: the type that gradients have between replicas.
 
     Raises:
         DivergedError: on a process where a result is wrong.
@@ -34,13 +38,15 @@ def prove_reductions(strategy: Strategy) -> None:
         number = tf.cast(strategy.replica(), tf.int64) + 1
         integers = [number * tf.range(1, size + 1, dtype=tf.int64) * UNIT for size in SIZES]
         floats = [tf.cast(number, tf.float32) * tf.cast(tf.range(1, size + 1) % MODULUS, tf.float32) for size in SIZES]
-        sums = [*strategy.all_reduce_sum(integers), *strategy.all_reduce_sum(floats)]
+        halves = [tf.cast(tf.range(1, size + 1, dtype=tf.int64) % replicas + 1 == number, wire) for size in SIZES]
+        sums = [total for tensors in (integers, floats, halves) for total in strategy.all_reduce_sum(tensors)]
         return sums, strategy.all_reduce_max(tf.stack([tf.cast(number, tf.float32), -tf.cast(number, tf.float32)]))
 
     sums, peaks = tf.function(lambda: _locals(strategy, strategy.run(in_step)))()
     total = replicas * (replicas + 1) // 2
-    expected = [total * np.arange(1, size + 1) * UNIT for size in SIZES]
+    expected: list[np.ndarray] = [total * np.arange(1, size + 1) * UNIT for size in SIZES]
     expected += [total * (np.arange(1, size + 1) % MODULUS) for size in SIZES]
+    expected += [np.ones(size) for size in SIZES]  # any type can hold them, of any number of replicas
     for found, wanted in zip(sums, expected, strict=True):
         _compare(strategy, "sum", found.numpy(), wanted)
     _compare(strategy, "maximum", peaks.numpy(), np.array([replicas, -1]))
@@ -96,8 +102,10 @@ def _locals(strategy: Strategy, result: tuple[list[tf.Tensor], tf.Tensor]) -> tu
 
 
 def _compare(strategy: Strategy, what: str, found: np.ndarray, wanted: np.ndarray) -> None:
-    if not np.array_equal(found, wanted):
+    wrong = np.flatnonzero(found != wanted)
+    if len(wrong):
         raise DivergedError(
             f"rank {strategy.rank}: the {what} of a test over {strategy.replicas} replicas of strategy "
-            f"{strategy.name!r} is {found[0]:g}, not {wanted[0]:g}: its collectives do not reduce"
+            f"{strategy.name!r} is {float(found[wrong[0]]):g}, not {float(wanted[wrong[0]]):g}, in {found.dtype}: "
+            "its collectives do not reduce"
         )

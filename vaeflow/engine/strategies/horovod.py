@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 
     from vaeflow.job import Job
 
-KNOCKS, ANSWER = (
-    3,
-    1.0,
-)  # times, and seconds for each, that an elastic job's launcher is called: many ranks call at once
+KNOCKS = 3  # times that an elastic job's launcher is called: many ranks call at once
+ANSWER = 1.0  # seconds for each
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,9 @@ class HorovodStrategy:
 
     def all_reduce_sum(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Return sums, in a step: one fused message for all."""
-        return list(self.hvd.grouped_allreduce(list(tensors), op=self.hvd.Sum))
+        from vaeflow.engine.strategies.horovod_sums import sums
+
+        return sums(self.hvd, tensors)
 
     def all_reduce_max(self, tensor: tf.Tensor) -> tf.Tensor:
         """Return the element-wise maximum, in a step."""
