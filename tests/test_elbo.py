@@ -85,6 +85,21 @@ def test_standard_normal_knows_no_closed_form_from_another_posterior():
     np.testing.assert_allclose(elbo.kl_terms(q, priors.standard_normal(3), z, q.log_prob(z))[:, 0], expected, rtol=1e-6)
 
 
+def test_a_posterior_may_bring_a_closed_form_of_its_own():
+    """It is asked where the prior knows none, and may know none either."""
+
+    class Own(Normal):
+        def kl_terms(self, p):
+            return tf.fill((4, 1), 7.0) if isinstance(p, StandardNormal) else None
+
+    q, z = Own(tf.zeros((4, 3)), 0.0, rank=1), builders.normal_noise(2, 4, 3)
+    np.testing.assert_array_equal(elbo.kl_terms(q, StandardNormal(3), z, q.log_prob(z)), np.full((4, 1), 7.0))
+    other = builders.NormalPrior(Normal(tf.zeros((4, 3)), 0.0, rank=1))
+    np.testing.assert_array_equal(elbo.kl_terms(q, other, z, q.log_prob(z)), np.zeros((4, 1)))
+    known = DiagonalNormal(tf.zeros((4, 3)), tf.zeros((4, 3)))
+    assert elbo.closed_form_kl_terms(known, StandardNormal(3)).shape == (4, 3)
+
+
 def test_posterior_head_is_linear_in_the_features():
     head = posteriors.diagonal_gaussian(2)
     features = random(3, 5, 4)

@@ -61,10 +61,29 @@ def kl_terms(q: Distribution, p: Prior, z_LBD: tf.Tensor, log_q_LB: tf.Tensor) -
     Returns:
         [B, K], nats; the sum over K is the divergence.
     """
-    closed = p.kl_terms(q)
+    closed = closed_form_kl_terms(q, p)
     if closed is not None:
         return closed
     return tf.reduce_mean(log_q_LB - p.log_prob(z_LBD), axis=0)[:, None]
+
+
+def closed_form_kl_terms(q: Distribution, p: Prior) -> tf.Tensor | None:
+    """Return terms of KL(q, p) that the prior knows, or else the posterior, or None if neither does.
+
+    A posterior that knows a closed form has a method `kl_terms(p)`, with the result of `vaeflow.contracts.Prior`'s own.
+
+    Args:
+        q: the posterior of B examples.
+        p: the prior.
+
+    Returns:
+        [B, K], nats, or None.
+    """
+    known = p.kl_terms(q)
+    if known is not None:
+        return known
+    of_posterior = getattr(q, "kl_terms", None)
+    return None if of_posterior is None else of_posterior(p)
 
 
 def bound(log_likelihood_LB: tf.Tensor, kl_B: tf.Tensor) -> tf.Tensor:

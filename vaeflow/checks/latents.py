@@ -174,7 +174,7 @@ def divergence(subject: Subject) -> None:
     prior = subject.prior()
     for row in range(2):
         z, log_q, q, _ = _draws(subject, row)
-        closed = prior.kl_terms(q)
+        closed = elbo.closed_form_kl_terms(q, prior)
         if closed is None:
             raise LeftOutError("there is no closed form, so samples estimate it in training too")
         require_tensor(closed, "terms of KL(q, p)", shape=(1, None))
@@ -194,7 +194,7 @@ POSTERIOR = (
     Rule("noise", "z is a function of the noise of its own example", posterior_noise),
     Rule("density", "log q integrates to one and is the density of the samples", posterior_density),
     Rule("mean", "`mean` is the mean of the samples, or says that it is not", posterior_mean),
-    Rule("divergence", "the prior's closed form of KL(q, p), if any, is what samples estimate", divergence),
+    Rule("divergence", "the closed form of KL(q, p), if any, is what samples estimate", divergence),
 )
 PRIOR = (
     Rule("shapes", "z [..., D] and log p(z) [...], float32", prior_shapes),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from vaeflow.distributions import StandardNormal
 from vaeflow_flows.layers import Layer, dense, small
+
+if TYPE_CHECKING:
+    from vaeflow.contracts import Prior
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,14 @@ class FullNormal:
     def mean(self) -> tf.Tensor:
         """Return mu, [B, D]."""
         return self.mu
+
+    def kl_terms(self, p: Prior) -> tf.Tensor | None:
+        """Return KL(q, N(0, I)), [B, 1] nats: (tr C C^T + mu^T mu - D - log det C C^T) / 2; None for other priors."""
+        if not isinstance(p, StandardNormal):
+            return None
+        traces_BD = tf.exp(2.0 * self.log_sigma) * tf.reduce_sum(tf.square(self.unit), axis=-1)
+        terms_BD = 0.5 * (traces_BD + tf.square(self.mu) - 1.0) - self.log_sigma
+        return tf.reduce_sum(terms_BD, axis=-1, keepdims=True)
 
     def covariance(self) -> tf.Tensor:
         """Return C C^T, [B, D, D]."""
