@@ -78,6 +78,25 @@ def test_every_damage_to_every_file(name, harm, folder, tmp_path, capsys):
         folder.latest()
 
 
+def test_damaged_ones_do_not_drive_out_those_that_are_whole(tmp_path, capsys):
+    """A run that went back behind damaged checkpoints keeps as many whole ones as it should."""
+    folder = CheckpointFolder(tmp_path / "checkpoints", keep=2, say=print)
+    for step in (10, 20, 30):
+        folder.save(STATE, Progress(step))
+    for path in (tmp_path / "checkpoints").iterdir():
+        flip(path / "progress.json")
+    with pytest.raises(CheckpointError, match="every checkpoint is damaged"):
+        folder.latest()
+    for step in (5, 12, 14):
+        folder.save(STATE, Progress(step))
+        assert folder.latest()[1].step == step
+    assert [found.step for _, found in folder.whole()] == [14, 12]
+    for step in (20, 30, 40):
+        folder.save(STATE, Progress(step))
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-000000030", "step-000000040"]
+    assert "is damaged (progress.json has another checksum)" in capsys.readouterr().out
+
+
 def test_the_best_stays(folder, tmp_path):
     for step in range(3, 9):
         folder.save(STATE, Progress(step, best=Best(2, -100.0)))

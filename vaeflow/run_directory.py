@@ -103,16 +103,21 @@ class RunDirectory:
         """Keep other jobs out while this one writes.
 
         Raises:
-            UsageError: if another process holds the run.
+            UsageError: if another process holds the run, or its file system has no locks.
         """
         from filelock import FileLock, Timeout
 
         lock = FileLock(self.path / ".lock", timeout=0)
         try:
-            with lock:
-                yield
+            lock.acquire()
         except Timeout:
             raise UsageError(f"{self.path} is in use by another process: wait for it, or train elsewhere") from None
+        except NotImplementedError:  # some network file systems
+            raise UsageError(f"{self.path} is on a file system without locks: use another") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def describe(self, resolved: Resolved, strategy: Strategy) -> None:
         """Write the config and the environment of a run that begins.

@@ -117,6 +117,7 @@ class CheckpointFolder:
             return  # a run that goes on from an earlier step gets here with the same state
         aside = self._folder / f".{final.name}.{os.getpid()}.partial"
         self._folder.mkdir(exist_ok=True)
+        checkpoint_files.sync(self._folder.parent)
         aside.mkdir()
         try:
             checkpoint_files.write(aside, arrays, {PROGRESS: progress.to_json(), CONFIG: self._config})
@@ -181,8 +182,10 @@ class CheckpointFolder:
         return sorted(self._folder.glob("step-*"), key=_age)
 
     def _prune(self, progress: Progress) -> None:
+        """Remove old ones. Later ones do not count: the run went back behind them, for they are damaged."""
         best = self._path(progress.best.step) if progress.best else None
-        for old in self._all()[: -self._keep]:
+        newest = _age(self._path_of(progress))
+        for old in [path for path in self._all() if _age(path) <= newest][: -self._keep]:
             if old != best:
                 shutil.rmtree(old)
 
