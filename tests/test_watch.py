@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -18,8 +19,10 @@ import pytest
 from jobs import HOROVOD, begin, finish, process_of_rank, start, tf_configs
 from small_runs import CALL, SMALL, on, write_digits
 
+from vaeflow.errors import UsageError
 from vaeflow.watch.cut import cut_connections
 from vaeflow.watch.link import BEAT, Link
+from vaeflow.watch.watch import Watch
 
 JOBS = [
     pytest.param("multiworker", 3, id="multiworker x3"),
@@ -207,3 +210,39 @@ def test_multiworker_names_ranks_that_do_not_come(tmp_path, digits):
     assert finished.codes == [1]
     assert finished.outputs[0].count("vaeflow: ranks 1, 2 did not come within 1 s: nothing listens at 127.0.0.1:") == 1
     assert not (tmp_path / "run").exists()
+
+
+class TwoOnThisHost:
+    """What rank 0 needs of its job to watch rank 1; the offer is kept."""
+
+    rank, chief, count = 0, True, 2
+
+    def gather(self, text):
+        return [text, text]
+
+    def broadcast(self, content):
+        self.offer = json.loads(content)
+        return content
+
+
+@pytest.mark.parametrize("said", [b"5\n", b"null\n", b'["\xc3\xa9", 1, "h", 2]\n', b"\xff\xfe\n", b'["x", 1]\n', b"\n"])
+def test_a_stranger_is_turned_away_and_the_job_goes_on(said, monkeypatch):
+    monkeypatch.setenv("VAEFLOW_SILENCE", "5")
+    processes = TwoOnThisHost()
+    watch = Watch(processes)
+    token, port, *_ = processes.offer
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as stranger:
+        stranger.sendall(said)
+        assert stranger.recv(100) == b""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as peer:
+        peer.sendall(json.dumps([token, 1, "h", 2]).encode() + b"\n")
+        assert peer.recv(100).startswith(b"beat")
+    assert "rank 1 (host h, process 2) died" in watch.end().reason
+    watch.close()
+
+
+@pytest.mark.parametrize("seconds", ["x", "0", "-1", "nan", "inf"])
+def test_seconds_of_silence_that_make_no_sense_are_one_line(seconds, monkeypatch):
+    monkeypatch.setenv("VAEFLOW_SILENCE", seconds)
+    with pytest.raises(UsageError, match=f"VAEFLOW_SILENCE='{seconds}' is no number of seconds above 0"):
+        Watch(TwoOnThisHost())

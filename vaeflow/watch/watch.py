@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from vaeflow.engine.strategies.arrival import seconds_of
 from vaeflow.watch.cut import cut_connections
 from vaeflow.watch.guardian import Guardian
 from vaeflow.watch.link import BEAT, Link, addresses_towards, connect, listen
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 SILENCE = "VAEFLOW_SILENCE"
 """Seconds without a sign of life after which a process is taken to hang; 10 if this variable is not set."""
+DEFAULT_SILENCE = 10.0
 
 GRACE = 2.0  # seconds in which the main thread may end by itself: mostly its sums fail, too
 ELASTIC_GRACE = 40.0  # where no connection can be cut, Gloo gives a sum up after 30 s by itself
@@ -68,7 +70,7 @@ class Watch:
     ) -> None:
         self._rank, self._chief, self._count = processes.rank, processes.chief, processes.count
         self._before_exit, self._elastic, self._advice = before_exit, elastic, advice
-        self._silence = float(os.environ.get(SILENCE, "10"))
+        self._silence = seconds_of(SILENCE, DEFAULT_SILENCE)
         self._links: list[Link] = []
         self._closed, self._ended = threading.Event(), threading.Event()
         self._end: End | None = None
@@ -151,9 +153,9 @@ class Watch:
         lines = link.lines()
         try:
             given, rank, host, pid = json.loads(next(lines, "[]"))
-        except (ValueError, TimeoutError):
+        except (ValueError, TypeError, TimeoutError):  # a stranger's, who may say anything
             given = ""
-        if not hmac.compare_digest(str(given), token):
+        if not hmac.compare_digest(str(given).encode(), token.encode()):
             link.close()
             return
         self._links.append(link)

@@ -28,13 +28,27 @@ def seconds_to_wait(environ: Mapping[str, str] = os.environ) -> float:
     Raises:
         UsageError: if it is no positive number.
     """
-    text = environ.get(PATIENCE, "")
+    return seconds_of(PATIENCE, SECONDS, environ)
+
+
+def seconds_of(variable: str, default: float, environ: Mapping[str, str] = os.environ) -> float:
+    """Return the seconds that a variable of the environment names.
+
+    Args:
+        variable: its name.
+        default: where it is not set.
+        environ: the environment's variables.
+
+    Raises:
+        UsageError: if it is no positive number.
+    """
+    text = environ.get(variable, "")
     try:
-        seconds = float(text or SECONDS)
+        seconds = float(text or default)
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise UsageError(f"{PATIENCE}={text!r} is no number of seconds above 0")
+        raise UsageError(f"{variable}={text!r} is no number of seconds above 0")
     return seconds
 
 
