@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -11,7 +12,8 @@ from plugin_packages import GOOD, site_in
 
 from vaeflow.errors import DataError, PluginError, UsageError
 from vaeflow.plugins import hookspecs
-from vaeflow.plugins.records import KINDS
+from vaeflow.plugins.records import KINDS, Component, Origin
+from vaeflow.plugins.registered import Registered
 from vaeflow.plugins.registry import Registry
 
 
@@ -202,3 +204,33 @@ def test_an_exception_in_a_build_function_names_the_component(site):
 def test_an_error_of_vaeflow_passes_a_build_function(builtins):
     with pytest.raises(DataError):
         builtins.bind("dataset", select("arrays", path="nowhere.npz")).build(None)
+
+
+# What is built
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.members], ids=lambda kind: kind.name)
+def test_what_lacks_a_member_of_its_type_is_refused(kind):
+    given = ", ".join(name for name, _ in kind.parameters)
+    scope = {}
+    exec(f"def bare({given}):\n    return object()", scope)
+    bound = Registered(Component(kind.name, "bare", scope["bare"]), Origin("here")).bind({}, "x")
+    with pytest.raises(PluginError) as caught:
+        bound.build(*(None for _ in kind.parameters))
+    missing = [name for name in kind.members if not hasattr(object(), name)]
+    assert str(caught.value) == (
+        f"{kind.name} 'bare' of here (--plugin) built object, which has no {', '.join(missing)}, not a {kind.returns}"
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_members_are_those_of_the_protocol(kind):
+    """Of Keras's classes and of callbacks, which are classes, nothing need be listed."""
+    module, _, name = kind.returns.rpartition(".")
+    if not module.startswith("vaeflow") or name == "Callback":
+        return
+    type_ = getattr(importlib.import_module(module), name)
+    parts = [part for part in type_.__mro__ if part.__module__.startswith("vaeflow")]
+    found = {member for part in parts for member in (*vars(part), *vars(part).get("__annotations__", {}))}
+    calls = {"__call__"} & found
+    assert set(kind.members) == {member for member in found if not member.startswith("_")} | calls

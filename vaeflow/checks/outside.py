@@ -57,7 +57,10 @@ def _live(callback: Callback, view: RunView) -> dict[str, list[str]]:
     def tell(moment: str, *arguments: Any) -> None:
         view.control.enter(moment)
         with traced() as names:
-            getattr(callback, moment)(view, *arguments)
+            try:
+                getattr(callback, moment)(view, *arguments)
+            except Exception as error:
+                raise BrokenRuleError(f"{moment}: {type(error).__name__}: {error}") from error
         seen[moment] = seen.get(moment, 0) + 1
         if seen[moment] > WARM_UP and names:
             late.setdefault(moment, []).extend(names)

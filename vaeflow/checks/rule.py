@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from vaeflow.errors import VaeflowError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -61,6 +63,8 @@ def run(rule: Rule, subject: Subject) -> Result:
         return Result(rule.name, "broken", str(broken))
     except LeftOutError as why:
         return Result(rule.name, "left out", str(why))
+    except VaeflowError as error:
+        return Result(rule.name, "broken", str(error))
     except Exception as error:  # noqa: BLE001 A plugin's error is the finding.
         return Result(rule.name, "broken", f"{type(error).__name__}: {' '.join(str(error).split())}")
     return Result(rule.name, "ok")

@@ -43,12 +43,14 @@ class Kind:
         parameters: what vaeflow passes by position to a build function, as (name, type).
         returns: the type that a build function returns.
         doc: one line.
+        members: what that type has, by name; vaeflow uses them, and what is built without one is refused.
     """
 
     name: str
     parameters: tuple[tuple[str, str], ...]
     returns: str
     doc: str
+    members: tuple[str, ...] = ()
 
     @property
     def signature(self) -> str:
@@ -102,16 +104,47 @@ KINDS: dict[str, Kind] = {
             "keras.Model",
             "z [B, D] to the likelihood's parameters [B, *P]",
         ),
-        Kind("posterior", _LATENT_SIZE, "vaeflow.contracts.Posterior", "features [B, F] to q(z given x)"),
-        Kind("prior", _LATENT_SIZE, "vaeflow.contracts.Prior", "p(z), and KL(q, p) where it has a closed form"),
-        Kind("likelihood", _X_SHAPE, "vaeflow.contracts.Likelihood", "parameters [B, *P] to p(x given z)"),
-        Kind("objective", (), "vaeflow.contracts.Objective", "log-likelihood and KL to the loss of each example"),
-        Kind("schedule", _TIMELINE, "vaeflow.contracts.Schedule", "weight of the KL divergence as training goes on"),
+        Kind(
+            "posterior",
+            _LATENT_SIZE,
+            "vaeflow.contracts.Posterior",
+            "features [B, F] to q(z given x)",
+            ("noise_size", "distribution"),
+        ),
+        Kind(
+            "prior",
+            _LATENT_SIZE,
+            "vaeflow.contracts.Prior",
+            "p(z), and KL(q, p) where it has a closed form",
+            ("sample", "log_prob", "mean", "kl_terms"),
+        ),
+        Kind(
+            "likelihood",
+            _X_SHAPE,
+            "vaeflow.contracts.Likelihood",
+            "parameters [B, *P] to p(x given z)",
+            ("parameters_shape", "distribution"),
+        ),
+        Kind(
+            "objective",
+            (),
+            "vaeflow.contracts.Objective",
+            "log-likelihood and KL to the loss of each example",
+            ("samples", "loss"),
+        ),
+        Kind(
+            "schedule",
+            _TIMELINE,
+            "vaeflow.contracts.Schedule",
+            "weight of the KL divergence as training goes on",
+            ("weight", "penalty"),
+        ),
         Kind(
             "optimizer",
             (("learning_rate", "float | keras.optimizers.schedules.LearningRateSchedule"),),
             "keras.optimizers.Optimizer",
             "gradients to new weights",
+            ("build", "apply", "variables", "learning_rate"),
         ),
         Kind(
             "learning_rate",
@@ -119,16 +152,36 @@ KINDS: dict[str, Kind] = {
             "float | keras.optimizers.schedules.LearningRateSchedule",
             "the optimizer's step size as training goes on",
         ),
-        Kind("dataset", (("folders", "vaeflow.data.Folders"),), "vaeflow.contracts.Dataset", "examples on disk"),
         Kind(
-            "transform", _X_SHAPE, "vaeflow.contracts.Transform", "stored pixels to other pixels, before binarization"
+            "dataset",
+            (("folders", "vaeflow.data.Folders"),),
+            "vaeflow.contracts.Dataset",
+            "examples on disk",
+            ("name", "train", "validation", "test", "source", "x_shape", "splits"),
         ),
-        Kind("binarization", (), "vaeflow.contracts.Binarization", "pixels in [0, 1] to x"),
         Kind(
-            "strategy", (), "vaeflow.engine.strategies.base.Topology", "how replicas are run and their sums are added"
+            "transform",
+            _X_SHAPE,
+            "vaeflow.contracts.Transform",
+            "stored pixels to other pixels, before binarization",
+            ("x_shape", "noise", "noise_size", "training_only", "__call__"),
         ),
-        Kind("metric", (), "vaeflow.contracts.Metric", "a figure of each example, whose mean is logged by name"),
-        Kind("plot", (), "vaeflow.plots.Plot", "a picture of a trained model"),
+        Kind("binarization", (), "vaeflow.contracts.Binarization", "pixels in [0, 1] to x", ("noise", "__call__")),
+        Kind(
+            "strategy",
+            (),
+            "vaeflow.engine.strategies.base.Topology",
+            "how replicas are run and their sums are added",
+            ("name", "replicas", "local_processes", "start"),
+        ),
+        Kind(
+            "metric",
+            (),
+            "vaeflow.contracts.Metric",
+            "a figure of each example, whose mean is logged by name",
+            ("__call__",),
+        ),
+        Kind("plot", (), "vaeflow.plots.Plot", "a picture of a trained model", ("__call__",)),
         Kind("callback", (), "vaeflow.callbacks.Callback", "what is done between chunks of steps"),
     )
 }

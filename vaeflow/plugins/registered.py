@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaeflow.errors import PluginError, VaeflowError
 from vaeflow.plugins import options as options_module
+from vaeflow.plugins.records import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,10 +101,10 @@ class Bound:
 
         Raises:
             VaeflowError: as the build function raises it.
-            PluginError: if the build function raises anything else.
+            PluginError: if the build function raises anything else, or what it returns lacks a member of its type.
         """
         try:
-            return self.component.build(*positional, **self.options)
+            built = self.component.build(*positional, **self.options)
         except VaeflowError:
             raise
         except Exception as error:
@@ -111,3 +112,11 @@ class Bound:
             raise PluginError(
                 f"{self.registered.label} could not be built: {type(error).__name__}: {reason}"
             ) from error
+        kind = KINDS[self.component.kind]
+        missing = [name for name in kind.members if not hasattr(built, name)]
+        if missing:
+            raise PluginError(
+                f"{self.registered.label} built {type(built).__name__}, which has no {', '.join(missing)}, "
+                f"not a {kind.returns}"
+            )
+        return built
