@@ -14,6 +14,7 @@ from small_runs import CALL
 from vaeflow.cli import main
 from vaeflow.plugins.records import KINDS
 from vaeflow.plugins.registry import Registry
+from vaeflow.testing import check
 
 ROOT = Path(__file__).parents[1]
 HERE = ROOT / "tests"
@@ -149,3 +150,35 @@ def test_a_density_of_strongly_correlated_samples_is_not_doubted_and_a_wrong_one
     _require_density(z, log_density, "q")
     with pytest.raises(BrokenRuleError, match=r"integrates to 0\.[78]\d+"):
         _require_density(z, log_density + 0.2, "q")
+
+
+DIES = """
+import os
+
+from vaeflow import Component, hookimpl
+
+COUNT = []
+
+
+def dies(x_shape):
+    '''One dense layer, and the end of the process when it is built for the third time.'''
+    import keras
+
+    COUNT.append(1)
+    if len(COUNT) == 3:
+        os._exit(7)
+    return keras.Sequential([keras.layers.Input(x_shape), keras.layers.Flatten(), keras.layers.Dense(4)])
+
+
+@hookimpl
+def vaeflow_components():
+    yield Component("encoder", "dies", dies)
+"""
+
+
+@pytest.mark.slow
+def test_a_check_that_dies_is_not_a_check_that_passed(tmp_path):
+    plugin = tmp_path / "dies.py"
+    plugin.write_text(DIES)
+    with pytest.raises(RuntimeError, match="ended with exit code 7 after the rules shapes"):
+        check("encoder", "dies", plugin=str(plugin))

@@ -86,7 +86,7 @@ def test_standard_normal_knows_no_closed_form_from_another_posterior():
 
 
 def test_a_posterior_may_bring_a_closed_form_of_its_own():
-    """It is asked where the prior knows none, and may know none either."""
+    """It is asked first, and may know none."""
 
     class Own(Normal):
         def kl_terms(self, p):
@@ -96,6 +96,15 @@ def test_a_posterior_may_bring_a_closed_form_of_its_own():
     np.testing.assert_array_equal(elbo.kl_terms(q, StandardNormal(3), z, q.log_prob(z)), np.full((4, 1), 7.0))
     other = builders.NormalPrior(Normal(tf.zeros((4, 3)), 0.0, rank=1))
     np.testing.assert_array_equal(elbo.kl_terms(q, other, z, q.log_prob(z)), np.zeros((4, 1)))
+
+
+def test_a_posterior_is_asked_before_a_prior_that_takes_it_for_its_parent():
+    class Wide(DiagonalNormal):
+        def kl_terms(self, p):
+            return tf.fill((4, 1), 7.0)
+
+    wide = Wide(tf.zeros((4, 3)), tf.zeros((4, 3)))
+    np.testing.assert_array_equal(elbo.closed_form_kl_terms(wide, StandardNormal(3)), np.full((4, 1), 7.0))
     known = DiagonalNormal(tf.zeros((4, 3)), tf.zeros((4, 3)))
     assert elbo.closed_form_kl_terms(known, StandardNormal(3)).shape == (4, 3)
 

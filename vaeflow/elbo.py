@@ -68,7 +68,7 @@ def kl_terms(q: Distribution, p: Prior, z_LBD: tf.Tensor, log_q_LB: tf.Tensor) -
 
 
 def closed_form_kl_terms(q: Distribution, p: Prior) -> tf.Tensor | None:
-    """Return terms of KL(q, p) that the prior knows, or else the posterior, or None if neither does.
+    """Return terms of KL(q, p) that the posterior knows, or else the prior, or None if neither does.
 
     A posterior that knows a closed form has a method `kl_terms(p)`, with the result of `vaeflow.contracts.Prior`'s own.
 
@@ -79,11 +79,9 @@ def closed_form_kl_terms(q: Distribution, p: Prior) -> tf.Tensor | None:
     Returns:
         [B, K], nats, or None.
     """
-    known = p.kl_terms(q)
-    if known is not None:
-        return known
     of_posterior = getattr(q, "kl_terms", None)
-    return None if of_posterior is None else of_posterior(p)
+    known = None if of_posterior is None else of_posterior(p)
+    return p.kl_terms(q) if known is None else known
 
 
 def bound(log_likelihood_LB: tf.Tensor, kl_B: tf.Tensor) -> tf.Tensor:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CALL = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
+CODES = (0, 2)  # all rules are kept; some are broken
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def check(
         **options: of the component.
 
     Raises:
-        RuntimeError: if there is no such component, or it can't be tried at all; the message is vaeflow's line.
+        RuntimeError: if there is no such component, it can't be tried at all, or the process dies of it; the message is
+            vaeflow's line, or the rules that were tried.
     """
     command = [sys.executable, "-c", CALL, "plugins", "check", kind, name, "--json"]
     command += [f"{key}={'none' if value is None else json.dumps(value)}" for key, value in options.items()]
@@ -96,6 +98,9 @@ def check(
     found = [Found(**json.loads(line)) for line in done.stdout.splitlines() if line.startswith("{")]
     if not found:
         raise RuntimeError(done.stderr.strip() or f"vaeflow plugins check ended with exit code {done.returncode}")
+    if done.returncode not in CODES:
+        tried = ", ".join(one.rule for one in found)
+        raise RuntimeError(f"vaeflow plugins check ended with exit code {done.returncode} after the rules {tried}")
     return found
 
 

@@ -137,7 +137,7 @@ def _require_density_near(z: np.ndarray, log_density: np.ndarray, near: np.ndarr
         raise LeftOutError(f"samples of {what} are spread too far for 50,000 of them to tell")
     total = weights.mean()
     if abs(total - 1.0) > ERRORS * error + 1e-4:
-        raise BrokenRuleError(f"{what} integrates to {total:.4f} (standard error {error:.1g}), not to 1")
+        raise BrokenRuleError(f"{what} integrates to {total:.4g} (standard error {error:.1g}), not to 1")
     moments = np.concatenate([standard, standard**2 - 1.0], axis=1) * weights[:, None]
     means, errors = moments.mean(axis=0), moments.std(axis=0) / np.sqrt(len(z))
     if np.any(np.abs(means) > ERRORS * errors + 1e-3):

@@ -60,7 +60,7 @@ def run(rule: Rule, subject: Subject) -> Result:
     try:
         rule.test(subject)
     except BrokenRuleError as broken:
-        return Result(rule.name, "broken", str(broken))
+        return Result(rule.name, "broken", " ".join(str(broken).split()))
     except LeftOutError as why:
         return Result(rule.name, "left out", str(why))
     except VaeflowError as error:

@@ -112,7 +112,7 @@ def coupling(
 def full_gaussian(latent_size: int) -> Posterior:
     """N(mu, C C^T) with a lower triangular C for each example: all covariances, and the mean is exact.
 
-    The divergence from the prior is estimated from the samples, as for the flows.
+    The divergence from the standard normal prior has a closed form, from other priors it is estimated from the samples.
 
     Args:
         latent_size: D; the heads put out D (D + 3) / 2 numbers.
