@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import loads
 
 from vaeflow import Component, hookimpl
 from vaeflow.callbacks import Callback
@@ -66,20 +68,18 @@ def pickles(x_shape):
     return dense(x_shape)
 
 
-def float64_leak(x_shape):
-    """Log-likelihoods in float64."""
+def bernoulli_with(x_shape, changed):
+    """Return the Bernoulli likelihood with log-densities that a function has changed."""
     from vaeflow.components.likelihoods import bernoulli
 
     inner = bernoulli(x_shape)
 
     @dataclass(frozen=True)
-    class Wide:
+    class Other:
         of: object
 
         def log_prob(self, value):
-            import tensorflow as tf
-
-            return tf.cast(self.of.log_prob(value), tf.float64)
+            return changed(self.of.log_prob(value))
 
         def sample(self, noise):
             return self.of.sample(noise)
@@ -91,9 +91,28 @@ def float64_leak(x_shape):
         parameters_shape = inner.parameters_shape
 
         def distribution(self, parameters):
-            return Wide(inner.distribution(parameters))
+            return Other(inner.distribution(parameters))
 
     return Likelihood()
+
+
+def float64_leak(x_shape):
+    """Log-likelihoods in float64."""
+    import tensorflow as tf
+
+    return bernoulli_with(x_shape, lambda log_p: tf.cast(log_p, tf.float64))
+
+
+def averages_over_pixels(x_shape):
+    """Log-likelihoods a pixel, not an example."""
+    return bernoulli_with(x_shape, lambda log_p: log_p / math.prod(x_shape))
+
+
+def likelihood_mixes_examples(x_shape):
+    """Log-likelihoods less how far their mean over the batch is from -40."""
+    import tensorflow as tf
+
+    return bernoulli_with(x_shape, lambda log_p: log_p - 0.1 * (tf.reduce_mean(log_p, -1, keepdims=True) + 40.0))
 
 
 def gaussian(latent_size, sample=lambda q, noise: q.mu + noise, log_prob=None):
@@ -128,6 +147,13 @@ def stateful_noise(latent_size):
     import tensorflow as tf
 
     return gaussian(latent_size, sample=lambda q, noise: q.mu + tf.random.normal(tf.shape(noise)))
+
+
+def posterior_mixes_examples(latent_size):
+    """Samples around the mean of the batch."""
+    import tensorflow as tf
+
+    return gaussian(latent_size, sample=lambda q, noise: tf.reduce_mean(q.mu, axis=0) + noise)
 
 
 def does_not_normalise(latent_size):
@@ -176,6 +202,59 @@ def kl_of_the_wrong_sign(latent_size):
     return Prior(latent_size)
 
 
+def prior_mixes_examples(latent_size):
+    """The article's closed form, for the mean of the batch."""
+    import tensorflow as tf
+
+    from vaeflow.distributions import StandardNormal
+
+    class Prior(StandardNormal):
+        def kl_terms(self, q):
+            terms = super().kl_terms(q)
+            return None if terms is None else terms - terms + tf.reduce_mean(terms, axis=0)
+
+    return Prior(latent_size)
+
+
+def other_on_each_replica():
+    """Figures that are larger on the second replica."""
+    import tensorflow as tf
+
+    def figures(x, terms):
+        context = tf.distribute.get_replica_context()
+        replica = 0 if context is None else context.replica_id_in_sync_group
+        return terms.kl * (1.0 + tf.cast(replica, tf.float32))
+
+    return figures
+
+
+def reads_a_pickle(folders):
+    """Examples out of a pickle, by a name of its own for what reads it."""
+    import numpy as np
+
+    from vaeflow.contracts import Dataset, Split
+
+    x = loads(pickle.dumps(np.arange(64, dtype=np.uint8).reshape((4, 4, 4, 1))))
+    return Dataset("pickled", Split(x), None, None, "made here")
+
+
+def pickles_its_figure():
+    """A plot of a copy that `copy` did not make."""
+
+    def draw(subject):
+        from io import BytesIO
+        from pickle import Pickler
+
+        from matplotlib.figure import Figure
+
+        figure = Figure()
+        figure.subplots().plot([1, 2])
+        Pickler(BytesIO()).dump([1, 2])
+        return figure
+
+    return draw
+
+
 class RetracesEveryStep(Callback):
     """A compiled function made anew at each call."""
 
@@ -199,6 +278,18 @@ class Misspelt(Callback):
         """Never called."""
 
 
+class RaisesOnException(Callback):
+    """An error about an error."""
+
+    def on_exception(self, run, error):
+        raise TypeError(f"no such error: {error}")
+
+
+def raises_on_exception():
+    """Callback."""
+    return RaisesOnException()
+
+
 def retraces_every_step():
     """Callback."""
     return RetracesEveryStep()
@@ -214,12 +305,20 @@ def misspelt_moment():
     return Misspelt()
 
 
+def of_a_family(size, x_shape):
+    """One of several encoders of this file."""
+    return writes_from_every_rank(x_shape)
+
+
 OF_KIND = {
     "encoder": (wrong_shape, not_differentiable, mixes_rows, depends_on_the_replica, writes_from_every_rank, pickles),
-    "likelihood": (float64_leak,),
-    "posterior": (stateful_noise, does_not_normalise, own_kl_without_its_variance),
-    "prior": (kl_of_the_wrong_sign,),
-    "callback": (retraces_every_step, writes_elsewhere, misspelt_moment),
+    "likelihood": (float64_leak, averages_over_pixels, likelihood_mixes_examples),
+    "posterior": (stateful_noise, does_not_normalise, own_kl_without_its_variance, posterior_mixes_examples),
+    "prior": (kl_of_the_wrong_sign, prior_mixes_examples),
+    "metric": (other_on_each_replica,),
+    "dataset": (reads_a_pickle,),
+    "plot": (pickles_its_figure,),
+    "callback": (retraces_every_step, writes_elsewhere, misspelt_moment, raises_on_exception),
 }
 
 
@@ -229,3 +328,4 @@ def vaeflow_components():
     for kind, builds in OF_KIND.items():
         for build in builds:
             yield Component(kind, build.__name__.replace("_", "-"), build)
+    yield Component("encoder", "of-a-family", functools.partial(of_a_family, 8))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 CALL = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
 CODES = (0, 2)  # all rules are kept; some are broken
@@ -58,6 +58,7 @@ class Contract(Protocol):
         rules: Sequence[str] = (),
         x_shape: Sequence[int] | None = None,
         latent_size: int | None = None,
+        partners: Mapping[str, str] | None = None,
         **options: Any,
     ) -> list[Found]:
         """Return what each rule found, see `check`; the test fails if one is broken."""
@@ -71,6 +72,7 @@ def check(
     rules: Sequence[str] = (),
     x_shape: Sequence[int] | None = None,
     latent_size: int | None = None,
+    partners: Mapping[str, str] | None = None,
     **options: Any,
 ) -> list[Found]:
     """Run the rules of a component's kind in a process of their own, as `vaeflow plugins check` does.
@@ -82,6 +84,7 @@ def check(
         rules: the names of those that are run; all if empty.
         x_shape: X of the examples that are tried.
         latent_size: D that is tried.
+        partners: names of components of other kinds, by kind, that it is tried with, `{"prior": "my-prior"}` say.
         **options: of the component.
 
     Raises:
@@ -94,6 +97,7 @@ def check(
     command += [f"--rule={rule}" for rule in rules]
     command += [f"--x-shape={','.join(map(str, x_shape))}"] if x_shape else []
     command += [f"--latent-size={latent_size}"] if latent_size else []
+    command += [f"--with={kind}={name}" for kind, name in (partners or {}).items()]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     found = [Found(**json.loads(line)) for line in done.stdout.splitlines() if line.startswith("{")]
     if not found:

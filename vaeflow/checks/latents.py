@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow import elbo
+from vaeflow.checks.densities import ERRORS, require_density
 from vaeflow.checks.rule import BrokenRuleError, LeftOutError, Rule, require, require_close, require_tensor
 from vaeflow.checks.subject import normal
 from vaeflow.engine.precision import built_in
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
     from vaeflow.contracts import Distribution, Posterior, Prior
 
 FEATURES, DRAWS = 8, 50_000
-ERRORS = 5.0  # standard errors that an estimate may be off by
-MOST_DIMENSIONS = 3
-NEAR = 10  # a density is compared with a tenth of its samples at a time
+ROWS, VALID = 7, 4
 SHAKEN = 0.2
 """Weights are moved by normal numbers of this size: a flow that starts as the identity would show nothing."""
 
@@ -88,13 +87,17 @@ def _posterior_samples_fit(subject: Subject, row: int) -> None:
         anywhere = np.asarray(q.log_prob(elbo.draw(q, noise)[0]))[:, 0]
         tolerance = 1e-3 * (1 + np.abs(log_q))
         require_close(anywhere, log_q, "log_prob of a sample and what sample_and_log_prob gives", within=tolerance)
-    _require_density(z, log_q, "q(z given x)")
+    require_density(z, log_q, "q(z given x)")
 
 
 def _draws(subject: Subject, row: int) -> tuple[np.ndarray, np.ndarray, Distribution, tf.Tensor]:
     """Return many samples for one example, [N, D], their log-density, [N], the distribution, and the noise."""
     posterior, _ = _posterior(subject, 1)
-    q = posterior.distribution(normal(2, FEATURES, name="features")[row : row + 1])
+    return _draws_of(posterior, normal(2, FEATURES, name="features")[row : row + 1])
+
+
+def _draws_of(posterior: Posterior, features: tf.Tensor) -> tuple[np.ndarray, np.ndarray, Distribution, tf.Tensor]:
+    q = posterior.distribution(features)
     noise = normal(DRAWS, 1, posterior.noise_size, name="draws")
     z, log_q = elbo.draw(q, noise)
     return np.asarray(z, np.float64)[:, 0], np.asarray(log_q, np.float64)[:, 0], q, noise
@@ -104,49 +107,7 @@ def prior_density(subject: Subject) -> None:
     """Weigh 50,000 samples of p by another density over p: the weights' mean is 1, and they give its moments."""
     prior = subject.prior()
     z = prior.sample(normal(DRAWS, subject.latent_size, name="draws"))
-    _require_density(np.asarray(z, np.float64), np.asarray(prior.log_prob(z), np.float64), "p(z)")
-
-
-def _require_density(z: np.ndarray, log_density: np.ndarray, what: str) -> None:
-    """Check that z [N, D] were drawn from a density, by importance sampling of normal densities in three places.
-
-    One is where the density is highest, the others are about two samples.
-    """
-    if z.shape[1] > MOST_DIMENSIONS:
-        raise LeftOutError(f"50,000 samples say little of a density in {z.shape[1]} dimensions; try --latent-size 2")
-    covariance = np.atleast_2d(np.cov(z, rowvar=False)) + 1e-24 * np.eye(z.shape[1])
-    white = np.linalg.solve(np.linalg.cholesky(covariance), (z - z.mean(axis=0)).T).T
-    for place in (int(np.argmax(log_density)), 0, 1):
-        order = np.argsort(np.sum((white - white[place]) ** 2, axis=1))
-        _require_density_near(z, log_density, order[: len(z) // NEAR], what)
-
-
-def _require_density_near(z: np.ndarray, log_density: np.ndarray, near: np.ndarray, what: str) -> None:
-    """Compare samples with their density where some of them lie.
-
-    For r normal and w = r(z) / q(z), the mean of w over samples of q is 1, and that of w * (z - m) is 0. r is narrower
-    than those samples, so that q has mass wherever r has, however bent q is.
-    """
-    centre = z[near].mean(axis=0)
-    triangle = 0.5 * np.linalg.cholesky(np.atleast_2d(np.cov(z[near], rowvar=False)) + 1e-24 * np.eye(z.shape[1]))
-    standard = np.linalg.solve(triangle, (z - centre).T).T
-    log_r = -0.5 * np.sum(standard**2 + np.log(2 * np.pi), axis=1) - np.sum(np.log(np.diag(triangle)))
-    weights = np.exp(np.clip(log_r - log_density, -700, 50))
-    error = weights.std() / np.sqrt(len(z))
-    if error > 0.2 * max(weights.mean(), 1e-3):
-        raise LeftOutError(f"samples of {what} are spread too far for 50,000 of them to tell")
-    total = weights.mean()
-    if abs(total - 1.0) > ERRORS * error + 1e-4:
-        raise BrokenRuleError(f"{what} integrates to {total:.4g} (standard error {error:.1g}), not to 1")
-    moments = np.concatenate([standard, standard**2 - 1.0], axis=1) * weights[:, None]
-    means, errors = moments.mean(axis=0), moments.std(axis=0) / np.sqrt(len(z))
-    if np.any(np.abs(means) > ERRORS * errors + 1e-3):
-        worst = int(np.argmax(np.abs(means) / (errors + 1e-9)))
-        name = f"{'mean' if worst < z.shape[1] else 'variance'} of dimension {worst % z.shape[1]}"
-        raise BrokenRuleError(
-            f"samples of {what} do not have its density: weighed by it, the {name} of a normal density is off by "
-            f"{means[worst]:.4f} standard deviations (standard error {errors[worst]:.1g})"
-        )
+    require_density(np.asarray(z, np.float64), np.asarray(prior.log_prob(z), np.float64), "p(z)")
 
 
 def posterior_mean(subject: Subject) -> None:
@@ -170,36 +131,85 @@ def _errors_of(z: np.ndarray) -> np.ndarray:
 
 
 def divergence(subject: Subject) -> None:
-    """Compare the closed form of KL(q, p) with the mean of log q - log p over 50,000 samples of q."""
+    """Compare the closed forms of KL(q, p) for 7 examples with the mean of log q - log p over 50,000 samples of q."""
     prior = subject.prior()
+    posterior, q = _posterior(subject, ROWS)
+    closed = _closed_forms(q, prior)
+    if not closed:
+        raise LeftOutError("there is no closed form, so samples estimate it in training too")
+    features = normal(ROWS, FEATURES, name="features")
     for row in range(2):
-        z, log_q, q, _ = _draws(subject, row)
-        closed = elbo.closed_form_kl_terms(q, prior)
-        if closed is None:
-            raise LeftOutError("there is no closed form, so samples estimate it in training too")
-        require_tensor(closed, "terms of KL(q, p)", shape=(1, None))
+        z, log_q, _, _ = _draws_of(posterior, features[row : row + 1])
         log_p = np.asarray(prior.log_prob(tf.constant(z, tf.float32)), np.float64)
         estimates = log_q - log_p
         error = estimates.std() / np.sqrt(len(z))
-        got = float(tf.reduce_sum(closed))
-        if abs(got - estimates.mean()) > ERRORS * error + 1e-4:
-            raise BrokenRuleError(
-                f"KL(q, p) in closed form is {got:.4f} nats, but {estimates.mean():.4f} by samples "
-                f"(standard error {error:.1g})"
-            )
+        for whose, terms in closed.items():
+            require_tensor(terms, f"terms of KL(q, p) by the {whose}", shape=(ROWS, None))
+            got = float(tf.reduce_sum(terms[row]))
+            if not abs(got - estimates.mean()) <= ERRORS * error + 1e-4:
+                raise BrokenRuleError(
+                    f"KL(q, p) in closed form, by the {whose}, is {got:.4f} nats, but {estimates.mean():.4f} by "
+                    f"samples (standard error {error:.1g})"
+                )
+
+
+def _closed_forms(q: Distribution, p: Prior) -> dict[str, tf.Tensor]:
+    """Return the closed forms [B, K] that there are, by whose they are: either may be asked."""
+    of_posterior = getattr(q, "kl_terms", None)
+    found = {"posterior": None if of_posterior is None else of_posterior(p), "prior": p.kl_terms(q)}
+    return {whose: terms for whose, terms in found.items() if terms is not None}
+
+
+def posterior_rows(subject: Subject) -> None:
+    """Change the features and the noise of the last of 7 examples, and look at the others."""
+    posterior, q = _posterior(subject, ROWS)
+    features = normal(ROWS, FEATURES, name="features")
+    beside = posterior.distribution(tf.concat([features[:VALID], tf.zeros_like(features[VALID:])], axis=0))
+    noise = normal(3, ROWS, posterior.noise_size)
+    others = tf.concat([noise[:, :VALID], noise[:, VALID:] + 1.0], axis=1)
+    (z, log_q), (z_beside, log_q_beside) = elbo.draw(q, noise), elbo.draw(beside, others)
+    _require_same_rows("z", z_beside, z, axis=1)
+    _require_same_rows("log q(z given x)", log_q_beside, log_q, axis=1)
+    _require_same_rows("the mean", beside.mean(), q.mean(), axis=0)
+    prior = subject.prior()
+    theirs = _closed_forms(beside, prior)
+    for whose, terms in _closed_forms(q, prior).items():
+        _require_same_rows(f"terms of KL(q, p) by the {whose}", theirs[whose], terms, axis=0)
+
+
+def prior_rows(subject: Subject) -> None:
+    """Change the latents of the last of 7 examples, and the posterior's features, and look at the others."""
+    prior = subject.prior()
+    noise = normal(3, ROWS, subject.latent_size)
+    others = tf.concat([noise[:, :VALID], noise[:, VALID:] + 1.0], axis=1)
+    _require_same_rows("z", prior.sample(others), prior.sample(noise), axis=1)
+    _require_same_rows("log p(z)", prior.log_prob(others), prior.log_prob(noise), axis=1)
+    posterior, q = _posterior(subject, ROWS)
+    features = normal(ROWS, FEATURES, name="features")
+    beside = posterior.distribution(tf.concat([features[:VALID], tf.zeros_like(features[VALID:])], axis=0))
+    terms, theirs = prior.kl_terms(q), prior.kl_terms(beside)
+    if terms is not None:
+        _require_same_rows("terms of KL(q, p)", theirs, terms, axis=0)
+
+
+def _require_same_rows(what: str, got: tf.Tensor, wanted: tf.Tensor, *, axis: int) -> None:
+    one, two = (np.take(np.asarray(values), range(VALID), axis=axis) for values in (wanted, got))
+    require_close(two, one, f"{what} of examples beside other ones", within=1e-5 * (1 + np.abs(one)))
 
 
 POSTERIOR = (
     Rule("shapes", "z [L, B, D], log q [L, B] and the mean [B, D], float32, for B = 1, 2, 7", posterior_shapes),
+    Rule("rows", "z, log q, the mean and KL(q, p) of an example do not depend on the others", posterior_rows),
     Rule("noise", "z is a function of the noise of its own example", posterior_noise),
     Rule("density", "log q integrates to one and is the density of the samples", posterior_density),
     Rule("mean", "`mean` is the mean of the samples, or says that it is not", posterior_mean),
-    Rule("divergence", "the closed form of KL(q, p), if any, is what samples estimate", divergence),
+    Rule("divergence", "each closed form of KL(q, p), if any, is what samples estimate", divergence),
 )
 PRIOR = (
     Rule("shapes", "z [..., D] and log p(z) [...], float32", prior_shapes),
+    Rule("rows", "z, log p(z) and KL(q, p) of an example do not depend on the others", prior_rows),
     Rule("noise", "z is a function of its own noise", prior_noise),
     Rule("density", "log p integrates to one and is the density of the samples", prior_density),
     Rule("mean", "`mean` is the mean of the samples", prior_mean),
-    Rule("divergence", "the closed form of KL(q, p), if any, is what samples estimate", divergence),
+    Rule("divergence", "each closed form of KL(q, p), if any, is what samples estimate", divergence),
 )

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from vaeflow.checks.rule import BrokenRuleError, Rule, require, require_close, require_tensor
+from vaeflow.checks.densities import require_density
+from vaeflow.checks.rule import BrokenRuleError, LeftOutError, Rule, require, require_close, require_tensor
 from vaeflow.checks.subject import normal, uniform
+from vaeflow.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,17 +18,23 @@ if TYPE_CHECKING:
     from vaeflow.checks.subject import Subject
     from vaeflow.contracts import Distribution, Likelihood
 
-SAMPLES, ROWS, DRAWS, MOST_OUTCOMES = 3, 5, 20_000, 300
+SAMPLES, ROWS, VALID, DRAWS, MOST_OUTCOMES = 3, 7, 4, 20_000, 300
 ERRORS = 5.0
-ONE = (1, 1, 1)
-"""An example of one element, whose density can be integrated."""
 
 
 def _distribution(likelihood: Likelihood, *lead: int) -> Distribution:
-    """Return p(x given z) for parameters that are normal numbers, the same for all of the last axis of `lead`."""
+    """Return p(x given z) for parameters that are normal numbers, other ones in each row."""
+    return likelihood.distribution(_parameters(likelihood, *lead))
+
+
+def _parameters(likelihood: Likelihood, *lead: int) -> tf.Tensor:
     width = int(np.prod(likelihood.parameters_shape))
-    parameters = tf.reshape(normal(int(np.prod(lead)), width, name="parameters"), (*lead, *likelihood.parameters_shape))
-    return likelihood.distribution(parameters)
+    return tf.reshape(normal(int(np.prod(lead)), width, name="parameters"), (*lead, *likelihood.parameters_shape))
+
+
+def _binary(subject: Subject, rows: int) -> tf.Tensor:
+    flat = uniform(rows, int(np.prod(subject.x_shape)))
+    return tf.cast(tf.reshape(flat, (rows, *subject.x_shape)) > 0.5, tf.float32)
 
 
 def shapes(subject: Subject) -> None:
@@ -34,11 +42,26 @@ def shapes(subject: Subject) -> None:
     likelihood: Likelihood = subject.build(subject.x_shape)
     for rows in (1, 2, 7):
         p = _distribution(likelihood, SAMPLES, rows)
-        x = tf.cast(
-            tf.reshape(uniform(rows, int(np.prod(subject.x_shape))), (rows, *subject.x_shape)) > 0.5, tf.float32
-        )
-        require_tensor(p.log_prob(x), "log p(x given z)", shape=(SAMPLES, rows))
+        require_tensor(p.log_prob(_binary(subject, rows)), "log p(x given z)", shape=(SAMPLES, rows))
         require_tensor(p.mean(), "the mean", shape=(SAMPLES, rows, *subject.x_shape))
+
+
+def rows(subject: Subject) -> None:
+    """Change the parameters, x and noise of the last of 7 examples, and look at the others."""
+    likelihood: Likelihood = subject.build(subject.x_shape)
+    parameters, x = _parameters(likelihood, SAMPLES, ROWS), _binary(subject, ROWS)
+    noise = tf.reshape(uniform(SAMPLES * ROWS, int(np.prod(subject.x_shape))), (SAMPLES, ROWS, *subject.x_shape))
+    beside = tf.concat([parameters[:, :VALID], tf.zeros_like(parameters[:, VALID:])], axis=1)
+    others = tf.concat([x[:VALID], 1.0 - x[VALID:]], axis=0)
+    other_noise = tf.concat([noise[:, :VALID], 1.0 - noise[:, VALID:]], axis=1)
+    p, q = likelihood.distribution(parameters), likelihood.distribution(beside)
+    for what, ours, theirs in (
+        ("log p(x given z)", p.log_prob(x), q.log_prob(others)),
+        ("x", p.sample(noise), q.sample(other_noise)),
+        ("the mean", p.mean(), q.mean()),
+    ):
+        one, two = (np.asarray(values)[:, :VALID] for values in (ours, theirs))
+        require_close(two, one, f"{what} of examples beside other ones", within=1e-5 * (1 + np.abs(one)))
 
 
 def noise(subject: Subject) -> None:
@@ -52,47 +75,76 @@ def noise(subject: Subject) -> None:
 
 
 def density(subject: Subject) -> None:
-    """Draw 20,000 x of one element and compare how often they come with their density."""
-    likelihood: Likelihood = subject.build(ONE)
-    for number in range(2):
-        width = int(np.prod(likelihood.parameters_shape))
-        parameters = tf.reshape(normal(2, width, name="parameters")[number], likelihood.parameters_shape)
-
-        def repeated(count: int, parameters: tf.Tensor = parameters) -> Distribution:
-            return likelihood.distribution(tf.repeat(parameters[None], count, axis=0))
-
-        many = repeated(DRAWS)
-        x = np.sort(np.asarray(many.sample(tf.reshape(uniform(DRAWS, 1, name="draws"), (DRAWS, *ONE)))).ravel())
-        outcomes = np.unique(x)
-        if len(outcomes) <= MOST_OUTCOMES:
-            _require_frequencies(repeated, x, outcomes)
-        else:
-            _require_integral(repeated, x)
-        error = ERRORS * x.std() / np.sqrt(DRAWS) + 1e-6
-        require_close(np.asarray(many.mean()).ravel()[0], x.mean(), "`mean` and the mean of samples", within=error)
+    """Draw 20,000 x of one element, and of two along each axis, and compare how often they come with their density."""
+    axes = len(subject.x_shape)
+    single = (1,) * axes
+    for shape in (single, *((*single[:axis], 2, *single[axis + 1 :]) for axis in range(axes))):
+        try:
+            likelihood: Likelihood = subject.build(shape)
+        except UsageError as error:
+            raise LeftOutError(f"it makes no x of shape {shape}, which could be tried: {error}") from error
+        for row in range(2):
+            _require_fitting_samples(likelihood, shape, row)
 
 
-def _probabilities(repeated: Callable[[int], Distribution], x: np.ndarray) -> np.ndarray:
-    """Return exp(log p) of each x [N] under one row of parameters."""
-    log_p = repeated(len(x)).log_prob(tf.reshape(tf.constant(x, tf.float32), (-1, *ONE)))
-    return np.exp(np.asarray(log_p, np.float64))
+def _require_fitting_samples(likelihood: Likelihood, shape: tuple[int, ...], row: int) -> None:
+    """Compare the density of one or two elements with samples, for one row of parameters."""
+    parameters = _parameters(likelihood, 2)[row]
+
+    def repeated(count: int) -> Distribution:
+        return likelihood.distribution(tf.repeat(parameters[None], count, axis=0))
+
+    def probabilities(x: np.ndarray) -> np.ndarray:
+        """Return exp(log p) of each x [N, elements]."""
+        log_p = repeated(len(x)).log_prob(tf.reshape(tf.constant(x, tf.float32), (-1, *shape)))
+        return np.exp(np.asarray(log_p, np.float64))
+
+    size = int(np.prod(shape))
+    many = repeated(DRAWS)
+    drawn = tf.reshape(uniform(DRAWS, size, name="draws"), (DRAWS, *shape))
+    x = np.asarray(many.sample(drawn), np.float64).reshape((DRAWS, size))
+    outcomes = [np.unique(column) for column in x.T]
+    if max(map(len, outcomes)) > MOST_OUTCOMES:
+        _require_integral(probabilities, x)
+    elif size == 1:
+        _require_frequencies(probabilities, x, outcomes[0])
+    else:
+        _require_sum(probabilities, x, np.stack(np.meshgrid(*outcomes), axis=-1).reshape((-1, size)))
+    mean = np.asarray(many.mean()).reshape((DRAWS, size))[0]
+    error = ERRORS * x.std(axis=0) / np.sqrt(DRAWS) + 1e-6
+    require_close(mean, x.mean(axis=0), "`mean` and the mean of samples", within=error)
 
 
-def _require_frequencies(repeated: Callable[[int], Distribution], x: np.ndarray, outcomes: np.ndarray) -> None:
-    masses = _probabilities(repeated, outcomes)
+def _require_frequencies(probabilities: Callable[[np.ndarray], np.ndarray], x: np.ndarray, seen: np.ndarray) -> None:
+    masses = probabilities(seen[:, None])
     total = masses.sum()
     if not 0.98 < total < 1.0 + 1e-3:
-        raise BrokenRuleError(f"p(x given z) of the {len(outcomes)} outcomes seen adds up to {total:.4f}, not to 1")
-    shares = np.array([np.mean(x == outcome) for outcome in outcomes])
+        raise BrokenRuleError(f"p(x given z) of the {len(seen)} outcomes seen adds up to {total:.4f}, not to 1")
+    shares = np.array([np.mean(x == outcome) for outcome in seen])
     errors = ERRORS * np.sqrt(np.maximum(masses * (1 - masses), 0) / DRAWS) + 2 / DRAWS
     require_close(masses, shares, "p(x given z) of an outcome and how often it comes", within=errors)
 
 
-def _require_integral(repeated: Callable[[int], Distribution], x: np.ndarray) -> None:
-    """Compare the integral of the density between quantiles of samples with the share between them."""
+def _require_sum(probabilities: Callable[[np.ndarray], np.ndarray], x: np.ndarray, pairs: np.ndarray) -> None:
+    """Add up p over pairs, and compare the mean of log p over samples of them with that by p."""
+    masses = probabilities(pairs)
+    total = masses.sum()
+    if not 0.98**2 < total < 1.0 + 1e-3:
+        raise BrokenRuleError(f"p(x given z) of {len(pairs)} pairs of elements adds up to {total:.4f}, not to 1")
+    by_p = np.sum(masses * np.log(np.maximum(masses, 1e-300))) / total
+    of_samples = np.log(np.maximum(probabilities(x), 1e-300))
+    error = ERRORS * of_samples.std() / np.sqrt(DRAWS) + 1e-3 + 10 * abs(1 - total)
+    require_close(of_samples.mean(), by_p, "the mean of log p(x given z) over samples and by p", within=error)
+
+
+def _require_integral(probabilities: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> None:
+    """Compare the integral of the density of one element between quantiles of samples with the share between them."""
+    if x.shape[1] > 1:
+        require_density(x, np.log(np.maximum(probabilities(x), 1e-300)), "p(x given z) of two elements")
+        return
     for low, high in ((0.02, 0.5), (0.5, 0.98)):
         grid = np.linspace(np.quantile(x, low), np.quantile(x, high), 401)
-        heights = _probabilities(repeated, grid)
+        heights = probabilities(grid[:, None])
         total = float(np.sum((heights[1:] + heights[:-1]) / 2 * np.diff(grid)))
         error = ERRORS * np.sqrt(0.25 / DRAWS) * np.sqrt(2.0)
         if abs(total - (high - low)) > error:
@@ -104,6 +156,7 @@ def _require_integral(repeated: Callable[[int], Distribution], x: np.ndarray) ->
 
 LIKELIHOOD = (
     Rule("shapes", "log p(x given z) [L, B] and the mean [L, B, *X], float32, for B = 1, 2, 7", shapes),
+    Rule("rows", "log p, x and the mean of an example do not depend on the examples beside it", rows),
     Rule("noise", "x is a function of the noise", noise),
     Rule("density", "log p(x given z) adds up, or integrates, to one and is that of the samples", density),
 )

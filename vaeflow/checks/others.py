@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from vaeflow.checks.rule import LeftOutError, Rule, require, require_close, require_tensor
 from vaeflow.checks.subject import normal, uniform
+from vaeflow.checks.watching import require_no_pickles, watched
 from vaeflow.contracts import Dataset, Terms
 from vaeflow.errors import UsageError, VaeflowError
 
@@ -142,11 +143,13 @@ def dataset(subject: Subject) -> None:
     from vaeflow.data import Folders
 
     try:
-        first, again = (subject.build(Folders.default()) for _ in range(2))
+        with watched(subject.bound.component.build) as deeds:
+            first, again = (subject.build(Folders.default()) for _ in range(2))
     except UsageError:
         raise
     except VaeflowError as error:
         raise LeftOutError(f"its data can't be had here: {error}") from error
+    require_no_pickles(deeds)
     require(isinstance(first, Dataset), f"build returned {type(first).__name__}, not a vaeflow.contracts.Dataset")
     require(first.source, "source is empty: say in one line where the examples are from")
     for name, split in first.splits().items():
@@ -168,4 +171,6 @@ LEARNING_RATE = (Rule("rate", "a finite rate, 0 or more, at every step", learnin
 METRIC = (Rule("figures", "a finite float32 figure [B] of each example alone", metric),)
 BINARIZATION = (Rule("pixels", "float32 x of the pixels' shape, a function of each row and its noise", binarization),)
 TRANSFORM = (Rule("pixels", "float32 pixels of the shape it says, a function of each row and its noise", transform),)
-DATASET = (Rule("examples", "bytes or float32 of one shape, labels or none, the same each time", dataset),)
+DATASET = (
+    Rule("examples", "bytes or float32 of one shape, labels or none, the same each time, from no pickle", dataset),
+)

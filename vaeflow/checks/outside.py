@@ -14,7 +14,7 @@ import tensorflow as tf
 from vaeflow.callbacks import MOMENTS, Record, RunView
 from vaeflow.callbacks.build import build_callback
 from vaeflow.checks.rule import BrokenRuleError, LeftOutError, Rule, require
-from vaeflow.checks.watching import traced, watched
+from vaeflow.checks.watching import require_no_pickles, traced, watched
 from vaeflow.errors import UsageError, VaeflowError
 
 if TYPE_CHECKING:
@@ -57,10 +57,7 @@ def _live(callback: Callback, view: RunView) -> dict[str, list[str]]:
     def tell(moment: str, *arguments: Any) -> None:
         view.control.enter(moment)
         with traced() as names:
-            try:
-                getattr(callback, moment)(view, *arguments)
-            except Exception as error:
-                raise BrokenRuleError(f"{moment}: {type(error).__name__}: {error}") from error
+            _call(callback, moment, view, *arguments)
         seen[moment] = seen.get(moment, 0) + 1
         if seen[moment] > WARM_UP and names:
             late.setdefault(moment, []).extend(names)
@@ -78,6 +75,13 @@ def _live(callback: Callback, view: RunView) -> dict[str, list[str]]:
     return late
 
 
+def _call(callback: Callback, moment: str, *arguments: Any) -> None:
+    try:
+        getattr(callback, moment)(*arguments)
+    except Exception as error:
+        raise BrokenRuleError(f"{moment}: {type(error).__name__}: {error}") from error
+
+
 def life(subject: Subject) -> None:
     """Take the callback through a run, and another one of its kind through one that fails."""
     with tempfile.TemporaryDirectory() as name:
@@ -87,8 +91,8 @@ def life(subject: Subject) -> None:
         moments = "; ".join(f"{moment} traces {names[0]}" for moment, names in late.items())
         require(not late, f"{moments} at every call: make a tf.function once, and hand it tensors")
         other = build_callback(subject.bound)
-        other.on_start(view)
-        other.on_exception(view, VaeflowError("made up"))
+        _call(other, "on_start", view)
+        _call(other, "on_exception", view, VaeflowError("made up"))
 
 
 def remembered(subject: Subject) -> None:
@@ -120,14 +124,16 @@ def weights(subject: Subject) -> None:
 def files(subject: Subject) -> None:
     """Build it, which every rank may do, and take it through a run; watch what its own code writes."""
     with tempfile.TemporaryDirectory() as name:
+        runs = Path(name).resolve()
+        (runs / "run").mkdir()
         with watched(subject.bound.component.build) as deeds:
             callback = build_callback(subject.bound)
         require(not deeds.written, f"building it writes {', '.join(deeds.written)}: write in on_start, on the chief")
-        with watched(subject.bound.component.build) as deeds:
-            _live(callback, _view(subject, Path(name), []))
-        outside = [path for path in deeds.written if not Path(path).resolve().is_relative_to(Path(name).resolve())]
+        with watched(subject.bound.component.build) as during:
+            _live(callback, _view(subject, runs / "run", []))
+        outside = [path for path in during.written if not Path(path).resolve().is_relative_to(runs)]
         require(not outside, f"it writes {', '.join(dict.fromkeys(outside))}, which is not below the run's directory")
-        require(not deeds.pickled, f"it calls {', '.join(dict.fromkeys(deeds.pickled))}: a run trusts no pickle")
+        require_no_pickles(deeds, during)
 
 
 def picture(subject: Subject) -> None:
@@ -149,6 +155,7 @@ def picture(subject: Subject) -> None:
                 with watched(subject.bound.component.build) as deeds:
                     figure = subject.build()(Drawn(experiment.trained, shown, metrics, "check"))
                 require(not deeds.written, f"it writes {', '.join(deeds.written)}: return the figure, vaeflow saves it")
+                require_no_pickles(deeds)
                 if figure is not None:
                     drawn += 1
                     _require_picture(style.save(figure, Path(name) / "plot.png"))
@@ -209,7 +216,7 @@ CALLBACK = (
     Rule("life", f"it lives through {', '.join(MOMENTS)}, and traces nothing anew each time", life),
     Rule("state", "its state is JSON and can be restored", remembered),
     Rule("weights", "it leaves the model's variables alone", weights),
-    Rule("files", "it writes below the run's directory, and nothing while it is built; it pickles nothing", files),
+    Rule("files", "it writes below the run's directory, or beside it, nothing while it is built, and no pickle", files),
 )
-PLOT = (Rule("picture", "a figure with more than one colour, or None; it writes no file", picture),)
+PLOT = (Rule("picture", "a figure with more than one colour, or None; it writes no file and pickles nothing", picture),)
 STRATEGY = (Rule("job", "a short run has the weights and slots of one device, bit for bit", job),)

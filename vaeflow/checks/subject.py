@@ -32,6 +32,9 @@ EXAMPLES, BATCH, MICROBATCHES = 23, 10, 4
 KEY_OF_KIND = {kind: key for key, kind in KINDS_OF_SELECTIONS.items()}
 LIST_OF_KIND = {kind: key for key, kind in KINDS_OF_LISTS.items()}
 
+USUAL = {"likelihood": "bernoulli", "prior": "standard-normal", "posterior": "diagonal-gaussian"}
+"""The partners that a component is tried with unless it is given others."""
+
 
 @dataclass(frozen=True)
 class Small:
@@ -59,6 +62,7 @@ class Subject:
         options: as a TOML file spells them.
         x_shape: X of the examples.
         latent_size: D.
+        partners: names of components of other kinds, by kind, that it is tried with; `USUAL` otherwise.
     """
 
     registry: Registry
@@ -67,6 +71,7 @@ class Subject:
     options: Mapping[str, Any] = field(default_factory=dict)
     x_shape: tuple[int, ...] = (8, 8, 1)
     latent_size: int = 2
+    partners: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def bound(self) -> Bound:
@@ -106,7 +111,9 @@ class Subject:
             "encoder": {"name": "mlp", "hidden": (8,)},
             "decoder": {"name": "mlp", "hidden": (8,)},
             "log": {"tensorboard": False, "every_steps": 5},
+            "evaluate": {"batch_size": BATCH},  # so that two replicas have examples to evaluate
             "plots": {"draw": ()},
+            **{KEY_OF_KIND[kind]: {"name": name} for kind, name in self.partners.items()},
             **settings,
         }
         selection = {"name": self.name, **self.options}
@@ -152,22 +159,21 @@ class Subject:
     # What distributions are made from
 
     def likelihood(self) -> Likelihood:
-        """Return the likelihood under test, or a Bernoulli one."""
-        name = self.name if self.kind == "likelihood" else "bernoulli"
-        given = self.options if self.kind == "likelihood" else {}
-        return self.registry.get("likelihood", name).bind(given, "likelihood").build(self.x_shape)
+        """Return the likelihood under test, or its partner."""
+        return self._of_kind("likelihood").build(self.x_shape)
 
     def prior(self) -> Prior:
-        """Return the prior under test, or the standard normal one."""
-        name = self.name if self.kind == "prior" else "standard-normal"
-        given = self.options if self.kind == "prior" else {}
-        return self.registry.get("prior", name).bind(given, "prior").build(self.latent_size)
+        """Return the prior under test, or its partner."""
+        return self._of_kind("prior").build(self.latent_size)
 
     def posterior(self) -> Posterior:
-        """Return the posterior under test, or a diagonal Gaussian."""
-        name = self.name if self.kind == "posterior" else "diagonal-gaussian"
-        given = self.options if self.kind == "posterior" else {}
-        return self.registry.get("posterior", name).bind(given, "posterior").build(self.latent_size)
+        """Return the posterior under test, or its partner."""
+        return self._of_kind("posterior").build(self.latent_size)
+
+    def _of_kind(self, kind: str) -> Bound:
+        if self.kind == kind:
+            return self.bound
+        return self.registry.get(kind, self.partners.get(kind, USUAL[kind])).bind({}, kind)
 
 
 def normal(*shape: int, name: str = "normal") -> tf.Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow.checks.rule import LeftOutError, Rule, require, require_tensor
-from vaeflow.checks.watching import traced
+from vaeflow.checks.watching import require_no_pickles, traced
 from vaeflow.engine.step import SCALARS
 
 if TYPE_CHECKING:
@@ -70,7 +70,13 @@ def bits(subject: Subject) -> None:
     two.state.assign(saved)
     two.trainer.chunk(STEPS - 1, 1)
     _require_same(two.state.arrays(), ended, f"after {STEPS} steps, saved on 1 replica and restored on 2,")
+    if subject.kind == "metric":  # it is part of evaluations, and of no step
+        _require_same(_figures(two), _figures(one), "an evaluation on 2 replicas and on 1")
     _require_restored(one, saved, ended)
+
+
+def _figures(experiment: Experiment) -> dict[str, np.ndarray]:
+    return {name: np.asarray(value) for name, value in experiment.evaluator("test")().scalars("test").items()}
 
 
 def _require_restored(experiment: Experiment, saved: Mapping[str, np.ndarray], ended: Mapping[str, np.ndarray]) -> None:
@@ -127,13 +133,15 @@ def precision(subject: Subject) -> None:
     require_tensor(terms.log_q, "log q(z given x)", shape=(samples, rows))
     step = tf.constant(0, tf.int64)
     require_tensor(microbatches.objective.loss(terms, microbatches.schedule, step), "the loss", shape=(rows,))
+    for name, metric in experiment.metrics.items():
+        require_tensor(metric(batch.x, terms), f"figures of {name}", shape=(rows,))
     require(np.isfinite(experiment.trainer.chunk(0, 1).numpy()[0, 0]), "a step in mixed_bfloat16 is not finite")
 
 
 def side_effects(subject: Subject) -> None:
     """Look at what the component's own code did beside while the model was built, traced and evaluated."""
     deeds = subject.small.deeds
-    require(not deeds.pickled, f"it calls {', '.join(dict.fromkeys(deeds.pickled))}: a run trusts no pickle")
+    require_no_pickles(deeds)
     require(
         not deeds.written,
         f"it writes {', '.join(dict.fromkeys(deeds.written))}, and every rank of a job would: only callbacks and plots "

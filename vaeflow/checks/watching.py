@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import pickle
+import functools
+import os
 import sys
 import tempfile
-import traceback
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
+
+from vaeflow.checks.pickling import pickling
+from vaeflow.checks.rule import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 WRITING = ("w", "a", "x", "+")
+CHANGING = {
+    **dict.fromkeys(("os.mkdir", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree"), (0,)),
+    **dict.fromkeys(("os.link", "os.symlink"), (1,)),
+    "os.rename": (0, 1),
+}
+"""Python's audit events about files, and which of their arguments are changed."""
+
 OF_PYTHON_AND_TENSORFLOW = ("__pycache__", "__autograph_generated_file")
-PICKLERS = ("dump", "dumps", "load", "loads")
 
 
 @dataclass
@@ -25,7 +33,7 @@ class Deeds:
     """What code of one file (or below one package) did while it was watched.
 
     Attributes:
-        place: the file, or the package's directory.
+        place: the file, or the package's directory with a slash at its end.
         written: files that it opened for writing, or made, removed or renamed.
         pickled: the functions of `pickle` that it called.
     """
@@ -61,13 +69,18 @@ def watched(build: Callable[..., Any]) -> Iterator[Deeds]:
         sys.addaudithook(_audit)
         _hooked.append(True)
     with contextlib.ExitStack() as stack:
-        for name in PICKLERS:
-            stack.enter_context(mock.patch.object(pickle, name, _noting(getattr(pickle, name), name, deeds)))
+        stack.enter_context(pickling(lambda what: deeds.pickled.append(what) if deeds.is_its_own() else None))
         _watched.append(deeds)
         try:
             yield deeds
         finally:
             _watched.remove(deeds)
+
+
+def require_no_pickles(*several: Deeds) -> None:
+    """Break the rule if any of them pickled."""
+    pickled = dict.fromkeys(one for deeds in several for one in deeds.pickled)
+    require(not pickled, f"it calls {', '.join(pickled)}: a run trusts no pickle")
 
 
 @contextlib.contextmanager
@@ -87,40 +100,34 @@ def traced() -> Iterator[list[str]]:
 
 
 def _place_of(build: Callable[..., Any]) -> str:
-    """Return the file that a build function is in, or its package's directory."""
+    """Return the file that a build function is in, or its whole package's directory."""
     code: Any = build
-    while hasattr(code, "__wrapped__"):
-        code = code.__wrapped__
-    module = sys.modules.get(getattr(code, "__module__", ""), None)
-    path = Path(getattr(module, "__file__", None) or "<none>")
-    return str(path.parent) if module is not None and "." in module.__name__ else str(path)
+    while hasattr(code, "__wrapped__") or isinstance(code, functools.partial):
+        code = code.func if isinstance(code, functools.partial) else code.__wrapped__
+    names = str(getattr(code, "__module__", "")).split(".")
+    # Of vaeflow itself only the folder: its engine is below every component.
+    place = ".".join(names[:-1] if names[0] == "vaeflow" else names[:1])
+    package, module = (sys.modules.get(name) for name in (place, ".".join(names)))
+    folders = list(getattr(package, "__path__", ()))
+    return f"{folders[0]}{os.sep}" if folders else str(getattr(module, "__file__", None) or "<none>")
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     if not _watched:
         return
-    path = _written(event, arguments)
-    if path is None or path == tempfile.gettempdir() or any(part in path for part in OF_PYTHON_AND_TENSORFLOW):
-        return
-    for deeds in _watched:
-        if deeds.is_its_own():
-            deeds.written.append(path)
+    for path in _written(event, arguments):
+        if path == tempfile.gettempdir() or any(part in path for part in OF_PYTHON_AND_TENSORFLOW):
+            continue
+        for deeds in _watched:
+            if deeds.is_its_own():
+                deeds.written.append(path)
 
 
-def _written(event: str, arguments: tuple[Any, ...]) -> str | None:
-    """Return the file that an event is about to change, if it does."""
+def _written(event: str, arguments: tuple[Any, ...]) -> list[str]:
+    """Return the files that an event is about to change."""
     if event == "open":
         path, mode, flags = arguments[:3]
         writes = any(letter in mode for letter in WRITING) if isinstance(mode, str) else bool(flags and flags & 3)
-        return str(path) if writes and isinstance(path, (str, bytes)) else None
-    return str(arguments[0]) if event in ("os.mkdir", "os.remove", "os.rename", "shutil.rmtree") else None
-
-
-def _noting(function: Callable[..., Any], name: str, deeds: Deeds) -> Callable[..., Any]:
-    def noting(*args: Any, **options: Any) -> Any:
-        if deeds.is_its_own():
-            line = traceback.extract_stack(limit=2)[0]
-            deeds.pickled.append(f"pickle.{name} (called from {Path(line.filename).name}, line {line.lineno})")
-        return function(*args, **options)
-
-    return noting
+        return [os.fsdecode(path)] if writes and isinstance(path, (str, bytes)) else []
+    changed = [arguments[at] for at in CHANGING.get(event, ())]
+    return [os.fsdecode(path) for path in changed if isinstance(path, (str, bytes, os.PathLike))]

@@ -32,6 +32,7 @@ def _x_shape(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...
     epilog=examples(
         "vaeflow plugins check encoder resnet --plugin ./resnet.py",
         "vaeflow plugins check encoder conv-mnist width=16 --x-shape 28,28,1",
+        "vaeflow plugins check prior my-prior --with posterior=full-gaussian",
         "vaeflow plugins check --of vaeflow-flows",
     )
 )
@@ -43,6 +44,13 @@ def _x_shape(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...
 )
 @click.option(
     "--rule", "rules", metavar="RULE", multiple=True, help="Run this rule alone. May be repeated. Example: --rule bits"
+)
+@click.option(
+    "--with",
+    "partners",
+    metavar="KIND=NAME",
+    multiple=True,
+    help="Try it together with this component of another kind. May be repeated. Example: --with prior=my-prior",
 )
 @click.option("--x-shape", default="8,8,1", show_default=True, callback=_x_shape, help="Shape of the examples tried.")
 @click.option("--latent-size", type=click.IntRange(min=1), default=2, show_default=True, help="D that is tried.")
@@ -57,6 +65,7 @@ def check(
     options: tuple[str, ...],
     owner: str | None,
     rules: tuple[str, ...],
+    partners: tuple[str, ...],
     x_shape: tuple[int, ...],
     latent_size: int,
     as_json: bool,
@@ -73,6 +82,7 @@ def check(
 
     registry = Registry.load((*before, *modules))
     chosen = _chosen(registry, kind, name, owner)
+    others = _partners(registry, partners, {one[0] for one in chosen})
     _require_rules(chosen, rules)
     given = parse_overrides(options)
     for one in chosen:
@@ -80,7 +90,7 @@ def check(
     _start()
     from vaeflow.checks.subject import Subject
 
-    subjects = [Subject(registry, *one, given, x_shape=x_shape, latent_size=latent_size) for one in chosen]
+    subjects = [Subject(registry, *one, given, x_shape, latent_size, others) for one in chosen]
     broken = [line for subject in subjects for line in _check(subject, rules, as_json=as_json)]
     if broken:
         raise PluginError(f"{broken[0]}{f'; and {len(broken) - 1} more' if broken[1:] else ''}")
@@ -97,9 +107,33 @@ def _chosen(registry: Registry, kind: str | None, name: str | None, owner: str |
     of_it = [one for one, its in names.items() if owner in (its, one.origin.module)]
     if not of_it:
         raise UsageError(f"--of: no component is of {owner!r}; {nearest(str(owner), set(names.values()))}")
-    # What can't be built without being told more is checked by itself.
-    free = [one for one in of_it if not any(option.required for option in one.options())]
-    return [(one.component.kind, one.component.name) for one in free]
+    untold = [one for one in of_it if any(option.required for option in one.options())]
+    for one in untold:
+        needs = ", ".join(option.name for option in one.options() if option.required)
+        name_of_it = f"{one.component.kind} {one.component.name}"
+        click.echo(f"left out: {one.label} must be told {needs}; vaeflow plugins check {name_of_it} ...", err=True)
+    if len(untold) == len(of_it):
+        raise UsageError(f"--of: each component of {owner!r} must be told something; check them one by one")
+    return [(one.component.kind, one.component.name) for one in of_it if one not in untold]
+
+
+def _partners(registry: Registry, texts: tuple[str, ...], kinds: set[str]) -> dict[str, str]:
+    """Return the names of --with by their kinds."""
+    from vaeflow.config import KINDS_OF_SELECTIONS
+
+    partners = {}
+    for text in texts:
+        kind, equals, name = text.partition("=")
+        if not equals:
+            raise UsageError(f"--with: {text!r} is no KIND=NAME; write for example prior=standard-normal")
+        possible = set(KINDS_OF_SELECTIONS.values()) - {"dataset", "strategy"}
+        if kind not in possible:
+            raise UsageError(f"--with: a component is tried with no {kind!r}; {nearest(kind, possible)}")
+        if kind in kinds:
+            raise UsageError(f"--with: {text}: it is the {kind} itself that is tried")
+        registry.get(kind, name).bind({}, kind)
+        partners[kind] = name
+    return partners
 
 
 def _require_rules(chosen: list[tuple[str, str]], rules: tuple[str, ...]) -> None:

@@ -49,7 +49,7 @@ class FullNormal:
 
     def kl_terms(self, p: Prior) -> tf.Tensor | None:
         """Return KL(q, N(0, I)), [B, 1] nats: (tr C C^T + mu^T mu - D - log det C C^T) / 2; None for other priors."""
-        if not isinstance(p, StandardNormal):
+        if type(p) is not StandardNormal:  # a class derived from it may have another density
             return None
         traces_BD = tf.exp(2.0 * self.log_sigma) * tf.reduce_sum(tf.square(self.unit), axis=-1)
         terms_BD = 0.5 * (traces_BD + tf.square(self.mu) - 1.0) - self.log_sigma

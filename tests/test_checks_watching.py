@@ -1,0 +1,120 @@
+"""What a plugin does beside computing is seen wherever in its package it does it, and by whatever name it calls it."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+
+from vaeflow.checks.pickling import pickling
+from vaeflow.checks.watching import watched
+
+INIT = """
+import functools
+
+from watched_package.deep.inner import act
+
+
+def build(folder, how):
+    return act(folder, how)
+
+
+of_a_family = functools.partial(build)
+"""
+
+INNER = """
+import os
+import pickle
+from io import BytesIO
+from pathlib import Path
+from pickle import Pickler, dumps, loads as read
+
+
+def act(folder, how):
+    if how == "open":
+        Path(folder, "made").write_text("here")
+    elif how == "rename":
+        os.rename(Path(folder, "there"), Path(folder, "moved"))
+    elif how == "link":
+        os.symlink(folder, Path(folder, "link"))
+    elif how == "dumps":
+        dumps([1])
+    elif how == "loads":
+        read(b"N.")
+    elif how == "Pickler":
+        Pickler(BytesIO()).dump([1])
+    elif how == "Python":
+        pickle._Unpickler(BytesIO(b"N.")).load()
+"""
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """A package whose build function is in its __init__, and what it does in a module below."""
+    folder = tmp_path_factory.mktemp("site")
+    inner = folder / "watched_package" / "deep" / "inner.py"
+    inner.parent.mkdir(parents=True)
+    inner.write_text(INNER)
+    inner.with_name("__init__.py").touch()
+    inner.parent.with_name("__init__.py").write_text(INIT)
+    sys.path.insert(0, str(folder))
+    try:
+        yield importlib.import_module("watched_package")
+    finally:
+        sys.path.remove(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("how", "written"),
+    [("open", ["made"]), ("rename", ["there", "moved"]), ("link", ["link"]), ("dumps", [])],
+)
+@pytest.mark.parametrize("name", ["build", "of_a_family"])
+def test_files_are_seen_in_the_whole_package(package, tmp_path, how, written, name):
+    (tmp_path / "there").touch()
+    build = getattr(package, name)
+    with watched(build) as deeds:
+        build(tmp_path, how)
+        (tmp_path / "not its own").touch()
+    assert [Path(one).name for one in deeds.written] == written
+
+
+@pytest.mark.parametrize(
+    ("how", "what"),
+    [
+        ("dumps", "pickle.dumps"),
+        ("loads", "pickle.loads"),
+        ("Pickler", "pickle.Pickler.dump"),
+        ("Python", "pickle.Unpickler.load"),
+    ],
+)
+def test_pickles_are_seen_by_whatever_name(package, tmp_path, how, what):
+    with watched(package.build) as deeds:
+        package.build(tmp_path, how)
+        pickle.dumps("not its own")
+    (line,) = deeds.pickled
+    assert line.startswith(f"{what} (called from inner.py, line ")
+
+
+def test_pickle_is_as_it_was_afterwards(package, tmp_path):
+    before = (pickle.dumps, pickle.Pickler, pickle._Unpickler.load, sys.modules["watched_package.deep.inner"].read)
+    seen = []
+    with pytest.raises(KeyError), pickling(seen.append):
+        raise KeyError
+    after = (pickle.dumps, pickle.Pickler, pickle._Unpickler.load, sys.modules["watched_package.deep.inner"].read)
+    assert before == after
+    pickle.dumps(1)
+    assert not seen
+
+
+def test_a_partial_of_a_decorated_function_is_of_its_package(package, tmp_path):
+    @functools.wraps(package.build)
+    def decorated(*args):
+        return package.build(*args)
+
+    with watched(functools.partial(decorated, tmp_path)) as deeds:
+        decorated(tmp_path, "open")
+    assert len(deeds.written) == 1

@@ -1,0 +1,53 @@
+"""Whether samples have the density that is claimed for them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vaeflow.checks.rule import BrokenRuleError, LeftOutError
+
+ERRORS = 5.0  # standard errors that an estimate may be off by
+MOST_DIMENSIONS = 3
+NEAR = 10  # a density is compared with a tenth of its samples at a time
+
+
+def require_density(z: np.ndarray, log_density: np.ndarray, what: str) -> None:
+    """Check that z [N, D] were drawn from a density, by importance sampling of normal densities in three places.
+
+    One is where the density is highest, the others are about two samples.
+    """
+    if z.shape[1] > MOST_DIMENSIONS:
+        raise LeftOutError(f"50,000 samples say little of a density in {z.shape[1]} dimensions; try --latent-size 2")
+    covariance = np.atleast_2d(np.cov(z, rowvar=False)) + 1e-24 * np.eye(z.shape[1])
+    white = np.linalg.solve(np.linalg.cholesky(covariance), (z - z.mean(axis=0)).T).T
+    for place in (int(np.argmax(log_density)), 0, 1):
+        order = np.argsort(np.sum((white - white[place]) ** 2, axis=1))
+        _require_density_near(z, log_density, order[: len(z) // NEAR], what)
+
+
+def _require_density_near(z: np.ndarray, log_density: np.ndarray, near: np.ndarray, what: str) -> None:
+    """Compare samples with their density where some of them lie.
+
+    For r normal and w = r(z) / q(z), the mean of w over samples of q is 1, and that of w * (z - m) is 0. r is narrower
+    than those samples, so that q has mass wherever r has, however bent q is.
+    """
+    centre = z[near].mean(axis=0)
+    triangle = 0.5 * np.linalg.cholesky(np.atleast_2d(np.cov(z[near], rowvar=False)) + 1e-24 * np.eye(z.shape[1]))
+    standard = np.linalg.solve(triangle, (z - centre).T).T
+    log_r = -0.5 * np.sum(standard**2 + np.log(2 * np.pi), axis=1) - np.sum(np.log(np.diag(triangle)))
+    weights = np.exp(np.clip(log_r - log_density, -700, 50))
+    error = weights.std() / np.sqrt(len(z))
+    if error > 0.2 * max(weights.mean(), 1e-3):
+        raise LeftOutError(f"samples of {what} are spread too far for 50,000 of them to tell")
+    total = weights.mean()
+    if abs(total - 1.0) > ERRORS * error + 1e-4:
+        raise BrokenRuleError(f"{what} integrates to {total:.4g} (standard error {error:.1g}), not to 1")
+    moments = np.concatenate([standard, standard**2 - 1.0], axis=1) * weights[:, None]
+    means, errors = moments.mean(axis=0), moments.std(axis=0) / np.sqrt(len(z))
+    if np.any(np.abs(means) > ERRORS * errors + 1e-3):
+        worst = int(np.argmax(np.abs(means) / (errors + 1e-9)))
+        name = f"{'mean' if worst < z.shape[1] else 'variance'} of dimension {worst % z.shape[1]}"
+        raise BrokenRuleError(
+            f"samples of {what} do not have its density: weighed by it, the {name} of a normal density is off by "
+            f"{means[worst]:.4f} standard deviations (standard error {errors[worst]:.1g})"
+        )
