@@ -6,9 +6,7 @@ python docs/checked.py
 from __future__ import annotations
 
 import collections
-import json
 import os
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +18,8 @@ import numpy as np
 from docstrings import cell, table
 
 from vaeflow.plugins.registry import Registry
+from vaeflow.testing import check
 
-CALL = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
 REQUIRED: dict[tuple[str, str], dict[str, object]] = {
     ("learning_rate", "constant"): {"value": 1e-3},
     ("learning_rate", "cosine-decay"): {"initial_learning_rate": 1e-3},
@@ -46,8 +44,8 @@ def main() -> None:
         _make_files(Path(folder))
         found = [one.component for one in Registry.load().all()]
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            rows = list(pool.map(lambda one: _row(one.kind, one.name, folder), found))
-    text = table(("kind", "name", "of", "rules kept", "broken", "left out"), rows)
+            rows = list(pool.map(lambda one: _row(one.kind, one.name, Path(folder)), found))
+    text = table(("kind", "name", "of", "rules kept", "broken", "left out", "why"), rows)
     (Path(__file__).parent / "checked.md").write_text(f"{HEAD}\n{text}\n", encoding="utf-8")
 
 
@@ -58,17 +56,17 @@ def _make_files(folder: Path) -> None:
     (folder / "made-idx3-ubyte").write_bytes(header + pixels.tobytes())
 
 
-def _row(kind: str, name: str, folder: str) -> tuple[str, ...]:
-    options = [f"{key}={json.dumps(value)}" for key, value in REQUIRED.get((kind, name), {}).items()]
-    shape = ["--x-shape=28,28,1"] if name == "conv-mnist" else []
-    command = [sys.executable, "-c", CALL, "plugins", "check", kind, name, *options, *shape, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)  # noqa: S603
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    counts = collections.Counter(one["outcome"] for one in found)
-    sys.stderr.write(f"{kind} {name}: {dict(counts)} {done.stderr.strip()}\n")
-    reasons = "; ".join(f"{one['rule']}: {one['message']}" for one in found if one["outcome"] == "left out")
-    origin = found[0]["origin"] if found else done.stderr.strip()
-    return f"`{kind}`", f"`{name}`", origin, str(counts["ok"]), str(counts["broken"]), cell(reasons or "-")
+def _row(kind: str, name: str, folder: Path) -> tuple[str, ...]:
+    options = REQUIRED.get((kind, name), {})
+    if kind == "dataset":
+        options = {key: str(folder / str(value)) for key, value in options.items()}
+    found = check(kind, name, x_shape=(28, 28, 1) if name == "conv-mnist" else None, **options)
+    counts = collections.Counter(one.outcome for one in found)
+    sys.stderr.write(f"{kind} {name}: {dict(counts)}\n")
+    sys.stderr.writelines(f"  {one.rule}: {one.message}\n" for one in found if one.outcome == "broken")
+    why = "; ".join(f"{one.rule}: {one.message}" for one in found if one.outcome == "left out")
+    numbers = [str(counts[outcome]) for outcome in ("ok", "broken", "left out")]
+    return f"`{kind}`", f"`{name}`", found[0].origin, *numbers, cell(why or "-")
 
 
 if __name__ == "__main__":

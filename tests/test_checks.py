@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from plugin_packages import GOOD, site_in
 from small_runs import CALL
 
 from vaeflow.cli import main
@@ -95,6 +96,10 @@ def test_the_fixture_says_what_there_is_not(contract):
         (["check", "encoder", "mpl"], "there is no encoder 'mpl'; did you mean 'mlp'?"),
         (["check", "encoder", "mlp", "hiden=[3]"], "encoder.hiden: mlp of vaeflow"),
         (["check", "encoder", "mlp", "--x-shape", "8x8"], "'8x8' is no shape; write for example 28,28,1"),
+        (["check", "encoder", "mlp", "--with", "prior"], "--with: 'prior' is no KIND=NAME; write for example prior="),
+        (["check", "encoder", "mlp", "--with", "metric=x"], "--with: a component is tried with no 'metric'; "),
+        (["check", "encoder", "mlp", "--with", "encoder=mlp"], "--with: encoder=mlp: it is the encoder itself"),
+        (["check", "encoder", "mlp", "--with", "prior=no"], "there is no prior 'no'"),
         (["check", "--of", "vaeflo"], "--of: no component is of 'vaeflo'; did you mean 'vaeflow'?"),
     ],
 )
@@ -124,10 +129,14 @@ def checked() -> list[list[str]]:
 
 
 def test_every_component_is_in_the_table_and_keeps_its_rules():
-    rows = {(kind, name): broken for kind, name, _, _, broken, _ in checked()}
+    from vaeflow.checks.contracts import RULES
+
+    rows = {(kind, name): tuple(map(int, counts)) for kind, name, _, *counts, _ in checked()}
     own = {(one.component.kind, one.component.name) for one in Registry.load().all()}
     assert own <= set(rows)
-    assert not [component for component, broken in rows.items() if broken != "0"]
+    for (kind, name), (kept, broken, left_out) in rows.items():
+        assert broken == 0, name
+        assert kept + left_out == len(RULES[kind]), f"{kind} {name}: run docs/checked.py again"
 
 
 def test_every_kind_has_rules():
@@ -155,6 +164,8 @@ def test_a_density_of_strongly_correlated_samples_is_not_doubted_and_a_wrong_one
 DIES = """
 import os
 
+CODE = 7
+
 from vaeflow import Component, hookimpl
 
 COUNT = []
@@ -166,7 +177,7 @@ def dies(x_shape):
 
     COUNT.append(1)
     if len(COUNT) == 3:
-        os._exit(7)
+        os._exit(CODE)
     return keras.Sequential([keras.layers.Input(x_shape), keras.layers.Flatten(), keras.layers.Dense(4)])
 
 
@@ -177,8 +188,31 @@ def vaeflow_components():
 
 
 @pytest.mark.slow
-def test_a_check_that_dies_is_not_a_check_that_passed(tmp_path):
+@pytest.mark.parametrize("code", [0, 2, 7])
+def test_a_check_that_dies_is_not_a_check_that_passed(code, tmp_path):
     plugin = tmp_path / "dies.py"
-    plugin.write_text(DIES)
-    with pytest.raises(RuntimeError, match="ended with exit code 7 after the rules shapes"):
+    plugin.write_text(DIES.replace("CODE = 7", f"CODE = {code}"))
+    with pytest.raises(RuntimeError, match=rf"ended with exit code {code} after 2 of 8 rules, the last was rows"):
         check("encoder", "dies", plugin=str(plugin))
+
+
+@pytest.mark.slow
+def test_a_component_is_tried_with_partners(contract):
+    with pytest.raises(pytest.fail.Exception, match=r"divergence: KL\(q, p\) in closed form, by the prior, is -"):
+        contract(
+            *("posterior", "diagonal-gaussian"),
+            partners={"prior": "kl-of-the-wrong-sign"},
+            plugin=str(HERE / "broken_plugins.py"),
+            rules=["divergence"],
+        )
+
+
+def test_what_must_be_told_something_is_said_to_be_left_out(tmp_path, monkeypatch, capsys):
+    source = GOOD.replace("depth: int = 32", "depth: int")
+    assert source != GOOD
+    with site_in(tmp_path, monkeypatch) as site:
+        site.install(source, "vaeflow-resnet", "1.0")
+        assert main(["plugins", "check", "--of", "vaeflow-resnet"]) == 2
+    left_out, error = capsys.readouterr().err.splitlines()
+    assert re.match(r"left out: encoder 'resnet' of vaeflow-resnet 1\.0 \(.*\) must be told depth; ", left_out)
+    assert "--of: each component of 'vaeflow-resnet' must be told something" in error

@@ -99,12 +99,14 @@ def check(
     command += [f"--latent-size={latent_size}"] if latent_size else []
     command += [f"--with={kind}={name}" for kind, name in (partners or {}).items()]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    found = [Found(**json.loads(line)) for line in done.stdout.splitlines() if line.startswith("{")]
-    if not found:
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    if not rows:
         raise RuntimeError(done.stderr.strip() or f"vaeflow plugins check ended with exit code {done.returncode}")
-    if done.returncode not in CODES:
-        tried = ", ".join(one.rule for one in found)
-        raise RuntimeError(f"vaeflow plugins check ended with exit code {done.returncode} after the rules {tried}")
+    asked = [row.pop("of") for row in rows]
+    found = [Found(**row) for row in rows]
+    if done.returncode not in CODES or len(found) < asked[0]:
+        tried = f"{len(found)} of {asked[0]} rules, the last was {found[-1].rule}"
+        raise RuntimeError(f"vaeflow plugins check ended with exit code {done.returncode} after {tried}")
     return found
 
 

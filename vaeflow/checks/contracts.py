@@ -50,6 +50,16 @@ RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
 """The rules of each kind, the cheap ones first."""
 
 
+def rules_of(kind: str, names: Collection[str] = ()) -> tuple[Rule, ...]:
+    """Return the rules of a kind, in their order.
+
+    Args:
+        kind: of components.
+        names: of the rules that are meant; all if empty.
+    """
+    return tuple(rule for rule in RULES[kind] if not names or rule.name in names)
+
+
 def check(subject: Subject, names: Collection[str] = ()) -> Iterator[Result]:
     """Run the rules of a component's kind.
 
@@ -60,6 +70,5 @@ def check(subject: Subject, names: Collection[str] = ()) -> Iterator[Result]:
     Yields:
         What came out, rule by rule.
     """
-    for rule in RULES[subject.kind]:
-        if not names or rule.name in names:
-            yield run(rule, subject)
+    for rule in rules_of(subject.kind, names):
+        yield run(rule, subject)

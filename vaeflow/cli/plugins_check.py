@@ -161,12 +161,13 @@ def _start() -> None:
 
 def _check(subject: Subject, rules: tuple[str, ...], *, as_json: bool) -> Iterator[str]:
     """Print what comes out, and yield a line for each broken rule."""
-    from vaeflow.checks.contracts import check
+    from vaeflow.checks.contracts import check, rules_of
 
+    count = len(rules_of(subject.kind, rules))
     if not as_json:
         click.echo(subject.label)
     for result in check(subject, rules):
-        click.echo(_as_json(subject, result) if as_json else _for_people(result))
+        click.echo(_as_json(subject, result, count) if as_json else _for_people(result))
         if result.outcome == "broken":
             yield f"{subject.label} breaks the rule {result.rule!r}: {result.message}"
 
@@ -176,7 +177,7 @@ def _for_people(result: Result) -> str:
     return f"  {mark:<8}  {result.rule:<12}  {result.message}".rstrip()
 
 
-def _as_json(subject: Subject, result: Result) -> str:
+def _as_json(subject: Subject, result: Result, count: int) -> str:
     origin = str(subject.bound.registered.origin)
-    found = {"kind": subject.kind, "name": subject.name, "origin": origin, "rule": result.rule}
+    found = {"kind": subject.kind, "name": subject.name, "origin": origin, "rule": result.rule, "of": count}
     return json.dumps({**found, "outcome": result.outcome, "message": result.message})
