@@ -139,7 +139,7 @@ def test_what_is_asked_in_the_last_evaluation_is_heard(ended):
     assert evaluations[8] > evaluations[5]
     assert progress_of(ended)["best"] == {"step": 8, "value": evaluations[8], "chosen": True}
     states = {kept["callback"]: kept["state"] for kept in progress_of(ended)["callbacks"]}
-    assert states["BestCheckpoint"] == {"best": evaluations[8], "waited": 0}
+    assert states["best-checkpoint"] == {"best": evaluations[8], "waited": 0}
 
 
 def test_it_is_finished(ended, plugin, digits, capfd):
@@ -247,7 +247,7 @@ SCHEDULE = ("learning_rate.name=cosine-decay", "learning_rate.initial_learning_r
     [
         (
             [called(asks("on_chunk", 1, "stop", WHY))],
-            r"callback Asks, on_chunk: run\.control\.stop was called in on_chunk; it may be in on_log, on_evaluation, ",
+            r"callback 'asks' of .*, on_chunk: run\.control\.stop was called in on_chunk; it may be in on_log, ",
         ),
         (
             [called(asks("on_log", 2, "set_learning_rate", 1.0)), *SCHEDULE],
@@ -261,7 +261,7 @@ SCHEDULE = ("learning_rate.name=cosine-decay", "learning_rate.initial_learning_r
             [called("'early-stopping'")],
             r"no evaluation has the metric 'validation/bound'; there are: test/active_units,",
         ),
-        ([called("'unkept'")], "callback Unkept: its state can't be kept as JSON: Object of type set is not JSON ser"),
+        ([called("'unkept'")], "callback 'unkept' of .*: its state can't be kept as JSON: Object of type set"),
         (
             [called("'misspelt'")],
             "callback 'misspelt' of .* has on_evaluaton, but a run has no such moment; did you mean",

@@ -18,6 +18,7 @@ from small_runs import CALL, on, rows, summary, train, write_digits
 
 import vaeflow as vf
 from vaeflow.callbacks import Callback, Callbacks, RunView
+from vaeflow.callbacks.group import Called
 from vaeflow.cli import main
 from vaeflow.config_layers import compose
 from vaeflow.config_resolve import resolve
@@ -81,7 +82,7 @@ def looped(folder, data, *settings, recorder=None):
         steps_per_epoch=experiment.timeline.steps_per_epoch,
         say=print,
     )
-    callbacks = Callbacks([recorder or Recorder()], view)
+    callbacks = Callbacks([Called.own(recorder or Recorder())], view)
     with contextlib.closing(BackgroundSaves(CheckpointFolder(folder, keep=3, say=print), print)) as saves:
         processes = Processes(experiment.strategy)
         requests = Requests(experiment, callbacks, view.control, processes)

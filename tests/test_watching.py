@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from vaeflow.callbacks import Callback, Callbacks, Control, Record
 from vaeflow.callbacks.components import best_checkpoint, early_stopping, reduce_on_plateau
+from vaeflow.callbacks.group import Called
 from vaeflow.errors import PluginError, UsageError
 
 METRIC = "test/bound"
@@ -40,10 +41,10 @@ def asked_of(callback, values, run, *, resumed_at=None, rebuilt=None):
     asked = []
     for number, value in enumerate(values):
         if number == resumed_at:
-            state = json.loads(json.dumps(Callbacks([callback], view).states(), allow_nan=False))
+            state = json.loads(json.dumps(Callbacks([Called.own(callback)], view).states(), allow_nan=False))
             callback = rebuilt
-            Callbacks([callback], view).restore(state)
-        Callbacks([callback], view).tell("on_evaluation", Record(number, float(number), {METRIC: value}))
+            Callbacks([Called.own(callback)], view).restore(state)
+        Callbacks([Called.own(callback)], view).tell("on_evaluation", Record(number, float(number), {METRIC: value}))
         asked.append(control.take())
     return asked
 
@@ -224,15 +225,26 @@ class Other(Remembers):
 
 def test_states_find_their_callbacks_when_others_come_and_go(run):
     before = [Other({"o": 1}), Remembers(), Remembers({"second": [1, None, "x"]})]
-    states = Callbacks(before, run).states()
+    states = Callbacks(list(map(Called.own, before)), run).states()
     after = [Remembers(), Callback(), Remembers(), Other(), Other()]
-    Callbacks(after, run).restore(json.loads(json.dumps(states)))
+    Callbacks(list(map(Called.own, after)), run).restore(json.loads(json.dumps(states)))
     assert [callback.kept for callback in after if isinstance(callback, Remembers)] == [
         {},
         {"second": [1, None, "x"]},
         {"o": 1},
         {},
     ]
+
+
+def test_states_are_told_apart_by_the_components_names(run):
+    """Two plugins may call their classes alike."""
+    first, second = (Called(Remembers({"of": name}), name, f"callback {name!r}") for name in ("first", "second"))
+    states = Callbacks([first, second], run).states()
+    left = Called(Remembers(), "second", "callback 'second'")
+    run_said = []
+    Callbacks([left], replace(run, say=run_said.append)).restore(states)
+    assert left.callback.kept == {"of": "second"}
+    assert run_said == ["warning: the checkpoint has a state of callback 'first', which this run has no more"]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +257,7 @@ def test_states_find_their_callbacks_when_others_come_and_go(run):
 )
 def test_a_state_that_is_no_json(run, state, expected):
     with pytest.raises(PluginError, match=expected):
-        Callbacks([Remembers(state)], run).states()
+        Callbacks([Called.own(Remembers(state))], run).states()
 
 
 @pytest.mark.parametrize("method", ["state", "restore"])
@@ -255,6 +267,6 @@ def test_a_callback_that_fails_to_remember_is_named(run, method, monkeypatch):
 
     monkeypatch.setattr(Other, method, fails)
     with pytest.raises(PluginError, match=f"callback Other, {method}: KeyError: 'best'"):
-        getattr(Callbacks([Other()], run), method + "s" * (method == "state"))(
+        getattr(Callbacks([Called.own(Other())], run), method + "s" * (method == "state"))(
             *[[{"callback": "Other", "state": {"o": 1}}]][: method == "restore"]
         )

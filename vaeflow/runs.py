@@ -23,7 +23,7 @@ from vaeflow.start import prepare, rejoin, say
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from vaeflow.callbacks import Callback
+    from vaeflow.callbacks.group import Called
     from vaeflow.config_resolve import Resolved
     from vaeflow.experiment import Experiment
 
@@ -154,7 +154,7 @@ def _train_together(resolved: Resolved, experiment: Experiment, claim: Claim, me
     from vaeflow.engine.processes import Processes
 
     processes = Processes(experiment.strategy)
-    callbacks: list[Callback] = []
+    callbacks: list[Called] = []
     members.listen()
     snapshot = members.share(processes)
     with contextlib.ExitStack() as stack:

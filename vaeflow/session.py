@@ -22,7 +22,7 @@ from vaeflow.watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vaeflow.callbacks import Callback
+    from vaeflow.callbacks.group import Called
     from vaeflow.config import Config
     from vaeflow.config_resolve import Resolved
     from vaeflow.elastic import Members, Snapshot
@@ -55,7 +55,7 @@ class Session:
     resolved: Resolved
     experiment: Experiment
     processes: Processes
-    callbacks: Sequence[Callback]
+    callbacks: Sequence[Called]
     members: Members
     request: StopRequest
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vaeflow.callbacks.base import MOMENTS, Callback
+from vaeflow.callbacks.group import Called
 from vaeflow.callbacks.metrics_log import MetricsLog
 from vaeflow.callbacks.plots import Plots
 from vaeflow.callbacks.progress import ProgressBar
@@ -15,21 +16,24 @@ if TYPE_CHECKING:
     from vaeflow.plugins.registered import Bound
 
 
-def build_callbacks(resolved: Resolved) -> list[Callback]:
+def build_callbacks(resolved: Resolved) -> list[Called]:
     """Return what the chief calls, in this order: progress, logs, plots, then those of the config.
 
     Raises:
         PluginError: if one can't be built, or has a method for a moment that there is not.
     """
     log, every = resolved.config.log, resolved.config.plots.every_epochs
-    own = [build_callback(bound) for bound in resolved.callbacks]
+    given = [(build_callback(bound), bound.registered) for bound in resolved.callbacks]
+    named = [Called(callback, registered.component.name, registered.label) for callback, registered in given]
     if not log.tensorboard:
-        return [ProgressBar(), MetricsLog(), Plots(every_epochs=every), *own]
-    from vaeflow.callbacks.tensorboard import TensorBoard
+        own = [ProgressBar(), MetricsLog(), Plots(every_epochs=every)]
+    else:
+        from vaeflow.callbacks.tensorboard import TensorBoard
 
-    board = TensorBoard(histograms=log.histograms, images=log.images, projector=log.projector, graph=log.graph)
-    plots = Plots(every_epochs=every, then=board.show_plots)  # before TensorBoard, which closes its logs at the end
-    return [ProgressBar(), MetricsLog(), plots, board, *own]
+        board = TensorBoard(histograms=log.histograms, images=log.images, projector=log.projector, graph=log.graph)
+        plots = Plots(every_epochs=every, then=board.show_plots)  # before TensorBoard, which closes its logs at the end
+        own = [ProgressBar(), MetricsLog(), plots, board]
+    return [*map(Called.own, own), *named]
 
 
 def build_callback(bound: Bound) -> Callback:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vaeflow.errors import PluginError, UnsavedError, VaeflowError, of_the_machine
@@ -14,6 +15,27 @@ if TYPE_CHECKING:
     from vaeflow.callbacks.base import Callback, RunView
 
 
+@dataclass(frozen=True)
+class Called:
+    """A callback of a run and its names.
+
+    Attributes:
+        callback: what is called.
+        name: the component's, by which its state is found in a checkpoint.
+        label: what errors call it, with the plugin that it is of.
+    """
+
+    callback: Callback
+    name: str
+    label: str
+
+    @classmethod
+    def own(cls, callback: Callback) -> Called:
+        """Return one that vaeflow calls without being told; it has the name of its class."""
+        name = type(callback).__name__
+        return cls(callback, name, f"callback {name}")
+
+
 class Callbacks:
     """Calls callbacks; a disk that refuses one of them does not end the training.
 
@@ -22,7 +44,7 @@ class Callbacks:
         view: what they are told of.
     """
 
-    def __init__(self, callbacks: Sequence[Callback], view: RunView) -> None:
+    def __init__(self, callbacks: Sequence[Called], view: RunView) -> None:
         self._callbacks, self._view = tuple(callbacks), view
         self._failed: dict[str, str] = {}
 
@@ -37,63 +59,63 @@ class Callbacks:
             PluginError: if a callback fails other than by the disk.
         """
         self._view.control.enter(moment)
-        for callback in self._callbacks:
-            name = type(callback).__name__
+        for one in self._callbacks:
             try:
-                getattr(callback, moment)(self._view, *arguments)
+                getattr(one.callback, moment)(self._view, *arguments)
             except PluginError as error:
-                raise PluginError(f"callback {name}, {moment}: {error}") from error
+                raise PluginError(f"{one.label}, {moment}: {error}") from error
             except VaeflowError:
                 raise
             except Exception as error:
                 reason = of_the_machine(error)
                 if reason is None:
-                    raise PluginError(f"callback {name}, {moment}: {type(error).__name__}: {error}") from error
-                self._note(name, reason)
+                    raise PluginError(f"{one.label}, {moment}: {type(error).__name__}: {error}") from error
+                self._note(one.label, reason)
 
     def tell_of(self, error: BaseException) -> None:
         """Call `on_exception` of each; what they raise then is of no interest beside the error."""
-        for callback in self._callbacks:
+        for one in self._callbacks:
             with contextlib.suppress(Exception):
-                callback.on_exception(self._view, error)
+                one.callback.on_exception(self._view, error)
 
     def states(self) -> list[dict[str, Any]]:
-        """Return what each wants to be remembered, by the name of its type and in their order.
+        """Return what each wants to be remembered, by its name and in their order.
 
         Raises:
             PluginError: if one of them fails, or returns no table that JSON can keep.
         """
         found = []
-        for callback in self._callbacks:
-            name = type(callback).__name__
-            with _named(name, "state"):
-                state = callback.state()
+        for one in self._callbacks:
+            with _named(one, "state"):
+                state = one.callback.state()
             if not isinstance(state, dict):
-                raise PluginError(f"callback {name}: state returned {type(state).__name__}, not a dict")
+                raise PluginError(f"{one.label}: state returned {type(state).__name__}, not a dict")
             try:
                 kept = json.loads(json.dumps(state, allow_nan=False))
             except (TypeError, ValueError) as error:
-                raise PluginError(f"callback {name}: its state can't be kept as JSON: {error}") from error
-            found.append({"callback": name, "state": kept})
+                raise PluginError(f"{one.label}: its state can't be kept as JSON: {error}") from error
+            found.append({"callback": one.name, "state": kept})
         return found
 
     def restore(self, states: Sequence[dict[str, Any]]) -> None:
         """Hand back what `states` returned; a callback that had nothing to say is not asked.
 
-        Each takes the first state of its type that is left, so that callbacks may come and go between parts of a run.
+        Each takes the first state of its name that is left, so that callbacks may come and go between parts of a run;
+        a state that none of them takes is said.
 
         Raises:
             PluginError: if one of them fails.
         """
         left = list(states)
-        for callback in self._callbacks:
-            name = type(callback).__name__
-            mine = next((kept for kept in left if kept["callback"] == name), None)
+        for one in self._callbacks:
+            mine = next((kept for kept in left if kept["callback"] == one.name), None)
             if mine is not None:
                 left.remove(mine)
                 if mine["state"]:
-                    with _named(name, "restore"):
-                        callback.restore(mine["state"])
+                    with _named(one, "restore"):
+                        one.callback.restore(mine["state"])
+        for name in (kept["callback"] for kept in left if kept["state"]):
+            self._view.say(f"warning: the checkpoint has a state of callback {name!r}, which this run has no more")
 
     def require_written(self) -> str:
         """Return an empty text.
@@ -101,20 +123,20 @@ class Callbacks:
         Raises:
             UnsavedError: if the disk refused something that a callback wrote.
         """
-        for name, reason in self._failed.items():
-            raise UnsavedError(f"training has ended, but {name} could not write all that it should: {reason}")
+        for label, reason in self._failed.items():
+            raise UnsavedError(f"training has ended, but {label} could not write all that it should: {reason}")
         return ""
 
-    def _note(self, name: str, reason: str) -> None:
-        if name not in self._failed:
-            self._view.say(f"warning: {name} could not write ({reason}); training goes on")
-        self._failed[name] = reason
+    def _note(self, label: str, reason: str) -> None:
+        if label not in self._failed:
+            self._view.say(f"warning: {label} could not write ({reason}); training goes on")
+        self._failed[label] = reason
 
 
 @contextlib.contextmanager
-def _named(name: str, method: str) -> Iterator[None]:
+def _named(one: Called, method: str) -> Iterator[None]:
     """Put a callback and its method in front of what it raises."""
     try:
         yield
     except Exception as error:
-        raise PluginError(f"callback {name}, {method}: {type(error).__name__}: {error}") from error
+        raise PluginError(f"{one.label}, {method}: {type(error).__name__}: {error}") from error

@@ -116,7 +116,7 @@ class Link:
             client = MlflowClient(self._uri)
         except UnsupportedModelRegistryStoreURIException as error:
             hint = "a database takes the whole of MLflow: pip install mlflow"
-            raise PluginError(f"callback mlflow: MLflow has no store for {shown(self._uri)}; {hint}") from error
+            raise PluginError(f"MLflow has no store for {shown(self._uri)}; {hint}") from error
         before = self._id or read_id(run.directory)
         found = _existing(client, before) if before else None
         if found is None:
