@@ -29,6 +29,7 @@ of_a_family = functools.partial(build)
 INNER = """
 import os
 import pickle
+import tempfile
 from io import BytesIO
 from pathlib import Path
 from pickle import Pickler, dumps, loads as read
@@ -41,6 +42,9 @@ def act(folder, how):
         os.rename(Path(folder, "there"), Path(folder, "moved"))
     elif how == "link":
         os.symlink(folder, Path(folder, "link"))
+    elif how == "temporary":
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            Path(name, "made").touch()
     elif how == "dumps":
         dumps([1])
     elif how == "loads":
@@ -80,6 +84,13 @@ def test_files_are_seen_in_the_whole_package(package, tmp_path, how, written, na
         build(tmp_path, how)
         (tmp_path / "not its own").touch()
     assert [Path(one).name for one in deeds.written] == written
+
+
+def test_what_a_temporary_folder_held_is_noted_by_its_whole_name(package, tmp_path):
+    with watched(package.build) as deeds:
+        package.build(tmp_path, "temporary")
+    assert deeds.written
+    assert all(Path(one).is_relative_to(tmp_path) for one in deeds.written)
 
 
 @pytest.mark.parametrize(

@@ -129,5 +129,7 @@ def _written(event: str, arguments: tuple[Any, ...]) -> list[str]:
         path, mode, flags = arguments[:3]
         writes = any(letter in mode for letter in WRITING) if isinstance(mode, str) else bool(flags and flags & 3)
         return [os.fsdecode(path)] if writes and isinstance(path, (str, bytes)) else []
+    if event in ("os.remove", "os.rmdir") and arguments[1] != -1:
+        return []  # beside an open folder, as rmtree does it, which says so itself
     changed = [arguments[at] for at in CHANGING.get(event, ())]
     return [os.fsdecode(path) for path in changed if isinstance(path, (str, bytes, os.PathLike))]
