@@ -236,6 +236,21 @@ def test_states_find_their_callbacks_when_others_come_and_go(run):
     ]
 
 
+def test_a_callback_that_fails_beside_an_error_is_said_and_others_are_told(run, monkeypatch):
+    said, told = [], []
+
+    def fails(*_):
+        raise KeyError("best\nof all")
+
+    monkeypatch.setattr(Other, "on_exception", fails)
+    monkeypatch.setattr(Remembers, "on_exception", lambda _, view, error: told.append(error), raising=False)
+    error = RuntimeError("first")
+    both = [Called.own(Other()), Called.own(Remembers())]
+    Callbacks(both, replace(run, say=said.append)).tell_of(error)
+    assert told == [error]
+    assert said == [r"warning: callback Other, on_exception: KeyError: 'best\nof all'"]
+
+
 def test_states_are_told_apart_by_the_components_names(run):
     """Two plugins may call their classes alike."""
     first, second = (Called(Remembers({"of": name}), name, f"callback {name!r}") for name in ("first", "second"))

@@ -73,10 +73,14 @@ class Callbacks:
                 self._note(one.label, reason)
 
     def tell_of(self, error: BaseException) -> None:
-        """Call `on_exception` of each; what they raise then is of no interest beside the error."""
+        """Call `on_exception` of each; what they raise then is said, and stands beside the error that ends the run."""
         for one in self._callbacks:
-            with contextlib.suppress(Exception):
+            try:
                 one.callback.on_exception(self._view, error)
+            except Exception as raised:  # noqa: BLE001  # whatever a plugin raises
+                reason = " ".join(f"{type(raised).__name__}: {raised}".split())
+                with contextlib.suppress(Exception):  # the terminal may be what has failed
+                    self._view.say(f"warning: {one.label}, on_exception: {reason}")
 
     def states(self) -> list[dict[str, Any]]:
         """Return what each wants to be remembered, by its name and in their order.

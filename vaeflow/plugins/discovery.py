@@ -124,7 +124,7 @@ def collect(source: Source, manager: pluggy.PluginManager) -> tuple[list[Registe
     try:
         with timed(f"imported {source.origin.module}"):
             plugin = source.load()
-        if manager.is_registered(plugin):
+        if manager.is_registered(plugin) or _file_of(plugin) in map(_file_of, manager.get_plugins()):
             return [], None
         hooks = _check_hooks(plugin)
         manager.register(plugin, source.origin.module)
@@ -141,6 +141,12 @@ def collect(source: Source, manager: pluggy.PluginManager) -> tuple[list[Registe
     trace(f"{source.origin.module} has {', '.join(hooks)}: {', '.join(f'{kind} {name}' for kind, name in names)}")
     file = getattr(plugin, "__file__", None)
     return [Registered(component, source.origin) for component in found], Loaded(source.origin, file, hooks, names)
+
+
+def _file_of(plugin: Any) -> Path | object:
+    """Return the file that a plugin is in, or something that equals nothing else."""
+    file = getattr(plugin, "__file__", None)
+    return Path(file).resolve() if file else object()
 
 
 def _take(returned: Any, found: list[Component]) -> None:
