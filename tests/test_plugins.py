@@ -92,9 +92,10 @@ def test_a_module_and_a_file_are_found_by_name(site):
 
 def test_an_installed_plugin_that_is_named_too_is_taken_once(site):
     name = site.install(GOOD)
-    registry = Registry.load([name, name, str(site.path / f"{name}.py")])
-    assert registry.names("encoder").count("resnet") == 1
-    assert registry.get("encoder", "resnet").origin.full == f"vaeflow-made 1.2 (module {name})"
+    file = str(site.path / f"{name}.py")
+    for named in ([name, name], [file], [file, name]):
+        assert Registry.load(named).names("encoder").count("resnet") == 1
+    assert Registry.load([name]).get("encoder", "resnet").origin.full == f"vaeflow-made 1.2 (module {name})"
 
 
 def test_registries_know_nothing_of_each_other(site):

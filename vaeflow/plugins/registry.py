@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
@@ -167,8 +168,10 @@ class Registry:
 
 def _sources(modules: Sequence[str]) -> tuple[list[Source], list[Origin]]:
     """Return what to load and what not; named modules come before installed ones, so that they fail loudly."""
-    named = [discovery.named(module) for module in dict.fromkeys(modules) if not module.startswith(LEFT_OUT)]
     installed = list(discovery.installed())
+    by_module = {source.origin.module: replace(source, demanded=True) for source in installed}
+    wanted = [module for module in dict.fromkeys(modules) if not module.startswith(LEFT_OUT)]
+    named = [by_module.get(module) or discovery.named(module) for module in wanted]
     unwanted = {module.removeprefix(LEFT_OUT) for module in modules if module.startswith(LEFT_OUT)}
     names = {name for source in installed for name in _names(source.origin)}
     for name in sorted(unwanted - names):
