@@ -162,9 +162,7 @@ def _closed_forms(q: Distribution, p: Prior) -> dict[str, tf.Tensor]:
 
 def posterior_rows(subject: Subject) -> None:
     """Change the features and the noise of the last of 7 examples, and look at the others."""
-    posterior, q = _posterior(subject, ROWS)
-    features = normal(ROWS, FEATURES, name="features")
-    beside = posterior.distribution(tf.concat([features[:VALID], tf.zeros_like(features[VALID:])], axis=0))
+    posterior, q, beside = _posteriors(subject)
     noise = normal(3, ROWS, posterior.noise_size)
     others = tf.concat([noise[:, :VALID], noise[:, VALID:] + 1.0], axis=1)
     (z, log_q), (z_beside, log_q_beside) = elbo.draw(q, noise), elbo.draw(beside, others)
@@ -184,12 +182,18 @@ def prior_rows(subject: Subject) -> None:
     others = tf.concat([noise[:, :VALID], noise[:, VALID:] + 1.0], axis=1)
     _require_same_rows("z", prior.sample(others), prior.sample(noise), axis=1)
     _require_same_rows("log p(z)", prior.log_prob(others), prior.log_prob(noise), axis=1)
-    posterior, q = _posterior(subject, ROWS)
-    features = normal(ROWS, FEATURES, name="features")
-    beside = posterior.distribution(tf.concat([features[:VALID], tf.zeros_like(features[VALID:])], axis=0))
+    _, q, beside = _posteriors(subject)
     terms, theirs = prior.kl_terms(q), prior.kl_terms(beside)
     if terms is not None:
         _require_same_rows("terms of KL(q, p)", theirs, terms, axis=0)
+
+
+def _posteriors(subject: Subject) -> tuple[Posterior, Distribution, Distribution]:
+    """Return a posterior, q for 7 rows of features, and q where the last 3 of them are others."""
+    posterior, q = _posterior(subject, ROWS)
+    features = normal(ROWS, FEATURES, name="features")
+    others = tf.concat([features[:VALID], tf.zeros_like(features[VALID:])], axis=0)
+    return posterior, q, posterior.distribution(others)
 
 
 def _require_same_rows(what: str, got: tf.Tensor, wanted: tf.Tensor, *, axis: int) -> None:
