@@ -1,4 +1,4 @@
-"""Plugins whose components break one rule each; `test_broken_plugins.py` has the rule and what is said of it."""
+"""Components of the step that break one rule each; `test_broken_plugins.py` has the rule and what is said of it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import math
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import loads
 
 from vaeflow import Component, hookimpl
-from vaeflow.callbacks import Callback
 
 
 def dense(x_shape, before=lambda x: x, after=lambda h: h):
@@ -216,93 +214,44 @@ def prior_mixes_examples(latent_size):
     return Prior(latent_size)
 
 
-def other_on_each_replica():
-    """Figures that are larger on the second replica."""
+def variable_in_no_layer(latent_size):
+    """A normal around a point that nothing trains."""
     import tensorflow as tf
 
-    def figures(x, terms):
-        context = tf.distribute.get_replica_context()
-        replica = 0 if context is None else context.replica_id_in_sync_group
-        return terms.kl * (1.0 + tf.cast(replica, tf.float32))
+    from vaeflow.distributions import StandardNormal
 
-    return figures
+    class Prior:
+        def __init__(self):
+            self.mu, self.around = tf.Variable(tf.ones((latent_size,)), name="mu"), StandardNormal(latent_size)
 
+        def sample(self, noise):
+            return self.mu + noise
 
-def reads_a_pickle(folders):
-    """Examples out of a pickle, by a name of its own for what reads it."""
-    import numpy as np
+        def log_prob(self, value):
+            return self.around.log_prob(value - self.mu)
 
-    from vaeflow.contracts import Dataset, Split
+        def mean(self):
+            return tf.convert_to_tensor(self.mu)
 
-    x = loads(pickle.dumps(np.arange(64, dtype=np.uint8).reshape((4, 4, 4, 1))))
-    return Dataset("pickled", Split(x), None, None, "made here")
+        def kl_terms(self, q):
+            return None
 
-
-def pickles_its_figure():
-    """A plot of a copy that `copy` did not make."""
-
-    def draw(subject):
-        from io import BytesIO
-        from pickle import Pickler
-
-        from matplotlib.figure import Figure
-
-        figure = Figure()
-        figure.subplots().plot([1, 2])
-        Pickler(BytesIO()).dump([1, 2])
-        return figure
-
-    return draw
+    return Prior()
 
 
-class RetracesEveryStep(Callback):
-    """A compiled function made anew at each call."""
+def objective_with_a_weight():
+    """A loss whose weight nothing trains."""
+    import tensorflow as tf
 
-    def on_chunk(self, run, step):
-        import tensorflow as tf
+    weight = tf.Variable(1.0, name="weight")
 
-        tf.function(lambda: tf.constant(step) + 1)()
+    class Objective:
+        samples = 1
 
+        def loss(self, terms, schedule, step):
+            return weight * terms.kl - tf.reduce_mean(terms.log_likelihood, axis=0)
 
-class WritesElsewhere(Callback):
-    """A file in the working directory."""
-
-    def on_log(self, run, record):
-        Path("elsewhere.log").write_text("here")
-
-
-class Misspelt(Callback):
-    """A moment that there is not."""
-
-    def on_evaluate(self, run, record):
-        """Never called."""
-
-
-class RaisesOnException(Callback):
-    """An error about an error."""
-
-    def on_exception(self, run, error):
-        raise TypeError(f"no such error: {error}")
-
-
-def raises_on_exception():
-    """Callback."""
-    return RaisesOnException()
-
-
-def retraces_every_step():
-    """Callback."""
-    return RetracesEveryStep()
-
-
-def writes_elsewhere():
-    """Callback."""
-    return WritesElsewhere()
-
-
-def misspelt_moment():
-    """Callback."""
-    return Misspelt()
+    return Objective()
 
 
 def of_a_family(size, x_shape):
@@ -314,11 +263,8 @@ OF_KIND = {
     "encoder": (wrong_shape, not_differentiable, mixes_rows, depends_on_the_replica, writes_from_every_rank, pickles),
     "likelihood": (float64_leak, averages_over_pixels, likelihood_mixes_examples),
     "posterior": (stateful_noise, does_not_normalise, own_kl_without_its_variance, posterior_mixes_examples),
-    "prior": (kl_of_the_wrong_sign, prior_mixes_examples),
-    "metric": (other_on_each_replica,),
-    "dataset": (reads_a_pickle,),
-    "plot": (pickles_its_figure,),
-    "callback": (retraces_every_step, writes_elsewhere, misspelt_moment, raises_on_exception),
+    "prior": (kl_of_the_wrong_sign, prior_mixes_examples, variable_in_no_layer),
+    "objective": (objective_with_a_weight,),
 }
 
 

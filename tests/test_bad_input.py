@@ -52,6 +52,12 @@ FILES = {
             return lambda x, terms: terms.log_likelihood
         def unknown():
             return lambda x, terms: terms.log_evidence
+        def total():
+            class Total:
+                samples = 2
+                def loss(self, terms, schedule, step):
+                    return terms.kl[0] - terms.log_likelihood[0, 0]
+            return Total()
         def halved(x_shape: tuple[int, ...], *, noise: str = "none"):
             from vaeflow.components.transforms import FunctionTransform
             return FunctionTransform(x_shape, lambda pixels, _: pixels[:, ::2], noise, 1)
@@ -64,6 +70,7 @@ FILES = {
             yield Component("metric", "summed", summed)
             yield Component("metric", "unknown", unknown)
             yield Component("transform", "halved", halved)
+            yield Component("objective", "total", total)
         """,
     "unable.py": """
         from vaeflow import Component, hookimpl
@@ -394,6 +401,11 @@ MLP = ("encoder=mlp", "decoder=mlp")
             ODD,
             [*MLP, "metrics=['unknown']"],
             "metric 'unknown' of {here}/broken.py (--plugin) failed on 3 examples of zeros: AttributeError: 'Terms' ",
+        ),
+        (
+            ODD,
+            [*MLP, "objective=total"],
+            "objective 'total' of {here}/broken.py (--plugin) returned float32() for 3 examples, not float32(3,)",
         ),
         (
             ODD,

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import broken_beside
 import broken_plugins
 import pytest
 from plugin_packages import GOOD, site_in
@@ -15,6 +16,7 @@ from plugin_packages import GOOD, site_in
 from vaeflow.cli import main
 
 HERE = Path(__file__).parent
+FILES = ("broken_plugins.py", "broken_beside.py")
 
 AT_LOAD = {
     "raises at import": ("raise RuntimeError('boo')", r"RuntimeError: boo"),
@@ -55,6 +57,21 @@ BY_CHECK = {
     ),
     ("dataset", "reads-a-pickle"): ("examples", r"it calls pickle\.dumps .*pickle\.loads .*: a run trusts no pickle"),
     ("plot", "pickles-its-figure"): ("picture", r"it calls pickle\.Pickler\.dump \(.*\): a run trusts no pickle"),
+    ("prior", "variable-in-no-layer"): (
+        "gradients",
+        r"prior 'variable-in-no-layer' of .* uses variable 'mu:0' of shape \(2,\), which is in no Keras layer",
+    ),
+    ("objective", "objective-with-a-weight"): (
+        "gradients",
+        r"objective 'objective-with-a-weight' of .* uses variable 'weight:0' of shape \(\), which is in no Keras layer",
+    ),
+    ("dataset", "labels-in-columns"): ("examples", r"train\.y is int64 of shape \(4, 4\), not \[N\] integers"),
+    ("dataset", "bytes-of-bits"): ("examples", r"train\.x is 0 or 1 in every byte, and bytes are divided by 255"),
+    ("dataset", "late-nan"): ("examples", r"train\.x\[3000\] has numbers that are not finite"),
+    ("callback", "forgets-what-it-waited-for"): (
+        "resumed",
+        r"stopped after epoch 5 and resumed, it asks Asked\(stop='', .* after epoch 8, but Asked\(stop='it gets no",
+    ),
     ("callback", "raises-on-exception"): ("life", r"on_exception: TypeError: no such error: made up"),
     ("posterior", "stateful-noise"): ("noise", r"z from the same noise twice: .* apart"),
     ("posterior", "does-not-normalise"): ("density", r"q\(z given x\) integrates to 0\.1[5-8]\d+ .*, not to 1"),
@@ -97,7 +114,7 @@ def test_duplicate_names_are_caught_at_load(tmp_path, monkeypatch, capsys):
 def found(tmp_path_factory):
     """What the rules find, by component."""
     asked = "\n".join(json.dumps([*component, [rule], {}]) for component, (rule, _) in BY_CHECK.items())
-    command = [sys.executable, str(HERE / "many_checks.py"), str(HERE / "broken_plugins.py")]
+    command = [sys.executable, str(HERE / "many_checks.py"), *(str(HERE / name) for name in FILES)]
     folder = tmp_path_factory.mktemp("broken")
     done = subprocess.run(command, input=asked, capture_output=True, text=True, cwd=folder, check=True)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -114,7 +131,8 @@ def test_caught_by_check(component, found):
 
 
 def test_every_broken_component_has_its_case():
-    components = {(one.kind, one.name) for one in broken_plugins.vaeflow_components()}
+    modules = (broken_plugins, broken_beside)
+    components = {(one.kind, one.name) for module in modules for one in module.vaeflow_components()}
     assert components == set(BY_CHECK)
     assert len(AT_LOAD) + 1 + len(BY_CHECK) >= 15
 

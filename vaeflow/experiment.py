@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import keras
-import tensorflow as tf
 
 from vaeflow.contracts import Timeline
 from vaeflow.data.batches import Batches
@@ -18,13 +17,12 @@ from vaeflow.engine.precision import built_in
 from vaeflow.engine.reduce import ExactSum, PlainSum
 from vaeflow.engine.state import TrainingState
 from vaeflow.engine.step import Trainer, TrainStep
-from vaeflow.errors import PluginError, UsageError, VaeflowError, nearest
+from vaeflow.errors import PluginError, UsageError
 from vaeflow.model import VAE
 from vaeflow.trained import TrainedVAE
+from vaeflow.trial import try_metric, try_model, try_objective, try_transform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from vaeflow.config import Config
     from vaeflow.config_resolve import Resolved
     from vaeflow.contracts import Dataset, Metric, Transform
@@ -32,9 +30,6 @@ if TYPE_CHECKING:
     from vaeflow.engine.strategies.base import Strategy
     from vaeflow.plots import Plot
     from vaeflow.plugins.registered import Bound
-
-NOISES = ("none", "step", "example")
-TRIED = 3  # examples that a plugin's transform or metric is tried with
 
 
 @dataclass(frozen=True)
@@ -148,41 +143,15 @@ def _transforms(resolved: Resolved, x_shape: tuple[int, ...]) -> list[Transform]
     for bound in resolved.transforms:
         given = tuple(built[-1].x_shape) if built else x_shape
         built.append(bound.build(given))
-        _try_transform(bound, built[-1], given)
+        try_transform(bound, built[-1], given)
     return built
 
 
-def _try_transform(bound: Bound, transform: Transform, given: tuple[int, ...]) -> None:
-    if transform.noise not in NOISES:
-        raise PluginError(
-            f"{bound.registered.label} takes noise {transform.noise!r}; {nearest(transform.noise, NOISES)}"
-        )
-    noise = None if transform.noise == "none" else tf.fill((TRIED, transform.noise_size), 0.5)
-    _try(bound, lambda: transform(tf.zeros((TRIED, *given)), noise), tuple(transform.x_shape))
-
-
 def _metrics(resolved: Resolved, model: VAE) -> dict[str, Metric]:
-    metrics: dict[str, Metric] = {}
-    x = tf.zeros((TRIED, *model.x_shape))
-    terms = model.terms(x, tf.zeros((TRIED - 1, TRIED, model.posterior.noise_size)))
+    metrics: dict[str, Metric] = {bound.name: bound.build() for bound in resolved.metrics}
     for bound in resolved.metrics:
-        metric = metrics[bound.name] = bound.build()
-        _try(bound, lambda metric=metric: metric(x, terms), ())  # type: ignore[misc]
+        try_metric(bound, metrics[bound.name], model)
     return metrics
-
-
-def _try(bound: Bound, compute: Callable[[], tf.Tensor], shape: tuple[int, ...]) -> None:
-    """Compute something of examples of zeros, before the disk is touched: in a graph, errors are long and come late."""
-    label, wanted = bound.registered.label, f"float32{(TRIED, *shape)}"
-    try:
-        values = compute()
-        returned = f"{values.dtype.name}{tuple(values.shape)}"
-    except VaeflowError:
-        raise
-    except Exception as error:
-        raise PluginError(f"{label} failed on {TRIED} examples of zeros: {type(error).__name__}: {error}") from error
-    if returned != wanted:
-        raise PluginError(f"{label} returned {returned} for {TRIED} examples, not {wanted}")
 
 
 def build_model(resolved: Resolved, x_shape: tuple[int, ...]) -> VAE:
@@ -190,7 +159,7 @@ def build_model(resolved: Resolved, x_shape: tuple[int, ...]) -> VAE:
 
     Raises:
         UsageError: if the decoder's output is not what the likelihood takes.
-        PluginError: if components cannot compute with each other's outputs.
+        PluginError: if components cannot compute with each other's outputs, or one hides variables from the model.
     """
     config = resolved.config
     keras.utils.set_random_seed(config.seed)
@@ -205,14 +174,7 @@ def build_model(resolved: Resolved, x_shape: tuple[int, ...]) -> VAE:
             decoder=_network(resolved.decoder, config.latent_size, likelihood.parameters_shape),
             likelihood=likelihood,
         )
-    try:
-        _try_out(resolved, model)
-    except VaeflowError:
-        raise
-    except Exception as error:
-        parts = (resolved.encoder, resolved.posterior, resolved.prior, resolved.decoder, resolved.likelihood)
-        labels = ", ".join(part.registered.label for part in parts)
-        raise PluginError(f"these don't fit each other: {labels}: {type(error).__name__}: {error}") from error
+    try_model(resolved, model)
     return model
 
 
@@ -223,34 +185,19 @@ def _network(bound: Bound, *positional: Any) -> keras.Model:
     return network
 
 
-def _try_out(resolved: Resolved, model: VAE) -> None:
-    """Compute the bound of one example, which makes the variables of layers that wait for their input's shape."""
-    _check_decoder(resolved, model)
-    noise = tf.zeros((1, 1, model.posterior.noise_size))
-    model.terms(tf.zeros((1, *model.x_shape)), noise)
-
-
-def _check_decoder(resolved: Resolved, model: VAE) -> None:
-    given = tuple(model.decoder(tf.zeros((1, model.latent_size))).shape[1:])
-    wanted = tuple(model.likelihood.parameters_shape)
-    if given != wanted:
-        raise UsageError(
-            f"decoder {resolved.decoder.name!r} puts out {given}, but likelihood {resolved.likelihood.name!r} takes "
-            f"{wanted} for examples of shape {model.x_shape}"
-        )
-
-
 def _train_step(resolved: Resolved, model: VAE, batches: Batches, timeline: Timeline, strategy: Strategy) -> TrainStep:
     config = resolved.config
     count = strategy.replicas * config.accumulate if config.microbatches == "auto" else config.microbatches
     optimizer = resolved.optimizer.build(resolved.learning_rate.build(timeline))
     optimizer.build(model.trainable_variables)
     strategy.own_reduction(optimizer)
+    objective, schedule = resolved.objective.build(), resolved.kl_schedule.build(timeline)
+    try_objective(resolved.objective, objective, schedule, model)
     microbatches = Microbatches(
         model,
         batches,
-        resolved.objective.build(),
-        resolved.kl_schedule.build(timeline),
+        objective,
+        schedule,
         LossScale.for_precision(config.precision, -(-config.batch_size // count)),
         count=count,
         xla=config.xla,

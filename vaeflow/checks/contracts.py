@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from vaeflow.checks.callbacks import CALLBACK
 from vaeflow.checks.latents import POSTERIOR, PRIOR
 from vaeflow.checks.likelihoods import LIKELIHOOD
 from vaeflow.checks.networks import DECODER, ENCODER
@@ -18,7 +19,7 @@ from vaeflow.checks.others import (
     SCHEDULE,
     TRANSFORM,
 )
-from vaeflow.checks.outside import CALLBACK, PLOT, STRATEGY
+from vaeflow.checks.outside import PLOT, STRATEGY
 from vaeflow.checks.rule import Result, Rule, run
 from vaeflow.checks.training import GRADIENTS, TRAINING
 

@@ -13,13 +13,14 @@ from vaeflow.checks.rule import LeftOutError, Rule, require, require_close, requ
 from vaeflow.checks.subject import normal, uniform
 from vaeflow.checks.watching import require_no_pickles, watched
 from vaeflow.contracts import Dataset, Terms
+from vaeflow.data.checks import blocks
 from vaeflow.errors import UsageError, VaeflowError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vaeflow.checks.subject import Subject
-    from vaeflow.contracts import Binarization, Metric, Objective, Schedule, Transform
+    from vaeflow.contracts import Binarization, Metric, Objective, Schedule, Split, Transform
     from vaeflow.data.batches import Batch
 
 ROWS, VALID = 7, 4
@@ -153,15 +154,30 @@ def dataset(subject: Subject) -> None:
     require(isinstance(first, Dataset), f"build returned {type(first).__name__}, not a vaeflow.contracts.Dataset")
     require(first.source, "source is empty: say in one line where the examples are from")
     for name, split in first.splits().items():
-        require(len(split) > 0, f"{name} has no examples")
-        require(split.x.dtype in (np.uint8, np.float32), f"{name}.x is {split.x.dtype}, not uint8 or float32")
-        require(split.x.shape[1:] == first.x_shape, f"{name} has examples of shape {split.x.shape[1:]}, train others")
-        few = np.asarray(split.x[:1000])
-        finite = few.dtype == np.uint8 or np.isfinite(few).all()
-        require(finite, f"{name}.x has numbers that are not finite")
-        labels = split.y is None or len(split.y) == len(split.x)
-        require(labels, f"{name} has {len(split.x)} examples and {0 if split.y is None else len(split.y)} labels")
-        require(np.array_equal(few, again.splits()[name].x[:1000]), f"{name}.x is other examples when built again")
+        _require_split(split, name, first.x_shape)
+        same = np.array_equal(split.x[:1000], again.splits()[name].x[:1000])
+        require(same, f"{name}.x is other examples when built again")
+
+
+def _require_split(split: Split, name: str, x_shape: tuple[int, ...]) -> None:
+    require(len(split) > 0, f"{name} has no examples")
+    require(split.x.dtype in (np.uint8, np.float32), f"{name}.x is {split.x.dtype}, not uint8 or float32")
+    require(split.x.shape[1:] == x_shape, f"{name} has examples of shape {split.x.shape[1:]}, train others")
+    _require_pixels(split.x, f"{name}.x")
+    if split.y is not None:
+        require(len(split.y) == len(split.x), f"{name} has {len(split.x)} examples and {len(split.y)} labels")
+        whole = split.y.ndim == 1 and split.y.dtype.kind in "iu"
+        require(whole, f"{name}.y is {split.y.dtype} of shape {split.y.shape}, not [N] integers")
+
+
+def _require_pixels(x: np.ndarray, name: str) -> None:
+    if x.dtype == np.uint8:
+        bright = any(block.max() > 1 for _, block in blocks(x))
+        require(bright, f"{name} is 0 or 1 in every byte, and bytes are divided by 255: multiply such pixels by 255")
+        return
+    for start, block in blocks(x):
+        finite = np.isfinite(block.reshape((len(block), -1))).all(axis=1)
+        require(finite.all(), f"{name}[{start + int(finite.argmin())}] has numbers that are not finite")
 
 
 OBJECTIVE = (Rule("loss", "a float32 loss [B] of each example alone, up where log p(x given z) is down", objective),)

@@ -75,7 +75,7 @@ def _check_pixels(x: Named) -> None:
 
 
 def _check_bytes(x: Named) -> None:
-    if all(block.max() <= 1 for _, block in _blocks(x.array)):  # ends at the first block of an ordinary data set
+    if all(block.max() <= 1 for _, block in blocks(x.array)):  # ends at the first block of an ordinary data set
         raise DataError(
             f"{x.where}: every byte is 0 or 1, and bytes are divided by 255: "
             "store such pixels as bool, or multiply them by 255 (check=false lets them pass)"
@@ -83,7 +83,7 @@ def _check_bytes(x: Named) -> None:
 
 
 def _check_floats(x: Named) -> None:
-    for start, block in _blocks(x.array):
+    for start, block in blocks(x.array):
         good = (block >= 0) & (block <= 1)  # NaN compares false
         if not good.all():
             row, *rest = (int(i) for i in np.unravel_index(good.argmin(), good.shape))
@@ -96,7 +96,8 @@ def _check_floats(x: Named) -> None:
             )
 
 
-def _blocks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def blocks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield examples [N, *X] some at a time, each time after the number of the first."""
     rows = max(1, BLOCK_BYTES // x[0].nbytes)
     for start in range(0, len(x), rows):
         yield start, x[start : start + rows]

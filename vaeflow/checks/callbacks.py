@@ -1,0 +1,211 @@
+"""Rules for callbacks."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vaeflow.callbacks import MOMENTS, Control, Record, RunView
+from vaeflow.callbacks.build import build_callback
+from vaeflow.checks.rule import BrokenRuleError, Rule, require
+from vaeflow.checks.watching import require_no_pickles, traced, watched
+from vaeflow.errors import VaeflowError
+
+if TYPE_CHECKING:
+    from vaeflow.callbacks import Asked, Callback
+    from vaeflow.checks.subject import Subject
+
+EPOCHS, WARM_UP = 6, 3
+LONG, BEST, CUTS = 30, 4, (1, 3, 5, 8)
+"""Epochs of a run, that with the best figures, and those after which it is stopped."""
+
+RATE = 1e-3
+
+
+def _view(subject: Subject, folder: Path, said: list[str]) -> RunView:
+    experiment = subject.experiment()
+    timeline = subject.timeline
+    view = RunView(
+        directory=folder,
+        config=experiment.config,
+        dataset=experiment.dataset,
+        trained=experiment.trained,
+        first_step=0,
+        total_steps=EPOCHS * timeline.steps_per_epoch,
+        steps_per_epoch=timeline.steps_per_epoch,
+        say=said.append,
+        plots=experiment.plots,
+    )
+    view.control.learning_rate = RATE
+    return view
+
+
+def scalars_of(epoch: int) -> dict[str, float]:
+    """Return figures as evaluations have them, which get better for some epochs and worse from then on."""
+    gain = min(epoch, BEST) - 0.1 * max(0, epoch - BEST)
+    figures = {
+        "bound": gain - 200.0,
+        "log_likelihood": gain - 180.0,
+        "kl": 20.0 - gain,
+        "loss": 200.0 - gain,
+        "active_units": gain,
+        "learning_rate": 1e-3,
+        "gradient_norm": 20.0 - gain,
+    }
+    return {f"{split}/{name}": value for split in ("train", "validation", "test") for name, value in figures.items()}
+
+
+def _live(callback: Callback, view: RunView) -> dict[str, list[str]]:
+    """Take a callback through a run; return the graphs that each moment traced once it had been there three times."""
+    seen: dict[str, int] = {}
+    late: dict[str, list[str]] = {}
+
+    def tell(moment: str, *arguments: Any) -> None:
+        view.control.enter(moment)
+        with traced() as names:
+            _call(callback, moment, view, *arguments)
+        seen[moment] = seen.get(moment, 0) + 1
+        if seen[moment] > WARM_UP and names:
+            late.setdefault(moment, []).extend(names)
+
+    tell("on_start")
+    for epoch in range(1, EPOCHS + 1):
+        step = view.control.step = epoch * view.steps_per_epoch
+        record = Record(step, float(epoch), scalars_of(epoch), {"train": np.ones(2)}, final=epoch == EPOCHS)
+        tell("on_chunk", step)
+        tell("on_log", record)
+        tell("on_evaluation", record)
+        tell("on_epoch", epoch)
+        tell("on_checkpoint", step)
+    tell("on_end")
+    return late
+
+
+def _call(callback: Callback, moment: str, *arguments: Any) -> None:
+    try:
+        getattr(callback, moment)(*arguments)
+    except Exception as error:
+        raise BrokenRuleError(f"{moment}: {type(error).__name__}: {error}") from error
+
+
+def life(subject: Subject) -> None:
+    """Take the callback through a run, and another one of its kind through one that fails."""
+    with tempfile.TemporaryDirectory() as name:
+        view = _view(subject, Path(name), [])
+        callback = build_callback(subject.bound)
+        late = _live(callback, view)
+        moments = "; ".join(f"{moment} traces {names[0]}" for moment, names in late.items())
+        require(not late, f"{moments} at every call: make a tf.function once, and hand it tensors")
+        other = build_callback(subject.bound)
+        _call(other, "on_start", view)
+        _call(other, "on_exception", view, VaeflowError("made up"))
+
+
+def remembered(subject: Subject) -> None:
+    """Save the callback's state in the middle of a run, restore it to a new one, and compare."""
+    with tempfile.TemporaryDirectory() as name:
+        callback = build_callback(subject.bound)
+        _live(callback, _view(subject, Path(name), []))
+        state = callback.state()
+        try:
+            kept = json.loads(json.dumps(state, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise BrokenRuleError(f"state() returned what is no JSON: {error}") from error
+        restored = build_callback(subject.bound)
+        if kept:
+            restored.restore(kept)
+        require(restored.state() == state, f"state() is {state!r}, and after restoring {restored.state()!r}")
+
+
+def resumed(subject: Subject) -> None:
+    """Compare what it asks in a run with what it asks when that run is stopped after some epochs and resumed."""
+    with tempfile.TemporaryDirectory() as name:
+        view = _view(subject, Path(name), [])
+        whole = _asked(build_callback(subject.bound), _anew(view, "whole"), range(1, LONG + 1))
+        for cut in (at for at in CUTS if at < len(whole)):
+            before, first = build_callback(subject.bound), _anew(view, f"cut-{cut}")
+            _asked(before, first, range(1, cut + 1))
+            after, second = build_callback(subject.bound), _anew(view, f"cut-{cut}")
+            second.control.learning_rate = first.control.learning_rate
+            if before.state():
+                after.restore(json.loads(json.dumps(before.state())))
+            _require_same_requests(_asked(after, second, range(cut + 1, LONG + 1)), whole[cut:], cut)
+
+
+def _anew(view: RunView, folder: str) -> RunView:
+    """Return what a callback sees in another process: the run in a folder below the view's."""
+    directory = view.directory / folder
+    directory.mkdir(exist_ok=True)
+    return replace(view, directory=directory, control=Control(learning_rate=RATE))
+
+
+def _asked(callback: Callback, view: RunView, epochs: range) -> list[Asked]:
+    """Return what a callback asks after each epoch, until it asks to stop."""
+    found: list[Asked] = []
+    view.control.enter("on_start")
+    _call(callback, "on_start", view)
+    for epoch in epochs:
+        step = view.control.step = epoch * view.steps_per_epoch
+        record = Record(step, float(epoch), scalars_of(epoch), {"train": np.ones(2)})
+        for moment, argument in (("on_log", record), ("on_evaluation", record), ("on_epoch", epoch)):
+            view.control.enter(moment)
+            _call(callback, moment, view, argument)
+        found.append(view.control.take())
+        if found[-1].stop:
+            break
+    return found
+
+
+def _require_same_requests(got: list[Asked], wanted: list[Asked], cut: int) -> None:
+    for epoch, (ours, theirs) in enumerate(itertools.zip_longest(got, wanted), cut + 1):
+        require(
+            ours == theirs,
+            f"stopped after epoch {cut} and resumed, it asks {ours or 'nothing more'} after epoch {epoch}, but "
+            f"{theirs or 'nothing more'} where nobody stops it: what it knows must be in state()",
+        )
+
+
+def weights(subject: Subject) -> None:
+    """Take the callback through a run and look at the model's weights."""
+    with tempfile.TemporaryDirectory() as name:
+        view = _view(subject, Path(name), [])
+        before = [np.array(v) for v in view.trained.model.variables]
+        _live(build_callback(subject.bound), view)
+        same = all(np.array_equal(a, b) for a, b in zip(before, view.trained.model.variables, strict=True))
+        require(same, "it changes the model's variables: on the chief's replica alone")
+
+
+def files(subject: Subject) -> None:
+    """Build it, which every rank may do, and take it through a run; watch what its own code writes."""
+    with tempfile.TemporaryDirectory() as name:
+        runs = Path(name).resolve()
+        (runs / "run").mkdir()
+        with watched(subject.bound.component.build) as deeds:
+            callback = build_callback(subject.bound)
+        require(not deeds.written, f"building it writes {', '.join(deeds.written)}: write in on_start, on the chief")
+        with watched(subject.bound.component.build) as during:
+            _live(callback, _view(subject, runs / "run", []))
+        outside = [path for path in during.written if not _may_write(Path(path).resolve(), runs)]
+        require(not outside, f"it writes {', '.join(dict.fromkeys(outside))}, which is not below the run's directory")
+        require_no_pickles(deeds, during)
+
+
+def _may_write(path: Path, runs: Path) -> bool:
+    """Say whether a file is below the run's directory, or beside it, or was a temporary one that is gone."""
+    temporary = path.is_relative_to(Path(tempfile.gettempdir()).resolve()) and not path.exists()
+    return path.is_relative_to(runs) or temporary
+
+
+CALLBACK = (
+    Rule("life", f"it lives through {', '.join(MOMENTS)}, and traces nothing anew each time", life),
+    Rule("state", "its state is JSON and can be restored", remembered),
+    Rule("resumed", "a run that is stopped and resumed is asked the same by it", resumed),
+    Rule("weights", "it leaves the model's variables alone", weights),
+    Rule("files", "it writes below the run's directory, or beside it, nothing while it is built, and no pickle", files),
+)
