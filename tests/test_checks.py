@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from plugin_packages import GOOD, site_in
+from plugin_packages import GOOD, HEAD, site_in
 from small_runs import CALL
 
 from vaeflow.cli import main
@@ -216,3 +216,14 @@ def test_what_must_be_told_something_is_said_to_be_left_out(tmp_path, monkeypatc
     left_out, error = capsys.readouterr().err.splitlines()
     assert re.match(r"left out: encoder 'resnet' of vaeflow-resnet 1\.0 \(.*\) must be told depth; ", left_out)
     assert "--of: each component of 'vaeflow-resnet' must be told something" in error
+
+
+def test_of_takes_a_file_as_plugin_does(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("one.py").write_text(
+        "from vaeflow import Component, hookimpl\n" + GOOD.replace("depth: int = 32", "depth: int")
+    )
+    assert main(["plugins", "check", "--of", "one.py", "--plugin", "one.py"]) == 2
+    assert (
+        f"left out: encoder 'resnet' of {tmp_path / 'one.py'} (--plugin) must be told depth" in capsys.readouterr().err
+    )

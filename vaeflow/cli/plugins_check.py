@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -40,7 +41,10 @@ def _x_shape(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...
 @click.argument("name", required=False)
 @click.argument("options", nargs=-1, metavar="[OPTION=VALUE]...")
 @click.option(
-    "--of", "owner", metavar="NAME", help="All components of a distribution or module. Example: --of vaeflow-flows"
+    "--of",
+    "owner",
+    metavar="NAME",
+    help="All components of a distribution or file. Example: --of vaeflow-flows",
 )
 @click.option(
     "--rule", "rules", metavar="RULE", multiple=True, help="Run this rule alone. May be repeated. Example: --rule bits"
@@ -104,7 +108,8 @@ def _chosen(registry: Registry, kind: str | None, name: str | None, owner: str |
         registry.get(kind, name)
         return [(kind, name)]
     names = {one: one.origin.distribution or one.origin.module for one in registry.all()}
-    of_it = [one for one, its in names.items() if owner in (its, one.origin.module)]
+    wanted = str(Path(owner).resolve()) if owner and owner.endswith(".py") else owner
+    of_it = [one for one, its in names.items() if wanted in (its, one.origin.module)]
     if not of_it:
         raise UsageError(f"--of: no component is of {owner!r}; {nearest(str(owner), set(names.values()))}")
     untold = [one for one in of_it if any(option.required for option in one.options())]
