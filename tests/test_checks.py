@@ -220,10 +220,7 @@ def test_what_must_be_told_something_is_said_to_be_left_out(tmp_path, monkeypatc
 
 def test_of_takes_a_file_as_plugin_does(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    Path("one.py").write_text(
-        "from vaeflow import Component, hookimpl\n" + GOOD.replace("depth: int = 32", "depth: int")
-    )
+    Path("one.py").write_text(HEAD + GOOD.replace("depth: int = 32", "depth: int"))
     assert main(["plugins", "check", "--of", "one.py", "--plugin", "one.py"]) == 2
-    assert (
-        f"left out: encoder 'resnet' of {tmp_path / 'one.py'} (--plugin) must be told depth" in capsys.readouterr().err
-    )
+    said = capsys.readouterr().err
+    assert f"left out: encoder 'resnet' of {tmp_path / 'one.py'} (--plugin) must be told depth" in said
