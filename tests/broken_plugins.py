@@ -147,6 +147,30 @@ def stateful_noise(latent_size):
     return gaussian(latent_size, sample=lambda q, noise: q.mu + tf.random.normal(tf.shape(noise)))
 
 
+def forgets_the_constant_of_its_scale(x_shape):
+    """A normal with a learned scale, whose density forgets it in the constant: right as long as it is one."""
+    import keras
+    import tensorflow as tf
+
+    from vaeflow.distributions import Normal
+
+    class Forgetful(Normal):
+        def log_prob(self, value):
+            return super().log_prob(value) + 0.5 * self.log_var * math.prod(x_shape)
+
+    class Likelihood(keras.layers.Layer):
+        parameters_shape = x_shape
+
+        def __init__(self):
+            super().__init__(dtype="float32")
+            self.log_var = self.add_weight(shape=(), initializer="zeros", name="log_var")
+
+        def distribution(self, parameters):
+            return Forgetful(parameters, tf.convert_to_tensor(self.log_var), len(x_shape))
+
+    return Likelihood()
+
+
 def posterior_mixes_examples(latent_size):
     """Samples around the mean of the batch."""
     import tensorflow as tf
@@ -261,7 +285,7 @@ def of_a_family(size, x_shape):
 
 OF_KIND = {
     "encoder": (wrong_shape, not_differentiable, mixes_rows, depends_on_the_replica, writes_from_every_rank, pickles),
-    "likelihood": (float64_leak, averages_over_pixels, likelihood_mixes_examples),
+    "likelihood": (float64_leak, averages_over_pixels, likelihood_mixes_examples, forgets_the_constant_of_its_scale),
     "posterior": (stateful_noise, does_not_normalise, own_kl_without_its_variance, posterior_mixes_examples),
     "prior": (kl_of_the_wrong_sign, prior_mixes_examples, variable_in_no_layer),
     "objective": (objective_with_a_weight,),

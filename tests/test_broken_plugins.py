@@ -49,6 +49,7 @@ BY_CHECK = {
         "rows",
         r"log p\(x given z\) of examples beside other ones: .* apart",
     ),
+    ("likelihood", "forgets-the-constant-of-its-scale"): ("density", r"p\(x given z\) from x = .* integrates to "),
     ("posterior", "posterior-mixes-examples"): ("rows", r"z of examples beside other ones: .* apart"),
     ("prior", "prior-mixes-examples"): ("rows", r"terms of KL\(q, p\) of examples beside other ones: .* apart"),
     ("metric", "other-on-each-replica"): (

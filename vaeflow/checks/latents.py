@@ -11,7 +11,7 @@ import tensorflow as tf
 from vaeflow import elbo
 from vaeflow.checks.densities import ERRORS, require_density
 from vaeflow.checks.rule import BrokenRuleError, LeftOutError, Rule, require, require_close, require_tensor
-from vaeflow.checks.subject import normal
+from vaeflow.checks.subject import normal, shake
 from vaeflow.engine.precision import built_in
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 FEATURES, DRAWS = 8, 50_000
 ROWS, VALID = 7, 4
-SHAKEN = 0.2
-"""Weights are moved by normal numbers of this size: a flow that starts as the identity would show nothing."""
 
 
 def _posterior(subject: Subject, rows: int) -> tuple[Posterior, Distribution]:
@@ -30,10 +28,17 @@ def _posterior(subject: Subject, rows: int) -> tuple[Posterior, Distribution]:
         posterior = subject.posterior()
         features = normal(rows, FEATURES, name="features")
         posterior.distribution(features)  # makes its variables
-    for index, variable in enumerate(getattr(posterior, "trainable_variables", ())):
-        shape = tuple(variable.shape) or (1,)
-        variable.assign(variable + SHAKEN * tf.reshape(normal(*shape, name=f"shake/{index}"), variable.shape))
+    shake(posterior)
     return posterior, posterior.distribution(features)
+
+
+def _prior(subject: Subject) -> Prior:
+    """Return a prior with shaken weights."""
+    with built_in("float32"):
+        prior = subject.prior()
+        prior.log_prob(normal(1, subject.latent_size))  # makes its variables
+    shake(prior)
+    return prior
 
 
 def posterior_shapes(subject: Subject) -> None:
@@ -49,7 +54,7 @@ def posterior_shapes(subject: Subject) -> None:
 
 def prior_shapes(subject: Subject) -> None:
     """Draw latents of shapes [D], [5, D] and [3, 5, D]."""
-    prior: Prior = subject.prior()
+    prior = _prior(subject)
     for lead in ((1,), (5,), (3, 5)):
         z = require_tensor(prior.sample(normal(*lead, subject.latent_size)), "z", shape=(*lead, subject.latent_size))
         require_tensor(prior.log_prob(z), "log p(z)", shape=lead)
@@ -63,7 +68,7 @@ def posterior_noise(subject: Subject) -> None:
 
 def prior_noise(subject: Subject) -> None:
     """Draw twice from the same noise, and from noise that is other in the other rows."""
-    _require_function_of_noise(subject.prior().sample, normal(3, 7, subject.latent_size))
+    _require_function_of_noise(_prior(subject).sample, normal(3, 7, subject.latent_size))
 
 
 def _require_function_of_noise(sample: Any, noise: tf.Tensor) -> None:
@@ -105,7 +110,7 @@ def _draws_of(posterior: Posterior, features: tf.Tensor) -> tuple[np.ndarray, np
 
 def prior_density(subject: Subject) -> None:
     """Weigh 50,000 samples of p by another density over p: the weights' mean is 1, and they give its moments."""
-    prior = subject.prior()
+    prior = _prior(subject)
     z = prior.sample(normal(DRAWS, subject.latent_size, name="draws"))
     require_density(np.asarray(z, np.float64), np.asarray(prior.log_prob(z), np.float64), "p(z)")
 
@@ -120,7 +125,7 @@ def posterior_mean(subject: Subject) -> None:
 
 def prior_mean(subject: Subject) -> None:
     """Compare the mean of 50,000 samples with `mean`."""
-    prior = subject.prior()
+    prior = _prior(subject)
     z = np.asarray(prior.sample(normal(DRAWS, subject.latent_size, name="draws")), np.float64)
     mean = require_tensor(prior.mean(), "the mean", shape=(subject.latent_size,))
     require_close(np.asarray(mean), z.mean(axis=0), "`mean` and the mean of samples", within=_errors_of(z))
@@ -132,7 +137,7 @@ def _errors_of(z: np.ndarray) -> np.ndarray:
 
 def divergence(subject: Subject) -> None:
     """Compare the closed forms of KL(q, p) for 7 examples with the mean of log q - log p over 50,000 samples of q."""
-    prior = subject.prior()
+    prior = _prior(subject)
     posterior, q = _posterior(subject, ROWS)
     closed = _closed_forms(q, prior)
     if not closed:
@@ -169,7 +174,7 @@ def posterior_rows(subject: Subject) -> None:
     _require_same_rows("z", z_beside, z, axis=1)
     _require_same_rows("log q(z given x)", log_q_beside, log_q, axis=1)
     _require_same_rows("the mean", beside.mean(), q.mean(), axis=0)
-    prior = subject.prior()
+    prior = _prior(subject)
     theirs = _closed_forms(beside, prior)
     for whose, terms in _closed_forms(q, prior).items():
         _require_same_rows(f"terms of KL(q, p) by the {whose}", theirs[whose], terms, axis=0)
@@ -177,7 +182,7 @@ def posterior_rows(subject: Subject) -> None:
 
 def prior_rows(subject: Subject) -> None:
     """Change the latents of the last of 7 examples, and the posterior's features, and look at the others."""
-    prior = subject.prior()
+    prior = _prior(subject)
     noise = normal(3, ROWS, subject.latent_size)
     others = tf.concat([noise[:, :VALID], noise[:, VALID:] + 1.0], axis=1)
     _require_same_rows("z", prior.sample(others), prior.sample(noise), axis=1)

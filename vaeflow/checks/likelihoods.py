@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from vaeflow.checks.densities import require_density
 from vaeflow.checks.rule import BrokenRuleError, LeftOutError, Rule, require, require_close, require_tensor
-from vaeflow.checks.subject import normal, uniform
+from vaeflow.checks.subject import normal, shake, uniform
 from vaeflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 SAMPLES, ROWS, VALID, DRAWS, MOST_OUTCOMES = 3, 7, 4, 20_000, 300
 ERRORS = 5.0
+
+
+def _likelihood(subject: Subject, x_shape: tuple[int, ...]) -> Likelihood:
+    """Return a likelihood with shaken weights."""
+    likelihood: Likelihood = subject.build(x_shape)
+    _distribution(likelihood, 1)  # makes its variables
+    shake(likelihood)
+    return likelihood
 
 
 def _distribution(likelihood: Likelihood, *lead: int) -> Distribution:
@@ -39,7 +47,7 @@ def _binary(subject: Subject, rows: int) -> tf.Tensor:
 
 def shapes(subject: Subject) -> None:
     """Take log p of binary x and draw samples, for L = 3 and B = 1, 2, 7."""
-    likelihood: Likelihood = subject.build(subject.x_shape)
+    likelihood = _likelihood(subject, subject.x_shape)
     for rows in (1, 2, 7):
         p = _distribution(likelihood, SAMPLES, rows)
         require_tensor(p.log_prob(_binary(subject, rows)), "log p(x given z)", shape=(SAMPLES, rows))
@@ -48,7 +56,7 @@ def shapes(subject: Subject) -> None:
 
 def rows(subject: Subject) -> None:
     """Change the parameters, x and noise of the last of 7 examples, and look at the others."""
-    likelihood: Likelihood = subject.build(subject.x_shape)
+    likelihood = _likelihood(subject, subject.x_shape)
     parameters, x = _parameters(likelihood, SAMPLES, ROWS), _binary(subject, ROWS)
     noise = tf.reshape(uniform(SAMPLES * ROWS, int(np.prod(subject.x_shape))), (SAMPLES, ROWS, *subject.x_shape))
     beside = tf.concat([parameters[:, :VALID], tf.zeros_like(parameters[:, VALID:])], axis=1)
@@ -66,7 +74,7 @@ def rows(subject: Subject) -> None:
 
 def noise(subject: Subject) -> None:
     """Draw x twice from the same noise, and from other noise."""
-    p = _distribution(subject.build(subject.x_shape), SAMPLES, ROWS)
+    p = _distribution(_likelihood(subject, subject.x_shape), SAMPLES, ROWS)
     flat = uniform(SAMPLES * ROWS, int(np.prod(subject.x_shape)))
     drawn = tf.reshape(flat, (SAMPLES, ROWS, *subject.x_shape))
     first, again = (require_tensor(p.sample(drawn), "x", shape=tuple(drawn.shape)) for _ in range(2))
@@ -80,7 +88,7 @@ def density(subject: Subject) -> None:
     single = (1,) * axes
     for shape in (single, *((*single[:axis], 2, *single[axis + 1 :]) for axis in range(axes))):
         try:
-            likelihood: Likelihood = subject.build(shape)
+            likelihood = _likelihood(subject, shape)
         except UsageError as error:
             raise LeftOutError(f"it makes no x of shape {shape}, which could be tried: {error}") from error
         for row in range(2):

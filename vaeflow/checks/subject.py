@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 EXAMPLES, BATCH, MICROBATCHES = 23, 10, 4
 """The last batch has 3 examples, so that microbatches have padded rows and one of them nothing else."""
 
+SHAKEN, SHAKEN_MATRIX = 0.5, 0.2
+"""How far weights are moved, see `shake`."""
+
 KEY_OF_KIND = {kind: key for key, kind in KINDS_OF_SELECTIONS.items()}
 LIST_OF_KIND = {kind: key for key, kind in KINDS_OF_LISTS.items()}
 
@@ -186,3 +189,14 @@ def uniform(*shape: int, name: str = "uniform") -> tf.Tensor:
     """Return numbers in (0, 1) of a shape, float32, always the same."""
     rows = int(np.prod(shape[:-1]))
     return tf.reshape(Noise(0, f"check/{name}").uniform(0, 0, rows, shape[-1]), shape)
+
+
+def shake(component: object) -> None:
+    """Move the weights of a component by random numbers: where they start, a wrong formula may be right."""
+    for index, variable in enumerate(getattr(component, "trainable_variables", ())):
+        shape = tuple(variable.shape)
+        noise = tf.reshape(normal(*(shape or (1,)), name=f"shake/{index}"), shape)
+        away = tf.sign(noise) * (0.5 + 0.5 * tf.abs(noise))  # a scalar shall not stay where it was
+        moved = variable + (SHAKEN if len(shape) < 2 else SHAKEN_MATRIX) * away
+        constraint = getattr(variable, "constraint", None)
+        variable.assign(moved if constraint is None else constraint(moved))
