@@ -131,18 +131,19 @@ def resumed(subject: Subject) -> None:
         for cut in (at for at in CUTS if at < len(whole)):
             before, first = build_callback(subject.bound), _anew(view, f"cut-{cut}")
             _asked(before, first, range(1, cut + 1))
-            after, second = build_callback(subject.bound), _anew(view, f"cut-{cut}")
+            after, second = build_callback(subject.bound), _anew(view, f"cut-{cut}", first.step)
             second.control.learning_rate = first.control.learning_rate
             if before.state():
                 after.restore(json.loads(json.dumps(before.state())))
             _require_same_requests(_asked(after, second, range(cut + 1, LONG + 1)), whole[cut:], cut)
 
 
-def _anew(view: RunView, folder: str) -> RunView:
-    """Return what a callback sees in another process: the run in a folder below the view's."""
+def _anew(view: RunView, folder: str, first_step: int = 0) -> RunView:
+    """Return what a callback sees in a process of its own: a long run in a folder below the view's."""
     directory = view.directory / folder
     directory.mkdir(exist_ok=True)
-    return replace(view, directory=directory, control=Control(learning_rate=RATE))
+    control, steps = Control(first_step, RATE), LONG * view.steps_per_epoch
+    return replace(view, directory=directory, first_step=first_step, total_steps=steps, control=control)
 
 
 def _asked(callback: Callback, view: RunView, epochs: range) -> list[Asked]:
