@@ -11,7 +11,7 @@ import tensorflow as tf
 from vaeflow import elbo
 from vaeflow.checks.densities import ERRORS, require_density
 from vaeflow.checks.rule import BrokenRuleError, LeftOutError, Rule, require, require_close, require_tensor
-from vaeflow.checks.subject import normal, shake
+from vaeflow.checks.subject import ROWS, beside, normal, require_same_rows, shake
 from vaeflow.engine.precision import built_in
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from vaeflow.contracts import Distribution, Posterior, Prior
 
 FEATURES, DRAWS = 8, 50_000
-ROWS, VALID = 7, 4
 
 
 def _posterior(subject: Subject, rows: int) -> tuple[Posterior, Distribution]:
@@ -167,43 +166,37 @@ def _closed_forms(q: Distribution, p: Prior) -> dict[str, tf.Tensor]:
 
 def posterior_rows(subject: Subject) -> None:
     """Change the features and the noise of the last of 7 examples, and look at the others."""
-    posterior, q, beside = _posteriors(subject)
+    posterior, q, other = _posteriors(subject)
     noise = normal(3, ROWS, posterior.noise_size)
-    others = tf.concat([noise[:, :VALID], noise[:, VALID:] + 1.0], axis=1)
-    (z, log_q), (z_beside, log_q_beside) = elbo.draw(q, noise), elbo.draw(beside, others)
-    _require_same_rows("z", z_beside, z, axis=1)
-    _require_same_rows("log q(z given x)", log_q_beside, log_q, axis=1)
-    _require_same_rows("the mean", beside.mean(), q.mean(), axis=0)
+    z, log_q = elbo.draw(q, noise)
+    other_z, other_log_q = elbo.draw(other, beside(noise, noise + 1.0, axis=1))
+    require_same_rows(other_z, z, "z of examples beside other ones", axis=1)
+    require_same_rows(other_log_q, log_q, "log q(z given x) of examples beside other ones", axis=1)
+    require_same_rows(other.mean(), q.mean(), "the mean of examples beside other ones")
     prior = _prior(subject)
-    theirs = _closed_forms(beside, prior)
+    theirs = _closed_forms(other, prior)
     for whose, terms in _closed_forms(q, prior).items():
-        _require_same_rows(f"terms of KL(q, p) by the {whose}", theirs[whose], terms, axis=0)
+        require_same_rows(theirs[whose], terms, f"terms of KL(q, p) by the {whose} of examples beside other ones")
 
 
 def prior_rows(subject: Subject) -> None:
     """Change the latents of the last of 7 examples, and the posterior's features, and look at the others."""
     prior = _prior(subject)
     noise = normal(3, ROWS, subject.latent_size)
-    others = tf.concat([noise[:, :VALID], noise[:, VALID:] + 1.0], axis=1)
-    _require_same_rows("z", prior.sample(others), prior.sample(noise), axis=1)
-    _require_same_rows("log p(z)", prior.log_prob(others), prior.log_prob(noise), axis=1)
-    _, q, beside = _posteriors(subject)
-    terms, theirs = prior.kl_terms(q), prior.kl_terms(beside)
+    others = beside(noise, noise + 1.0, axis=1)
+    require_same_rows(prior.sample(others), prior.sample(noise), "z of examples beside other ones", axis=1)
+    require_same_rows(prior.log_prob(others), prior.log_prob(noise), "log p(z) of examples beside other ones", axis=1)
+    _, q, other = _posteriors(subject)
+    terms, theirs = prior.kl_terms(q), prior.kl_terms(other)
     if terms is not None:
-        _require_same_rows("terms of KL(q, p)", theirs, terms, axis=0)
+        require_same_rows(theirs, terms, "terms of KL(q, p) of examples beside other ones")
 
 
 def _posteriors(subject: Subject) -> tuple[Posterior, Distribution, Distribution]:
     """Return a posterior, q for 7 rows of features, and q where the last 3 of them are others."""
     posterior, q = _posterior(subject, ROWS)
     features = normal(ROWS, FEATURES, name="features")
-    others = tf.concat([features[:VALID], tf.zeros_like(features[VALID:])], axis=0)
-    return posterior, q, posterior.distribution(others)
-
-
-def _require_same_rows(what: str, got: tf.Tensor, wanted: tf.Tensor, *, axis: int) -> None:
-    one, two = (np.take(np.asarray(values), range(VALID), axis=axis) for values in (wanted, got))
-    require_close(two, one, f"{what} of examples beside other ones", within=1e-5 * (1 + np.abs(one)))
+    return posterior, q, posterior.distribution(beside(features, tf.zeros_like(features)))
 
 
 POSTERIOR = (

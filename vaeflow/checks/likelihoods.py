@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from vaeflow.checks.densities import require_density
+from vaeflow.checks.densities import ERRORS, require_density
 from vaeflow.checks.rule import BrokenRuleError, LeftOutError, Rule, require, require_close, require_tensor
-from vaeflow.checks.subject import normal, shake, uniform
+from vaeflow.checks.subject import ROWS, beside, normal, require_same_rows, shake, uniform
 from vaeflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from vaeflow.checks.subject import Subject
     from vaeflow.contracts import Distribution, Likelihood
 
-SAMPLES, ROWS, VALID, DRAWS, MOST_OUTCOMES = 3, 7, 4, 20_000, 300
-ERRORS = 5.0
+SAMPLES, DRAWS, MOST_OUTCOMES = 3, 20_000, 300
 
 
 def _likelihood(subject: Subject, x_shape: tuple[int, ...]) -> Likelihood:
@@ -54,29 +53,27 @@ def shapes(subject: Subject) -> None:
         require_tensor(p.mean(), "the mean", shape=(SAMPLES, rows, *subject.x_shape))
 
 
+def _noise(subject: Subject) -> tf.Tensor:
+    return tf.reshape(uniform(SAMPLES * ROWS, int(np.prod(subject.x_shape))), (SAMPLES, ROWS, *subject.x_shape))
+
+
 def rows(subject: Subject) -> None:
     """Change the parameters, x and noise of the last of 7 examples, and look at the others."""
     likelihood = _likelihood(subject, subject.x_shape)
-    parameters, x = _parameters(likelihood, SAMPLES, ROWS), _binary(subject, ROWS)
-    noise = tf.reshape(uniform(SAMPLES * ROWS, int(np.prod(subject.x_shape))), (SAMPLES, ROWS, *subject.x_shape))
-    beside = tf.concat([parameters[:, :VALID], tf.zeros_like(parameters[:, VALID:])], axis=1)
-    others = tf.concat([x[:VALID], 1.0 - x[VALID:]], axis=0)
-    other_noise = tf.concat([noise[:, :VALID], 1.0 - noise[:, VALID:]], axis=1)
-    p, q = likelihood.distribution(parameters), likelihood.distribution(beside)
+    parameters, x, drawn = _parameters(likelihood, SAMPLES, ROWS), _binary(subject, ROWS), _noise(subject)
+    p = likelihood.distribution(parameters)
+    other = likelihood.distribution(beside(parameters, tf.zeros_like(parameters), axis=1))
     for what, ours, theirs in (
-        ("log p(x given z)", p.log_prob(x), q.log_prob(others)),
-        ("x", p.sample(noise), q.sample(other_noise)),
-        ("the mean", p.mean(), q.mean()),
+        ("log p(x given z)", p.log_prob(x), other.log_prob(beside(x, 1.0 - x))),
+        ("x", p.sample(drawn), other.sample(beside(drawn, 1.0 - drawn, axis=1))),
+        ("the mean", p.mean(), other.mean()),
     ):
-        one, two = (np.asarray(values)[:, :VALID] for values in (ours, theirs))
-        require_close(two, one, f"{what} of examples beside other ones", within=1e-5 * (1 + np.abs(one)))
+        require_same_rows(theirs, ours, f"{what} of examples beside other ones", axis=1)
 
 
 def noise(subject: Subject) -> None:
     """Draw x twice from the same noise, and from other noise."""
-    p = _distribution(_likelihood(subject, subject.x_shape), SAMPLES, ROWS)
-    flat = uniform(SAMPLES * ROWS, int(np.prod(subject.x_shape)))
-    drawn = tf.reshape(flat, (SAMPLES, ROWS, *subject.x_shape))
+    p, drawn = _distribution(_likelihood(subject, subject.x_shape), SAMPLES, ROWS), _noise(subject)
     first, again = (require_tensor(p.sample(drawn), "x", shape=tuple(drawn.shape)) for _ in range(2))
     require_close(again, first, "x from the same noise twice", within=0.0)
     require(np.any(np.asarray(p.sample(1.0 - drawn)) != np.asarray(first)), "x does not change with the noise")

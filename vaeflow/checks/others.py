@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow.checks.rule import LeftOutError, Rule, require, require_close, require_tensor
-from vaeflow.checks.subject import normal, uniform
+from vaeflow.checks.subject import ROWS, VALID, beside, normal, uniform
 from vaeflow.checks.watching import require_no_pickles, watched
 from vaeflow.contracts import Dataset, Terms
 from vaeflow.data.checks import blocks
 from vaeflow.errors import UsageError, VaeflowError
+from vaeflow.trial import NOISES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from vaeflow.checks.subject import Subject
     from vaeflow.contracts import Binarization, Metric, Objective, Schedule, Split, Transform
     from vaeflow.data.batches import Batch
-
-ROWS, VALID = 7, 4
-NOISES = ("none", "step", "example")
 
 
 def _terms(subject: Subject, samples: int) -> tuple[tf.Tensor, Callable[[tf.Tensor], Terms]]:
@@ -44,9 +42,7 @@ def objective(subject: Subject) -> None:
     terms = terms_of(x)
     step = tf.constant(3, tf.int64)
     loss = require_tensor(built.loss(terms, schedule, step), "the loss", shape=(ROWS,))
-    worse = terms._replace(
-        log_likelihood=tf.concat([terms.log_likelihood[:, :VALID], terms.log_likelihood[:, VALID:] - 5.0], axis=1)
-    )
+    worse = terms._replace(log_likelihood=beside(terms.log_likelihood, terms.log_likelihood - 5.0, axis=1))
     other = built.loss(worse, schedule, step)
     require_close(other[:VALID], loss[:VALID], "losses of examples beside worse ones", within=1e-4)
     require(bool(tf.reduce_all(other[VALID:] > loss[VALID:])), "the loss does not rise where log p(x given z) falls")
@@ -97,10 +93,10 @@ def metric(subject: Subject) -> None:
     built: Metric = subject.build()
     x, terms_of = _terms(subject, samples=2)
     figures = require_tensor(built(x, terms_of(x)), "the figures", shape=(ROWS,))
-    other = tf.concat([x[:VALID], 1.0 - x[VALID:]], axis=0)
-    beside = built(other, terms_of(other))
+    others = beside(x, 1.0 - x)
+    other = built(others, terms_of(others))
     within = 1e-4 * (1 + np.abs(figures[:VALID]))
-    require_close(beside[:VALID], figures[:VALID], "figures of examples beside other ones", within=within)
+    require_close(other[:VALID], figures[:VALID], "figures of examples beside other ones", within=within)
 
 
 def binarization(subject: Subject) -> None:
@@ -134,9 +130,8 @@ def _require_rows(
     """Require a function of rows that looks at each row and its noise alone, and gives the same twice."""
     first = require_tensor(function(pixels, noise), "what it returns", shape=shape)
     require_close(function(pixels, noise), first, "what it returns for the same twice", within=0.0)
-    others = tf.concat([pixels[:VALID], 1.0 - pixels[VALID:]], axis=0)
-    beside = tf.concat([noise[:VALID], 1.0 - noise[VALID:]], axis=0)
-    require_close(function(others, beside)[:VALID], first[:VALID], "examples beside other ones", within=1e-6)
+    other = function(beside(pixels, 1.0 - pixels), beside(noise, 1.0 - noise))
+    require_close(other[:VALID], first[:VALID], "examples beside other ones", within=1e-6)
 
 
 def dataset(subject: Subject) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from vaeflow.checks.rule import require_close
 from vaeflow.checks.watching import Deeds, watched
 from vaeflow.config import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config
 from vaeflow.config_resolve import Resolved, resolve
@@ -31,6 +32,9 @@ EXAMPLES, BATCH, MICROBATCHES = 23, 10, 4
 
 SHAKEN, SHAKEN_MATRIX = 0.5, 0.2
 """How far weights are moved, see `shake`."""
+
+ROWS, VALID = 7, 4
+"""Examples of a batch that rules make, and those of them that stay where the others are changed."""
 
 KEY_OF_KIND = {kind: key for key, kind in KINDS_OF_SELECTIONS.items()}
 LIST_OF_KIND = {kind: key for key, kind in KINDS_OF_LISTS.items()}
@@ -189,6 +193,31 @@ def uniform(*shape: int, name: str = "uniform") -> tf.Tensor:
     """Return numbers in (0, 1) of a shape, float32, always the same."""
     rows = int(np.prod(shape[:-1]))
     return tf.reshape(Noise(0, f"check/{name}").uniform(0, 0, rows, shape[-1]), shape)
+
+
+def beside(values: tf.Tensor, others: tf.Tensor, axis: int = 0) -> tf.Tensor:
+    """Return values of 7 examples whose last 3 are others.
+
+    Args:
+        values: of examples along an axis.
+        others: of the same shape.
+        axis: of the examples, 0 or 1.
+    """
+    first, last = (slice(None),) * axis + (slice(VALID),), (slice(None),) * axis + (slice(VALID, None),)
+    return tf.concat([values[first], others[last]], axis=axis)
+
+
+def require_same_rows(got: tf.Tensor, wanted: tf.Tensor, what: str, axis: int = 0) -> None:
+    """Require the first 4 examples to be equal up to rounding, whatever is beside them.
+
+    Args:
+        got: with other examples beside them.
+        wanted: of the same examples.
+        what: names them, for the message.
+        axis: of the examples.
+    """
+    theirs, ours = (np.take(np.asarray(values, np.float32), range(VALID), axis=axis) for values in (got, wanted))
+    require_close(theirs, ours, what, within=1e-5 * (1 + np.abs(ours)))
 
 
 def shake(component: object) -> None:
