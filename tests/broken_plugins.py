@@ -149,26 +149,17 @@ def stateful_noise(latent_size):
 
 def forgets_the_constant_of_its_scale(x_shape):
     """A normal with a learned scale, whose density forgets it in the constant: right as long as it is one."""
-    import keras
-    import tensorflow as tf
-
+    from vaeflow.components.likelihoods import gaussian
     from vaeflow.distributions import Normal
 
     class Forgetful(Normal):
         def log_prob(self, value):
             return super().log_prob(value) + 0.5 * self.log_var * math.prod(x_shape)
 
-    class Likelihood(keras.layers.Layer):
-        parameters_shape = x_shape
-
-        def __init__(self):
-            super().__init__(dtype="float32")
-            self.log_var = self.add_weight(shape=(), initializer="zeros", name="log_var")
-
-        def distribution(self, parameters):
-            return Forgetful(parameters, tf.convert_to_tensor(self.log_var), len(x_shape))
-
-    return Likelihood()
+    likelihood = gaussian(x_shape, variance="shared")
+    distribution = likelihood.distribution
+    likelihood.distribution = lambda parameters: Forgetful(**vars(distribution(parameters)))
+    return likelihood
 
 
 def posterior_mixes_examples(latent_size):
