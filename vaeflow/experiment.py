@@ -20,7 +20,7 @@ from vaeflow.engine.step import Trainer, TrainStep
 from vaeflow.errors import PluginError, UsageError
 from vaeflow.model import VAE
 from vaeflow.trained import TrainedVAE
-from vaeflow.trial import try_metric, try_model, try_objective, try_transform
+from vaeflow.trial import try_metrics, try_model, try_objective, try_transform
 
 if TYPE_CHECKING:
     from vaeflow.config import Config
@@ -149,8 +149,7 @@ def _transforms(resolved: Resolved, x_shape: tuple[int, ...]) -> list[Transform]
 
 def _metrics(resolved: Resolved, model: VAE) -> dict[str, Metric]:
     metrics: dict[str, Metric] = {bound.name: bound.build() for bound in resolved.metrics}
-    for bound in resolved.metrics:
-        try_metric(bound, metrics[bound.name], model)
+    try_metrics(resolved.metrics, metrics, model)
     return metrics
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import keras
@@ -10,7 +11,7 @@ import tensorflow as tf
 from vaeflow.errors import PluginError, UsageError, VaeflowError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from vaeflow.config_resolve import Resolved
     from vaeflow.contracts import Metric, Objective, Schedule, Transform
@@ -61,20 +62,23 @@ def try_transform(bound: Bound, transform: Transform, given: tuple[int, ...]) ->
     _try(bound, lambda: transform(tf.zeros((TRIED, *given)), noise), tuple(transform.x_shape))
 
 
-def try_metric(bound: Bound, metric: Metric, model: VAE) -> None:
-    """Compute a metric of examples.
+def try_metrics(bounds: Sequence[Bound], metrics: Mapping[str, Metric], model: VAE) -> None:
+    """Compute metrics of examples.
 
     Args:
-        bound: the component.
-        metric: what it built.
+        bounds: the components.
+        metrics: what they built, by name.
         model: the autoencoder.
 
     Raises:
-        PluginError: if it fails, or returns something else than [B] float32.
+        PluginError: if one fails, or returns something else than [B] float32.
     """
+    if not bounds:
+        return
     x = tf.zeros((TRIED, *model.x_shape))
     terms = model.terms(x, tf.zeros((TRIED - 1, TRIED, model.posterior.noise_size)))
-    _try(bound, lambda: metric(x, terms), ())
+    for bound in bounds:
+        _try(bound, partial(metrics[bound.name], x, terms), ())
 
 
 def try_objective(bound: Bound, objective: Objective, schedule: Schedule, model: VAE) -> None:

@@ -23,8 +23,7 @@ def build_callbacks(resolved: Resolved) -> list[Called]:
         PluginError: if one can't be built, or has a method for a moment that there is not.
     """
     log, every = resolved.config.log, resolved.config.plots.every_epochs
-    given = [(build_callback(bound), bound.registered) for bound in resolved.callbacks]
-    named = [Called(callback, registered.component.name, registered.label) for callback, registered in given]
+    named = [Called(build_callback(bound), bound.name, bound.registered.label) for bound in resolved.callbacks]
     if not log.tensorboard:
         own = [ProgressBar(), MetricsLog(), Plots(every_epochs=every)]
     else:

@@ -28,10 +28,10 @@ LONG, BEST, CUTS = 30, 4, (1, 3, 5, 8)
 RATE = 1e-3
 
 
-def _view(subject: Subject, folder: Path, said: list[str]) -> RunView:
+def _view(subject: Subject, folder: Path) -> RunView:
     experiment = subject.experiment()
     timeline = subject.timeline
-    view = RunView(
+    return RunView(
         directory=folder,
         config=experiment.config,
         dataset=experiment.dataset,
@@ -39,11 +39,10 @@ def _view(subject: Subject, folder: Path, said: list[str]) -> RunView:
         first_step=0,
         total_steps=EPOCHS * timeline.steps_per_epoch,
         steps_per_epoch=timeline.steps_per_epoch,
-        say=said.append,
+        say=lambda _: None,
+        control=Control(learning_rate=RATE),
         plots=experiment.plots,
     )
-    view.control.learning_rate = RATE
-    return view
 
 
 def scalars_of(epoch: int) -> dict[str, float]:
@@ -55,7 +54,7 @@ def scalars_of(epoch: int) -> dict[str, float]:
         "kl": 20.0 - gain,
         "loss": 200.0 - gain,
         "active_units": gain,
-        "learning_rate": 1e-3,
+        "learning_rate": RATE,
         "gradient_norm": 20.0 - gain,
     }
     return {f"{split}/{name}": value for split in ("train", "validation", "test") for name, value in figures.items()}
@@ -67,7 +66,6 @@ def _live(callback: Callback, view: RunView) -> dict[str, list[str]]:
     late: dict[str, list[str]] = {}
 
     def tell(moment: str, *arguments: Any) -> None:
-        view.control.enter(moment)
         with traced() as names:
             _call(callback, moment, view, *arguments)
         seen[moment] = seen.get(moment, 0) + 1
@@ -87,9 +85,10 @@ def _live(callback: Callback, view: RunView) -> dict[str, list[str]]:
     return late
 
 
-def _call(callback: Callback, moment: str, *arguments: Any) -> None:
+def _call(callback: Callback, moment: str, view: RunView, *arguments: Any) -> None:
+    view.control.enter(moment)
     try:
-        getattr(callback, moment)(*arguments)
+        getattr(callback, moment)(view, *arguments)
     except Exception as error:
         raise BrokenRuleError(f"{moment}: {type(error).__name__}: {error}") from error
 
@@ -97,7 +96,7 @@ def _call(callback: Callback, moment: str, *arguments: Any) -> None:
 def life(subject: Subject) -> None:
     """Take the callback through a run, and another one of its kind through one that fails."""
     with tempfile.TemporaryDirectory() as name:
-        view = _view(subject, Path(name), [])
+        view = _view(subject, Path(name))
         callback = build_callback(subject.bound)
         late = _live(callback, view)
         moments = "; ".join(f"{moment} traces {names[0]}" for moment, names in late.items())
@@ -111,7 +110,7 @@ def remembered(subject: Subject) -> None:
     """Save the callback's state in the middle of a run, restore it to a new one, and compare."""
     with tempfile.TemporaryDirectory() as name:
         callback = build_callback(subject.bound)
-        _live(callback, _view(subject, Path(name), []))
+        _live(callback, _view(subject, Path(name)))
         state = callback.state()
         try:
             kept = json.loads(json.dumps(state, allow_nan=False))
@@ -126,7 +125,7 @@ def remembered(subject: Subject) -> None:
 def resumed(subject: Subject) -> None:
     """Compare what it asks in a run with what it asks when that run is stopped after some epochs and resumed."""
     with tempfile.TemporaryDirectory() as name:
-        view = _view(subject, Path(name), [])
+        view = _view(subject, Path(name))
         whole = _asked(build_callback(subject.bound), _anew(view, "whole"), range(1, LONG + 1))
         for cut in (at for at in CUTS if at < len(whole)):
             before, first = build_callback(subject.bound), _anew(view, f"cut-{cut}")
@@ -149,13 +148,11 @@ def _anew(view: RunView, folder: str, first_step: int = 0) -> RunView:
 def _asked(callback: Callback, view: RunView, epochs: range) -> list[Asked]:
     """Return what a callback asks after each epoch, until it asks to stop."""
     found: list[Asked] = []
-    view.control.enter("on_start")
     _call(callback, "on_start", view)
     for epoch in epochs:
         step = view.control.step = epoch * view.steps_per_epoch
         record = Record(step, float(epoch), scalars_of(epoch), {"train": np.ones(2)})
         for moment, argument in (("on_log", record), ("on_evaluation", record), ("on_epoch", epoch)):
-            view.control.enter(moment)
             _call(callback, moment, view, argument)
         found.append(view.control.take())
         if found[-1].stop:
@@ -175,7 +172,7 @@ def _require_same_requests(got: list[Asked], wanted: list[Asked], cut: int) -> N
 def weights(subject: Subject) -> None:
     """Take the callback through a run and look at the model's weights."""
     with tempfile.TemporaryDirectory() as name:
-        view = _view(subject, Path(name), [])
+        view = _view(subject, Path(name))
         before = [np.array(v) for v in view.trained.model.variables]
         _live(build_callback(subject.bound), view)
         same = all(np.array_equal(a, b) for a, b in zip(before, view.trained.model.variables, strict=True))
@@ -191,7 +188,7 @@ def files(subject: Subject) -> None:
             callback = build_callback(subject.bound)
         require(not deeds.written, f"building it writes {', '.join(deeds.written)}: write in on_start, on the chief")
         with watched(subject.bound.component.build) as during:
-            _live(callback, _view(subject, runs / "run", []))
+            _live(callback, _view(subject, runs / "run"))
         outside = [path for path in during.written if not _may_write(Path(path).resolve(), runs)]
         require(not outside, f"it writes {', '.join(dict.fromkeys(outside))}, which is not below the run's directory")
         require_no_pickles(deeds, during)

@@ -13,7 +13,7 @@ from vaeflow.checks.rule import LeftOutError, Rule, require, require_close, requ
 from vaeflow.checks.subject import ROWS, VALID, beside, normal, uniform
 from vaeflow.checks.watching import require_no_pickles, watched
 from vaeflow.contracts import Dataset, Terms
-from vaeflow.data.checks import blocks
+from vaeflow.data.checks import blocks, is_bits
 from vaeflow.errors import UsageError, VaeflowError
 from vaeflow.trial import NOISES
 
@@ -167,8 +167,9 @@ def _require_split(split: Split, name: str, x_shape: tuple[int, ...]) -> None:
 
 def _require_pixels(x: np.ndarray, name: str) -> None:
     if x.dtype == np.uint8:
-        bright = any(block.max() > 1 for _, block in blocks(x))
-        require(bright, f"{name} is 0 or 1 in every byte, and bytes are divided by 255: multiply such pixels by 255")
+        require(
+            not is_bits(x), f"{name} is 0 or 1 in every byte, and bytes are divided by 255: multiply such pixels by 255"
+        )
         return
     for start, block in blocks(x):
         finite = np.isfinite(block.reshape((len(block), -1))).all(axis=1)

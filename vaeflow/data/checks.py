@@ -75,7 +75,7 @@ def _check_pixels(x: Named) -> None:
 
 
 def _check_bytes(x: Named) -> None:
-    if all(block.max() <= 1 for _, block in blocks(x.array)):  # ends at the first block of an ordinary data set
+    if is_bits(x.array):
         raise DataError(
             f"{x.where}: every byte is 0 or 1, and bytes are divided by 255: "
             "store such pixels as bool, or multiply them by 255 (check=false lets them pass)"
@@ -94,6 +94,11 @@ def _check_floats(x: Named) -> None:
                 f"{x.where}[{index}] is {value}: float pixels must lie in [0, 1]; {advice} "
                 "(check=false lets any value pass)"
             )
+
+
+def is_bits(x: np.ndarray) -> bool:
+    """Say whether every byte of [N, *X] is 0 or 1; the first block of an ordinary data set has others."""
+    return all(block.max() <= 1 for _, block in blocks(x))
 
 
 def blocks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
