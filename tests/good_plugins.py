@@ -46,6 +46,26 @@ def mixture(latent_size: int, *, parts: int = 5):
     return Mixture()
 
 
+def normal_by_products(latent_size: int):
+    """A standard normal without a closed form, whose squares are products: z has a gradient of several summands."""
+    import tensorflow as tf
+
+    class Prior:
+        def log_prob(self, z):
+            return -0.5 * (tf.reduce_sum(z * z, axis=-1) + latent_size * LOG_2PI)
+
+        def sample(self, noise):
+            return noise
+
+        def mean(self):
+            return tf.zeros((latent_size,))
+
+        def kl_terms(self, q):
+            return None
+
+    return Prior()
+
+
 def head(latent_size: int, noise_size: int, count: int, distribution):
     """Return a posterior of linear functions of the features."""
     import keras
@@ -215,6 +235,7 @@ def vaeflow_components():
     yield Component("posterior", "laplace", laplace)
     yield Component("posterior", "rank-one", rank_one)
     yield Component("prior", "mixture", mixture)
+    yield Component("prior", "normal-by-products", normal_by_products)
     yield Component("likelihood", "discretized-logistic", discretized_logistic)
     yield Component("likelihood", "learned-scale", learned_scale)
     yield Component("objective", "importance-weighted", importance_weighted)

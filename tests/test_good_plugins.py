@@ -16,6 +16,7 @@ LEFT_OUT = {(kind, name): set() for kind, name in COMPONENTS} | {
     ("posterior", "laplace"): {"divergence"},
     ("posterior", "rank-one"): {"divergence"},
     ("prior", "mixture"): {"divergence"},
+    ("prior", "normal-by-products"): {"divergence"},
 }
 
 

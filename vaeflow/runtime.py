@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaeflow.adding import add_in_order
 from vaeflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def set_environment() -> None:
 
 
 def start_tensorflow(runtime: Runtime | None = None) -> None:
-    """Import TensorFlow quietly and, given a runtime, fix what the bits of a run depend on.
+    """Import TensorFlow quietly, have it keep sums in order and, given a runtime, fix what else bits depend on.
 
     Args:
         runtime: the threads. They can be set once in a process, before the first operation.
@@ -48,6 +49,7 @@ def start_tensorflow(runtime: Runtime | None = None) -> None:
 
         tf.config.list_physical_devices()
     tf.get_logger().setLevel("ERROR")
+    add_in_order()
     if runtime is not None:
         _configure(runtime)
 
@@ -89,8 +91,6 @@ def _configure(runtime: Runtime) -> None:
     from tensorflow import config
 
     _set_threads(runtime.threads)
-    # It rewrites sums across unrolled microbatches: with it on, topologies differ in the last bits.
-    config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     gpus = config.list_physical_devices("GPU")
     for gpu in gpus:
         config.experimental.set_memory_growth(gpu, True)
