@@ -1,7 +1,8 @@
-"""Data sets, metrics, plots and callbacks that break one rule each; `test_broken_plugins.py` has the rule."""
+"""What takes no part in the bound and breaks one rule each; `test_broken_plugins.py` has the rule."""
 
 from __future__ import annotations
 
+import functools
 import math
 import pickle
 from pathlib import Path
@@ -60,6 +61,69 @@ def late_nan(folders):
     x = np.zeros((4000, 5), np.float32)
     x[3000, 2] = np.nan
     return Dataset("nan", Split(x), None, None, "here")
+
+
+@functools.cache
+def drawn():
+    """Return numbers that are other ones in each process."""
+    import numpy as np
+
+    return np.random.default_rng().integers(0, 256, (40, 4, 4, 1), dtype=np.uint8)
+
+
+def other_in_each_process(folders):
+    """Examples that each process draws for itself."""
+    from vaeflow.contracts import Dataset, Split
+
+    return Dataset("drawn", Split(drawn()), None, None, "drawn here")
+
+
+def ordered_by_a_set(folders):
+    """Labels by the order that Python gives a set of words."""
+    import numpy as np
+
+    from vaeflow.contracts import Dataset, Split
+
+    words = ["shirt", "trousers", "pullover", "dress", "coat", "sandal", "sneaker", "bag", "boot"]
+    places = {word: place for place, word in enumerate(set(words))}
+    y = np.array([places[word] for word in words])
+    return Dataset("words", Split(np.full((len(y), 4, 4, 1), 7, np.uint8), y), None, None, "made here")
+
+
+def late_examples_drawn_anew(folders):
+    """Examples of which those after the first thousand are other ones each time."""
+    import numpy as np
+
+    from vaeflow.contracts import Dataset, Split
+
+    x = np.full((1500, 4, 4, 1), 7, np.uint8)
+    x[1000:] = np.random.default_rng().integers(0, 256, (500, 4, 4, 1))
+    return Dataset("late", Split(x), None, None, "drawn here")
+
+
+def ignores_the_rate(learning_rate):
+    """Adam at a rate of its own."""
+    import keras
+
+    return keras.optimizers.Adam(0.002)
+
+
+def falls_with_each_call(timeline):
+    """A rate that counts how often it was asked for."""
+    import keras
+
+    class Counting(keras.optimizers.schedules.LearningRateSchedule):
+        def __init__(self):
+            self.calls = 0
+
+        def __call__(self, step):
+            self.calls += 1
+            return keras.ops.cast(1e-3 / self.calls, "float32")
+
+        def get_config(self):
+            return {}
+
+    return Counting()
 
 
 def pickles_its_figure():
@@ -121,6 +185,46 @@ def forgets_what_it_waited_for():
     return ForgetsWhatItWaitedFor()
 
 
+class ReadsEvaluationsInLogs(Callback):
+    """The bound of the validation split, which a training log does not have."""
+
+    def on_log(self, run, record):
+        run.say(f"{record.scalars['validation/bound']:.1f}")
+
+
+class NeedsValidation(Callback):
+    """The bound of the validation split, which not every data set has."""
+
+    def on_evaluation(self, run, record):
+        run.say(f"{record.scalars['validation/bound']:.1f}")
+
+
+class BeginsItsLogAnew(Callback):
+    """A table that each start opens to write."""
+
+    def on_start(self, run):
+        (run.directory / "bounds.csv").write_text("step,bound\n")
+
+    def on_evaluation(self, run, record):
+        with (run.directory / "bounds.csv").open("a") as file:
+            file.write(f"{record.step},{record.scalars['test/bound']}\n")
+
+
+def reads_evaluations_in_logs():
+    """Callback."""
+    return ReadsEvaluationsInLogs()
+
+
+def needs_validation():
+    """Callback."""
+    return NeedsValidation()
+
+
+def begins_its_log_anew():
+    """Callback."""
+    return BeginsItsLogAnew()
+
+
 class RaisesOnException(Callback):
     """An error about an error."""
 
@@ -149,12 +253,18 @@ def misspelt_moment():
 
 
 OF_KIND = {
+    "optimizer": (ignores_the_rate,),
+    "learning_rate": (falls_with_each_call,),
     "metric": (other_on_each_replica,),
-    "dataset": (reads_a_pickle, labels_in_columns, bytes_of_bits, late_nan),
+    "dataset": (
+        *(reads_a_pickle, labels_in_columns, bytes_of_bits, late_nan),
+        *(other_in_each_process, ordered_by_a_set, late_examples_drawn_anew),
+    ),
     "plot": (pickles_its_figure,),
     "callback": (
         *(retraces_every_step, writes_elsewhere, misspelt_moment),
         *(raises_on_exception, forgets_what_it_waited_for),
+        *(reads_evaluations_in_logs, needs_validation, begins_its_log_anew),
     ),
 }
 

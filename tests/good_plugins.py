@@ -172,6 +172,36 @@ def discretized_logistic(x_shape: tuple[int, ...]):
     return Likelihood()
 
 
+def one_hot(x_shape: tuple[int, ...]):
+    """One bright element in each column: pairs in a column that are both bright, or dark, have no probability."""
+    import tensorflow as tf
+
+    axes, down = list(range(-len(x_shape), 0)), -2
+
+    @dataclass(frozen=True)
+    class P:
+        logits: object
+
+        def log_prob(self, value):
+            return tf.reduce_sum(value * tf.nn.log_softmax(self.logits, axis=down), axis=axes)
+
+        def sample(self, noise):
+            gumbel = -tf.math.log(-tf.math.log(tf.clip_by_value(noise, 1e-6, 1.0 - 1e-6)))
+            scores = self.logits + gumbel
+            return tf.cast(scores >= tf.reduce_max(scores, axis=down, keepdims=True), tf.float32)
+
+        def mean(self):
+            return tf.nn.softmax(self.logits, axis=down)
+
+    class Likelihood:
+        parameters_shape = x_shape
+
+        def distribution(self, parameters):
+            return P(parameters)
+
+    return Likelihood()
+
+
 def learned_scale(x_shape: tuple[int, ...]):
     """Normal distributions with one scale that is learned."""
     import keras
@@ -218,6 +248,20 @@ def importance_weighted(*, samples: int = 5):
     return Objective()
 
 
+def still_at_first(timeline):
+    """No steps to speak of in the first tenth of the run."""
+    import keras
+
+    class Late(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 1e-3 * keras.ops.cast(10 * step >= timeline.total_steps, "float32")
+
+        def get_config(self):
+            return {}
+
+    return Late()
+
+
 def vectors(folders):
     """Real vectors without labels in one split, with a few in another."""
     import numpy as np
@@ -238,5 +282,7 @@ def vaeflow_components():
     yield Component("prior", "normal-by-products", normal_by_products)
     yield Component("likelihood", "discretized-logistic", discretized_logistic)
     yield Component("likelihood", "learned-scale", learned_scale)
+    yield Component("likelihood", "one-hot", one_hot)
     yield Component("objective", "importance-weighted", importance_weighted)
+    yield Component("learning_rate", "still-at-first", still_at_first)
     yield Component("dataset", "vectors", vectors)

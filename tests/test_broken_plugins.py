@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import broken_beside
+import broken_latents
 import broken_plugins
 import pytest
 from plugin_packages import GOOD, site_in
@@ -16,7 +17,8 @@ from plugin_packages import GOOD, site_in
 from vaeflow.cli import main
 
 HERE = Path(__file__).parent
-FILES = ("broken_plugins.py", "broken_beside.py")
+OTHER_STEPS = r"after 2 steps on 2 replicas of another process and on 1: .* differ: "
+FILES = ("broken_plugins.py", "broken_latents.py", "broken_beside.py")
 
 AT_LOAD = {
     "raises at import": ("raise RuntimeError('boo')", r"RuntimeError: boo"),
@@ -36,7 +38,10 @@ BY_CHECK = {
     ("encoder", "wrong-shape"): ("shapes", r"the output for 1 rows has shape \(1, 2, 4\), not \(1, 'any'\)"),
     ("encoder", "not-differentiable"): ("gradients", r"no gradient reaches .*kernel"),
     ("encoder", "mixes-rows"): ("rows", r"outputs of valid rows beside other padded rows: .* apart"),
-    ("encoder", "depends-on-the-replica"): ("bits", r"after 2 steps on 2 replicas and on 1: .* differ: "),
+    ("encoder", "depends-on-the-replica"): (
+        "bits",
+        r"after 2 steps on 2 replicas of another process and on 1: .* differ: ",
+    ),
     ("encoder", "writes-from-every-rank"): ("side-effects", r"it writes built\.log, and every rank of a job would"),
     ("encoder", "pickles"): ("side-effects", r"it calls pickle\.dumps .*pickle\.loads .*: a run trusts no pickle"),
     ("likelihood", "float64-leak"): ("shapes", r"log p\(x given z\) is float64, not float32"),
@@ -54,7 +59,7 @@ BY_CHECK = {
     ("prior", "prior-mixes-examples"): ("rows", r"terms of KL\(q, p\) of examples beside other ones: .* apart"),
     ("metric", "other-on-each-replica"): (
         "bits",
-        r"an evaluation on 2 replicas and on 1: test/other-on-each-replica differ: ",
+        r"an evaluation on 2 replicas of another process and on 1: test/other-on-each-replica differ: ",
     ),
     ("dataset", "reads-a-pickle"): ("examples", r"it calls pickle\.dumps .*pickle\.loads .*: a run trusts no pickle"),
     ("plot", "pickles-its-figure"): ("picture", r"it calls pickle\.Pickler\.dump \(.*\): a run trusts no pickle"),
@@ -83,6 +88,31 @@ BY_CHECK = {
     ("prior", "kl-of-the-wrong-sign"): (
         "divergence",
         r"KL\(q, p\) in closed form, by the prior, is -.* nats, but .* by samples",
+    ),
+    ("encoder", "drawn-at-import"): ("bits", OTHER_STEPS),
+    ("decoder", "logits-in-half-precision"): ("parameters", r"the output in mixed_bfloat16 is bfloat16, not float32"),
+    ("posterior", "stops-the-gradient"): ("reparameterized", r"there is no gradient of z\[\.\.\., 0\] with respect to"),
+    ("prior", "normal-in-two-dimensions"): ("density", r"with D = 1: p\(z\) integrates to 2\.[45]\d* .*, not to 1"),
+    ("objective", "penalty-of-the-batch"): ("loss", r"losses of examples beside other ones: .* apart"),
+    ("objective", "kernel-of-the-batch"): ("loss", r"losses of examples beside other ones: .* apart"),
+    ("objective", "penalty-of-the-wrong-sign"): ("loss", r"the loss falls where KL\(q, p\) rises"),
+    ("schedule", "free-bits-of-the-batch"): ("weight", r"penalties at step 0 of examples beside others .* apart"),
+    ("optimizer", "ignores-the-rate"): ("descent", r"100 steps at the learning rates 0\.01 and 0\.001 both end at "),
+    ("learning_rate", "falls-with-each-call"): (
+        "rate",
+        r"the learning rate at step 0 is 0\.001, and asked again 0",
+    ),
+    ("dataset", "other-in-each-process"): ("examples", r"train\.x is another one in another process"),
+    ("dataset", "ordered-by-a-set"): ("examples", r"train\.y is another one in another process, with PYTHONHASHSEED"),
+    ("dataset", "late-examples-drawn-anew"): ("examples", r"train\.x is another one when built again"),
+    ("callback", "reads-evaluations-in-logs"): ("life", r"on_log: KeyError: 'validation/bound'"),
+    ("callback", "needs-validation"): (
+        "life",
+        r"without a validation split: on_evaluation: KeyError: 'valid",
+    ),
+    ("callback", "begins-its-log-anew"): (
+        "resumed",
+        r"stopped after epoch 1 and resumed, bounds\.csv has lost what was logged before",
     ),
     ("callback", "retraces-every-step"): ("life", r"on_chunk traces .* at every call"),
     ("callback", "writes-elsewhere"): ("files", r"it writes elsewhere\.log, which is not below the run's directory"),
@@ -132,7 +162,7 @@ def test_caught_by_check(component, found):
 
 
 def test_every_broken_component_has_its_case():
-    modules = (broken_plugins, broken_beside)
+    modules = (broken_plugins, broken_latents, broken_beside)
     components = {(one.kind, one.name) for module in modules for one in module.vaeflow_components()}
     assert components == set(BY_CHECK)
     assert len(AT_LOAD) + 1 + len(BY_CHECK) >= 15

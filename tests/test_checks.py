@@ -19,9 +19,10 @@ from vaeflow.testing import check
 
 ROOT = Path(__file__).parents[1]
 HERE = ROOT / "tests"
+HOOK = "@hookimpl\ndef vaeflow_components():\n    yield Component('encoder', 'unfinished', build)\n"
 QUICK = (
     *("shapes", "rows", "noise", "density", "mean", "divergence", "loss", "weight", "descent", "rate", "figures"),
-    *("pixels", "life", "state", "weights", "files", "picture"),
+    *("pixels", "life", "state", "weights", "files", "picture", "parameters", "reparameterized"),
 )
 """Rules that take no compiled step; `python docs/checked.py` runs the others too, for minutes, and writes the table."""
 
@@ -97,7 +98,7 @@ def test_the_fixture_says_what_there_is_not(contract):
         (["check", "encoder", "mlp", "hiden=[3]"], "encoder.hiden: mlp of vaeflow"),
         (["check", "encoder", "mlp", "--x-shape", "8x8"], "'8x8' is no shape; write for example 28,28,1"),
         (["check", "encoder", "mlp", "--with", "prior"], "--with: 'prior' is no KIND=NAME; write for example prior="),
-        (["check", "encoder", "mlp", "--with", "metric=x"], "--with: a component is tried with no 'metric'; "),
+        (["check", "encoder", "mlp", "--with", "plot=x"], "--with: a component is tried with no 'plot'; "),
         (["check", "encoder", "mlp", "--with", "encoder=mlp"], "--with: encoder=mlp: it is the encoder itself"),
         (["check", "encoder", "mlp", "--with", "prior=no"], "there is no prior 'no'"),
         (["check", "--of", "vaeflo"], "--of: no component is of 'vaeflo'; did you mean 'vaeflow'?"),
@@ -202,9 +203,31 @@ def test_a_component_is_tried_with_partners(contract):
         contract(
             *("posterior", "diagonal-gaussian"),
             partners={"prior": "kl-of-the-wrong-sign"},
-            plugin=str(HERE / "broken_plugins.py"),
+            plugin=str(HERE / "broken_latents.py"),
             rules=["divergence"],
         )
+
+
+@pytest.mark.slow
+def test_a_callback_is_tried_with_a_metric(contract):
+    watching = {"metric": "test/squared-error"}
+    (found,) = check("callback", "early-stopping", rules=["life"], **watching)
+    assert found.outcome == "broken"
+    assert found.message.startswith("no evaluation has the metric 'test/squared-error'; there ")
+    contract("callback", "early-stopping", rules=["life"], partners={"metric": "squared-error"}, **watching)
+
+
+def test_one_cause_is_said_once(tmp_path):
+    from vaeflow.checks import contracts
+    from vaeflow.checks.subject import Subject
+
+    path = tmp_path / "unfinished.py"
+    path.write_text(f"{HEAD}def build(x_shape):\n    raise KeyError('width')\n\n{HOOK}")
+    subject = Subject(Registry.load([str(path)]), "encoder", "unfinished")
+    first, second = contracts.check(subject, ["shapes", "rows"])
+    assert first.outcome == "broken"
+    assert first.message.endswith("could not be built: KeyError: 'width'")
+    assert (second.outcome, second.message) == ("left out", "what breaks the rule 'shapes' breaks it too")
 
 
 def test_what_must_be_told_something_is_said_to_be_left_out(tmp_path, monkeypatch, capsys):

@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from vaeflow.checks.importing import require_clean_import
 from vaeflow.checks.pickling import pickling
-from vaeflow.checks.watching import watched
+from vaeflow.checks.rule import BrokenRuleError
+from vaeflow.checks.subject import Subject
+from vaeflow.checks.watching import place_of, watched
+from vaeflow.plugins.registry import Registry
 
 INIT = """
 import functools
@@ -56,6 +60,16 @@ def act(folder, how):
 """
 
 
+EAGER = """
+def build():
+    return lambda x, terms: terms.kl
+
+@hookimpl
+def vaeflow_components():
+    yield Component("metric", "eager", build)
+"""
+
+
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
     """A package whose build function is in its __init__, and what it does in a module below."""
@@ -80,14 +94,14 @@ def package(tmp_path_factory):
 def test_files_are_seen_in_the_whole_package(package, tmp_path, how, written, name):
     (tmp_path / "there").touch()
     build = getattr(package, name)
-    with watched(build) as deeds:
+    with watched(place_of(build)) as deeds:
         build(tmp_path, how)
         (tmp_path / "not its own").touch()
     assert [Path(one).name for one in deeds.written] == written
 
 
 def test_what_a_temporary_folder_held_is_noted_by_its_whole_name(package, tmp_path):
-    with watched(package.build) as deeds:
+    with watched(place_of(package.build)) as deeds:
         package.build(tmp_path, "temporary")
     assert deeds.written
     assert all(Path(one).is_relative_to(tmp_path) for one in deeds.written)
@@ -103,7 +117,7 @@ def test_what_a_temporary_folder_held_is_noted_by_its_whole_name(package, tmp_pa
     ],
 )
 def test_pickles_are_seen_by_whatever_name(package, tmp_path, how, what):
-    with watched(package.build) as deeds:
+    with watched(place_of(package.build)) as deeds:
         package.build(tmp_path, how)
         pickle.dumps("not its own")
     (line,) = deeds.pickled
@@ -126,6 +140,38 @@ def test_a_partial_of_a_decorated_function_is_of_its_package(package, tmp_path):
     def decorated(*args):
         return package.build(*args)
 
-    with watched(functools.partial(decorated, tmp_path)) as deeds:
+    with watched(place_of(functools.partial(decorated, tmp_path))) as deeds:
         decorated(tmp_path, "open")
     assert len(deeds.written) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "pickle.loads(pickle.dumps(1))",
+            r"it calls pickle\.dumps .*pickle\.loads .* while it is imported: a run",
+        ),
+        ("open('seen.log', 'a').close()", r"it writes seen\.log while it is imported, and every rank of a job would"),
+        ("pass", None),
+    ],
+)
+def test_what_is_done_at_import_is_seen(tmp_path, monkeypatch, line, message):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "eager.py"
+    path.write_text(f"import pickle\nfrom vaeflow import Component, hookimpl\n{line}\n{EAGER}")
+    subject = Subject(Registry.load([str(path)]), "metric", "eager")
+    if message is None:
+        require_clean_import(subject)
+    else:
+        with pytest.raises(BrokenRuleError, match=message):
+            require_clean_import(subject)
+
+
+def test_a_plugin_that_can_be_imported_once_only_is_told_why(tmp_path):
+    path = tmp_path / "eager.py"
+    path.write_text(f"from vaeflow import Component, hookimpl\n{EAGER}")
+    subject = Subject(Registry.load([str(path)]), "metric", "eager")
+    path.unlink()
+    with pytest.raises(BrokenRuleError, match=r"it can't be imported in a process of its own: .*eager\.py"):
+        require_clean_import(subject)

@@ -236,6 +236,7 @@ def test_nothing_is_overwritten(tmp_path, capsys):
         ("encoder", "width", "'width' is used in the code of the template"),
         ("strategy", "print", "'print' is used in the code of the template"),
         ("encoder", "mlp", r"encoder 'mlp' exists already, in vaeflow [\d.]+"),
+        ("metric", "active-units", r"every evaluation logs 'active-units' already; .* such as 'my-active-units'"),
     ],
 )
 def test_what_cannot_be_written_is_said(kind, name, line, tmp_path):

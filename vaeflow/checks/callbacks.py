@@ -13,11 +13,14 @@ import numpy as np
 
 from vaeflow.callbacks import MOMENTS, Control, Record, RunView
 from vaeflow.callbacks.build import build_callback
+from vaeflow.checks.importing import require_clean_import
 from vaeflow.checks.rule import BrokenRuleError, Rule, require
 from vaeflow.checks.watching import require_no_pickles, traced, watched
-from vaeflow.errors import VaeflowError
+from vaeflow.errors import UsageError, VaeflowError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from vaeflow.callbacks import Asked, Callback
     from vaeflow.checks.subject import Subject
 
@@ -45,19 +48,38 @@ def _view(subject: Subject, folder: Path) -> RunView:
     )
 
 
-def scalars_of(epoch: int) -> dict[str, float]:
-    """Return figures as evaluations have them, which get better for some epochs and worse from then on."""
-    gain = min(epoch, BEST) - 0.1 * max(0, epoch - BEST)
-    figures = {
-        "bound": gain - 200.0,
-        "log_likelihood": gain - 180.0,
-        "kl": 20.0 - gain,
-        "loss": 200.0 - gain,
-        "active_units": gain,
-        "learning_rate": RATE,
-        "gradient_norm": 20.0 - gain,
-    }
-    return {f"{split}/{name}": value for split in ("train", "validation", "test") for name, value in figures.items()}
+def logged(epoch: int) -> dict[str, float]:
+    """Return figures as training logs have them, which get better for some epochs and worse from then on."""
+    nats = {f"train/{name}": value for name, value in _nats(epoch).items()}
+    rates = {"train/learning_rate": RATE, "train/kl_weight": 1.0, "train/gradient_norm": 20.0 - _gain(epoch)}
+    speed = {"train/skipped_steps": 0.0, "train/examples_per_second": 1000.0}
+    return {**nats, "train/loss": -nats["train/bound"], **rates, **speed}
+
+
+def evaluated(epoch: int, splits: Iterable[str], metrics: Iterable[str] = ()) -> dict[str, float]:
+    """Return figures as evaluations of some splits have them, with those of metrics."""
+    gain = _gain(epoch)
+    figures = {**_nats(epoch), "active_units": gain, **dict.fromkeys(metrics, gain)}
+    return {f"{split}/{name}": value for split in splits for name, value in figures.items()}
+
+
+def _nats(epoch: int) -> dict[str, float]:
+    gain = _gain(epoch)
+    return {"bound": gain - 200.0, "log_likelihood": gain - 180.0, "kl": 20.0}
+
+
+def _gain(epoch: int) -> float:
+    return min(epoch, BEST) - 0.1 * max(0, epoch - BEST)
+
+
+def _records(view: RunView, epoch: int, *, final: bool = False) -> tuple[Record, Record]:
+    """Return what a log and an evaluation tell after an epoch."""
+    splits = [split for split in view.dataset.splits() if split != "train"]
+    metrics = [selected.name for selected in view.config.metrics]
+    kl = np.ones(view.trained.model.latent_size)
+    log = Record(view.control.step, float(epoch), logged(epoch), {"train": kl}, final=final)
+    scalars = evaluated(epoch, splits, metrics)
+    return log, Record(view.control.step, float(epoch), scalars, dict.fromkeys(splits, kl), final=final)
 
 
 def _live(callback: Callback, view: RunView) -> dict[str, list[str]]:
@@ -75,10 +97,10 @@ def _live(callback: Callback, view: RunView) -> dict[str, list[str]]:
     tell("on_start")
     for epoch in range(1, EPOCHS + 1):
         step = view.control.step = epoch * view.steps_per_epoch
-        record = Record(step, float(epoch), scalars_of(epoch), {"train": np.ones(2)}, final=epoch == EPOCHS)
+        log, evaluation = _records(view, epoch, final=epoch == EPOCHS)
         tell("on_chunk", step)
-        tell("on_log", record)
-        tell("on_evaluation", record)
+        tell("on_log", log)
+        tell("on_evaluation", evaluation)
         tell("on_epoch", epoch)
         tell("on_checkpoint", step)
     tell("on_end")
@@ -89,12 +111,14 @@ def _call(callback: Callback, moment: str, view: RunView, *arguments: Any) -> No
     view.control.enter(moment)
     try:
         getattr(callback, moment)(view, *arguments)
+    except UsageError:
+        raise
     except Exception as error:
         raise BrokenRuleError(f"{moment}: {type(error).__name__}: {error}") from error
 
 
 def life(subject: Subject) -> None:
-    """Take the callback through a run, and another one of its kind through one that fails."""
+    """Take the callback through a run, and others of its kind through one that fails and one without validation."""
     with tempfile.TemporaryDirectory() as name:
         view = _view(subject, Path(name))
         callback = build_callback(subject.bound)
@@ -104,6 +128,12 @@ def life(subject: Subject) -> None:
         other = build_callback(subject.bound)
         _call(other, "on_start", view)
         _call(other, "on_exception", view, VaeflowError("made up"))
+        try:
+            _live(build_callback(subject.bound), replace(view, dataset=replace(view.dataset, validation=None)))
+        except UsageError:
+            pass  # it says what it misses
+        except BrokenRuleError as broken:
+            raise BrokenRuleError(f"without a validation split: {broken}") from broken
 
 
 def remembered(subject: Subject) -> None:
@@ -123,18 +153,39 @@ def remembered(subject: Subject) -> None:
 
 
 def resumed(subject: Subject) -> None:
-    """Compare what it asks in a run with what it asks when that run is stopped after some epochs and resumed."""
+    """Compare what it asks and logs in a run with that when the run is stopped after some epochs and resumed."""
     with tempfile.TemporaryDirectory() as name:
         view = _view(subject, Path(name))
-        whole = _asked(build_callback(subject.bound), _anew(view, "whole"), range(1, LONG + 1))
+        alone = _anew(view, "whole")
+        whole = _asked(build_callback(subject.bound), alone, range(1, LONG + 1))
+        logs = _files(alone.directory)
         for cut in (at for at in CUTS if at < len(whole)):
             before, first = build_callback(subject.bound), _anew(view, f"cut-{cut}")
             _asked(before, first, range(1, cut + 1))
+            left = _files(first.directory)
             after, second = build_callback(subject.bound), _anew(view, f"cut-{cut}", first.step)
             second.control.learning_rate = first.control.learning_rate
             if before.state():
                 after.restore(json.loads(json.dumps(before.state())))
             _require_same_requests(_asked(after, second, range(cut + 1, LONG + 1)), whole[cut:], cut)
+            _require_longer_logs(_files(second.directory), left, logs, cut)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """Return the contents of all files below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _require_longer_logs(
+    got: Mapping[str, bytes], left: Mapping[str, bytes], logs: Mapping[str, bytes], cut: int
+) -> None:
+    """Require files that only grow in a run nobody stops to have, in the end, what they had before the resume."""
+    for name, content in left.items():
+        grows = bool(content) and logs.get(name, b"") != content and logs.get(name, b"").startswith(content)
+        require(
+            not grows or got.get(name, b"").startswith(content),
+            f"stopped after epoch {cut} and resumed, {name} has lost what was logged before: open it to append",
+        )
 
 
 def _anew(view: RunView, folder: str, first_step: int = 0) -> RunView:
@@ -150,9 +201,9 @@ def _asked(callback: Callback, view: RunView, epochs: range) -> list[Asked]:
     found: list[Asked] = []
     _call(callback, "on_start", view)
     for epoch in epochs:
-        step = view.control.step = epoch * view.steps_per_epoch
-        record = Record(step, float(epoch), scalars_of(epoch), {"train": np.ones(2)})
-        for moment, argument in (("on_log", record), ("on_evaluation", record), ("on_epoch", epoch)):
+        view.control.step = epoch * view.steps_per_epoch
+        log, evaluation = _records(view, epoch)
+        for moment, argument in (("on_log", log), ("on_evaluation", evaluation), ("on_epoch", epoch)):
             _call(callback, moment, view, argument)
         found.append(view.control.take())
         if found[-1].stop:
@@ -184,14 +235,15 @@ def files(subject: Subject) -> None:
     with tempfile.TemporaryDirectory() as name:
         runs = Path(name).resolve()
         (runs / "run").mkdir()
-        with watched(subject.bound.component.build) as deeds:
+        with watched(subject.place) as deeds:
             callback = build_callback(subject.bound)
         require(not deeds.written, f"building it writes {', '.join(deeds.written)}: write in on_start, on the chief")
-        with watched(subject.bound.component.build) as during:
+        with watched(subject.place) as during:
             _live(callback, _view(subject, runs / "run"))
         outside = [path for path in during.written if not _may_write(Path(path).resolve(), runs)]
         require(not outside, f"it writes {', '.join(dict.fromkeys(outside))}, which is not below the run's directory")
         require_no_pickles(deeds, during)
+        require_clean_import(subject)
 
 
 def _may_write(path: Path, runs: Path) -> bool:
@@ -203,7 +255,7 @@ def _may_write(path: Path, runs: Path) -> bool:
 CALLBACK = (
     Rule("life", f"it lives through {', '.join(MOMENTS)}, and traces nothing anew each time", life),
     Rule("state", "its state is JSON and can be restored", remembered),
-    Rule("resumed", "a run that is stopped and resumed is asked the same by it", resumed),
+    Rule("resumed", "a run that is stopped and resumed is asked the same by it, and its logs grow on", resumed),
     Rule("weights", "it leaves the model's variables alone", weights),
     Rule("files", "it writes below the run's directory, or beside it, nothing while it is built, and no pickle", files),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +14,16 @@ from vaeflow.checks.densities import ERRORS, require_density
 from vaeflow.checks.rule import BrokenRuleError, LeftOutError, Rule, require, require_close, require_tensor
 from vaeflow.checks.subject import ROWS, beside, normal, require_same_rows, shake
 from vaeflow.engine.precision import built_in
+from vaeflow.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vaeflow.checks.subject import Subject
     from vaeflow.contracts import Distribution, Posterior, Prior
 
 FEATURES, DRAWS = 8, 50_000
+DIMENSIONS = (2, 1, 3)
 
 
 def _posterior(subject: Subject, rows: int) -> tuple[Posterior, Distribution]:
@@ -79,19 +84,53 @@ def _require_function_of_noise(sample: Any, noise: tf.Tensor) -> None:
     require(not np.array_equal(other[:, 1:], first[:, 1:]), "z does not change with the noise")
 
 
+def reparameterized(subject: Subject) -> None:
+    """Differentiate z with respect to the features: the bound's gradient goes through the samples."""
+    posterior, _ = _posterior(subject, ROWS)
+    features = normal(ROWS, FEATURES, name="features")
+    noise = normal(1, ROWS, posterior.noise_size)
+    for dimension in range(subject.latent_size):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            z = elbo.draw(posterior.distribution(features), noise)[0][..., dimension]
+        gradient = tape.gradient(z, features)
+        name = f"the gradient of z[..., {dimension}] with respect to the features"
+        require(gradient is not None, f"there is no gradient of z[..., {dimension}] with respect to the features")
+        require_tensor(gradient, name, shape=(ROWS, FEATURES))
+        require(bool(tf.reduce_any(gradient != 0.0)), f"{name} is zero")
+
+
 def posterior_density(subject: Subject) -> None:
     """Weigh 50,000 samples of q by another density over q: the weights' mean is 1, and they give its moments."""
+    _in_few_dimensions(subject, _posterior_samples_fit)
+
+
+def _in_few_dimensions(subject: Subject, test: Callable[[Subject], None]) -> None:
+    """Test a density in 1, 2 and 3 dimensions: a wrong constant may be right in one of them.
+
+    Raises:
+        LeftOutError: if there is none of these in which it can be tested.
+    """
+    why: list[str] = []
+    for size in DIMENSIONS:
+        try:
+            test(replace(subject, latent_size=size))
+        except (LeftOutError, UsageError) as error:  # there may be a least number of dimensions
+            why.append(str(error))
+        except BrokenRuleError as broken:
+            raise BrokenRuleError(f"with D = {size}: {broken}") from broken
+    if len(why) == len(DIMENSIONS):
+        raise LeftOutError(why[0])
+
+
+def _posterior_samples_fit(subject: Subject) -> None:
     for row in range(2):
-        _posterior_samples_fit(subject, row)
-
-
-def _posterior_samples_fit(subject: Subject, row: int) -> None:
-    z, log_q, q, noise = _draws(subject, row)
-    with contextlib.suppress(NotImplementedError):
-        anywhere = np.asarray(q.log_prob(elbo.draw(q, noise)[0]))[:, 0]
-        tolerance = 1e-3 * (1 + np.abs(log_q))
-        require_close(anywhere, log_q, "log_prob of a sample and what sample_and_log_prob gives", within=tolerance)
-    require_density(z, log_q, "q(z given x)")
+        z, log_q, q, noise = _draws(subject, row)
+        with contextlib.suppress(NotImplementedError):
+            anywhere = np.asarray(q.log_prob(elbo.draw(q, noise)[0]))[:, 0]
+            tolerance = 1e-3 * (1 + np.abs(log_q))
+            require_close(anywhere, log_q, "log_prob of a sample and what sample_and_log_prob gives", within=tolerance)
+        require_density(z, log_q, "q(z given x)")
 
 
 def _draws(subject: Subject, row: int) -> tuple[np.ndarray, np.ndarray, Distribution, tf.Tensor]:
@@ -109,6 +148,10 @@ def _draws_of(posterior: Posterior, features: tf.Tensor) -> tuple[np.ndarray, np
 
 def prior_density(subject: Subject) -> None:
     """Weigh 50,000 samples of p by another density over p: the weights' mean is 1, and they give its moments."""
+    _in_few_dimensions(subject, _prior_samples_fit)
+
+
+def _prior_samples_fit(subject: Subject) -> None:
     prior = _prior(subject)
     z = prior.sample(normal(DRAWS, subject.latent_size, name="draws"))
     require_density(np.asarray(z, np.float64), np.asarray(prior.log_prob(z), np.float64), "p(z)")
@@ -203,7 +246,8 @@ POSTERIOR = (
     Rule("shapes", "z [L, B, D], log q [L, B] and the mean [B, D], float32, for B = 1, 2, 7", posterior_shapes),
     Rule("rows", "z, log q, the mean and KL(q, p) of an example do not depend on the others", posterior_rows),
     Rule("noise", "z is a function of the noise of its own example", posterior_noise),
-    Rule("density", "log q integrates to one and is the density of the samples", posterior_density),
+    Rule("reparameterized", "z has a gradient with respect to the features", reparameterized),
+    Rule("density", "log q integrates to one and is that of the samples, for D = 1, 2, 3", posterior_density),
     Rule("mean", "`mean` is the mean of the samples, or says that it is not", posterior_mean),
     Rule("divergence", "each closed form of KL(q, p), if any, is what samples estimate", divergence),
 )
@@ -211,7 +255,7 @@ PRIOR = (
     Rule("shapes", "z [..., D] and log p(z) [...], float32", prior_shapes),
     Rule("rows", "z, log p(z) and KL(q, p) of an example do not depend on the others", prior_rows),
     Rule("noise", "z is a function of its own noise", prior_noise),
-    Rule("density", "log p integrates to one and is the density of the samples", prior_density),
+    Rule("density", "log p integrates to one and is that of the samples, for D = 1, 2, 3", prior_density),
     Rule("mean", "`mean` is the mean of the samples", prior_mean),
     Rule("divergence", "each closed form of KL(q, p), if any, is what samples estimate", divergence),
 )

@@ -114,7 +114,9 @@ def _require_fitting_samples(likelihood: Likelihood, shape: tuple[int, ...], row
     elif size == 1:
         _require_frequencies(probabilities, x, outcomes[0])
     else:
-        _require_sum(probabilities, x, np.stack(np.meshgrid(*outcomes), axis=-1).reshape((-1, size)))
+        seen = np.unique(x, axis=0)  # of few pairs all are: others may have no density
+        every = np.stack(np.meshgrid(*outcomes), axis=-1).reshape((-1, size))
+        _require_sum(probabilities, x, seen if len(seen) <= MOST_OUTCOMES else every)
     mean = np.asarray(many.mean()).reshape((DRAWS, size))[0]
     error = ERRORS * x.std(axis=0) / np.sqrt(DRAWS) + 1e-6
     require_close(mean, x.mean(axis=0), "`mean` and the mean of samples", within=error)

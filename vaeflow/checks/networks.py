@@ -35,13 +35,20 @@ def rows(subject: Subject) -> None:
     require_same_rows(theirs, ours, "outputs of valid rows beside other padded rows")
 
 
-def _network(subject: Subject) -> tuple[keras.Model, tf.Tensor]:
+def parameters(subject: Subject) -> None:
+    """Build it in mixed bfloat16 and look at the type of its output: in bfloat16 the last layer costs nats."""
+    network, inputs = _network(subject, "mixed_bfloat16")
+    require_tensor(network(inputs), "the output in mixed_bfloat16", shape=(ROWS, *_output_shape(subject)))
+
+
+def _network(subject: Subject, precision: str = "float32") -> tuple[keras.Model, tf.Tensor]:
     """Return the network, and 7 rows of input."""
     if subject.kind == "encoder":
-        network = subject.build(subject.x_shape)
+        network = subject.build(subject.x_shape, precision=precision)
         inputs = tf.reshape(uniform(ROWS, int(np.prod(subject.x_shape))), (-1, *subject.x_shape))
     else:
-        network = subject.build(subject.latent_size, tuple(subject.likelihood().parameters_shape))
+        shape = tuple(subject.likelihood().parameters_shape)
+        network = subject.build(subject.latent_size, shape, precision=precision)
         inputs = normal(ROWS, subject.latent_size)
     require(isinstance(network, keras.Model), f"build returned {type(network).__name__}, not a keras.Model")
     return network, inputs
@@ -58,4 +65,5 @@ ENCODER = (
 DECODER = (
     Rule("shapes", "z [B, D] to the likelihood's parameters [B, *P] for B = 1, 2, 7, in training too", shapes),
     Rule("rows", "an example's parameters do not depend on the padding beside it", rows),
+    Rule("parameters", "they are float32, by a last layer in float32, whatever the precision", parameters),
 )

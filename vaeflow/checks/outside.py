@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from vaeflow.checks.callbacks import scalars_of
+from vaeflow.checks.callbacks import evaluated, logged
+from vaeflow.checks.importing import require_clean_import
 from vaeflow.checks.rule import LeftOutError, Rule, require
 from vaeflow.checks.watching import require_no_pickles, watched
 from vaeflow.errors import UsageError
@@ -39,18 +40,19 @@ def picture(subject: Subject) -> None:
             metrics = Path(name) / "metrics.jsonl"
             metrics.write_text("".join(f"{json.dumps(_row(epoch))}\n" for epoch in (1, 2)))
             for shown in (examples, replace(examples, y=None)):
-                with watched(subject.bound.component.build) as deeds:
+                with watched(subject.place) as deeds:
                     figure = subject.build()(Drawn(experiment.trained, shown, metrics, "check"))
                 require(not deeds.written, f"it writes {', '.join(deeds.written)}: return the figure, vaeflow saves it")
                 require_no_pickles(deeds)
                 if figure is not None:
                     drawn += 1
                     _require_picture(style.save(figure, Path(name) / "plot.png"))
+    require_clean_import(subject)
     require(drawn, "it draws none of six small models of images")
 
 
 def _row(epoch: int) -> dict[str, float]:
-    return {"step": 3 * epoch, "epoch": float(epoch), **scalars_of(epoch)}
+    return {"step": 3 * epoch, "epoch": float(epoch), **logged(epoch), **evaluated(epoch, ("validation", "test"))}
 
 
 def _require_picture(path: Path) -> None:

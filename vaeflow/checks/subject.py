@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow.checks.rule import require_close
-from vaeflow.checks.watching import Deeds, watched
+from vaeflow.checks.watching import Deeds, place_of, watched
 from vaeflow.config import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config
 from vaeflow.config_resolve import Resolved, resolve
 from vaeflow.contracts import Dataset, Split, Timeline
@@ -86,6 +86,11 @@ class Subject:
         return self.registry.get(self.kind, self.name).bind(self.options, self.kind)
 
     @property
+    def place(self) -> str:
+        """The file, or the package's folder, that its own code is in."""
+        return place_of(self.bound.component.build)
+
+    @property
     def label(self) -> str:
         """The component in words, with where it is from."""
         return self.bound.registered.label
@@ -120,7 +125,7 @@ class Subject:
             "log": {"tensorboard": False, "every_steps": 5},
             "evaluate": {"batch_size": BATCH},  # so that two replicas have examples to evaluate
             "plots": {"draw": ()},
-            **{KEY_OF_KIND[kind]: {"name": name} for kind, name in self.partners.items()},
+            **self._beside(),
             **settings,
         }
         selection = {"name": self.name, **self.options}
@@ -131,6 +136,12 @@ class Subject:
         else:
             tree[LIST_OF_KIND[self.kind]] = (selection,)
         return resolve(Config.model_validate(tree), self.registry)
+
+    def _beside(self) -> dict[str, Any]:
+        """Return the partners as a config selects them."""
+        selected = {kind: {"name": name} for kind, name in self.partners.items()}
+        ones = {KEY_OF_KIND[kind]: one for kind, one in selected.items() if kind in KEY_OF_KIND}
+        return ones | {LIST_OF_KIND[kind]: (one,) for kind, one in selected.items() if kind in LIST_OF_KIND}
 
     def experiment(self, replicas: int = 1, **settings: Any) -> Experiment:
         """Return the small run on some replicas of this process, ready to take steps.
@@ -151,7 +162,7 @@ class Subject:
     @cached_property
     def small(self) -> Small:
         """The small run on one replica, after its first step; rules share it, since tracing takes seconds."""
-        with watched(self.bound.component.build) as deeds:
+        with watched(self.place) as deeds:
             experiment = self.experiment()
             initial = experiment.state.arrays()
             experiment.trainer.chunk(0, 1)

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from vaeflow.checks.elsewhere import elsewhere
+from vaeflow.checks.importing import require_clean_import
 from vaeflow.checks.rule import LeftOutError, Rule, require, require_tensor
 from vaeflow.checks.watching import require_no_pickles, traced
 from vaeflow.engine.step import SCALARS
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from vaeflow.experiment import Experiment
 
 STEPS = 3  # an epoch; its last step has 3 examples, the others 10
+INITIAL, STEPPED, EVALUATED = "initial weights", f"after {STEPS - 1} steps", "an evaluation"
+RESTORED = f"after {STEPS} steps, the last from a saved state,"
 
 
 def gradients(subject: Subject) -> None:
@@ -52,27 +56,45 @@ def _gradients(microbatches: Microbatches, step: int) -> list[Any]:
 
 
 def bits(subject: Subject) -> None:
-    """Take 3 steps on one replica and on two, and compare all weights and slots; then save, restore, and go on."""
+    """Take 3 steps on one replica and, in another process, on two, and compare all weights and slots; then restore."""
     one, before = subject.small.experiment, subject.small.initial
     one.state.assign(before)
     rows = one.trainer.chunk(0, STEPS - 1).numpy()
-    bad = [name for name, column in zip(SCALARS, rows.T, strict=False) if not np.isfinite(column).all()]
-    require(not bad, f"the log of the first {STEPS - 1} steps has {', '.join(bad)} that are not finite")
     saved = one.state.arrays()
-    moved = [name for name in saved if name.startswith("model/") and not np.array_equal(saved[name], before[name])]
-    require(moved or not before, "no weight has changed after 2 steps")
+    _require_movement(rows, before, saved)
     one.trainer.chunk(STEPS - 1, 1)
     ended = one.state.arrays()
+    theirs = elsewhere(subject, on_two_replicas, saved)
+    ours = {INITIAL: before, STEPPED: saved, RESTORED: ended, EVALUATED: _figures(one)}
+    for when, wanted in ours.items():
+        got = {name.removeprefix(when): array for name, array in theirs.items() if name.startswith(when)}
+        _require_same(got, wanted, f"{when} on 2 replicas of another process and on 1")
+    _require_restored(one, saved, ended)
+
+
+def on_two_replicas(subject: Subject, saved: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the state before and after 2 steps, that after a third from a saved state, and figures.
+
+    Names begin with those of `INITIAL` and so on.
+    """
     two = subject.experiment(replicas=2)
-    _require_same(two.state.arrays(), before, "initial weights on 2 replicas and on 1")
+    found = {INITIAL: two.state.arrays()}
     two.trainer.chunk(0, STEPS - 1)
-    _require_same(two.state.arrays(), saved, f"after {STEPS - 1} steps on 2 replicas and on 1")
+    found[STEPPED] = two.state.arrays()
     two.state.assign(saved)
     two.trainer.chunk(STEPS - 1, 1)
-    _require_same(two.state.arrays(), ended, f"after {STEPS} steps, saved on 1 replica and restored on 2,")
-    if subject.kind == "metric":  # it is part of evaluations, and of no step
-        _require_same(_figures(two), _figures(one), "an evaluation on 2 replicas and on 1")
-    _require_restored(one, saved, ended)
+    found[RESTORED] = two.state.arrays()
+    found[EVALUATED] = _figures(two)
+    return {f"{when}{name}": array for when, arrays in found.items() for name, array in arrays.items()}
+
+
+def _require_movement(rows: np.ndarray, before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> None:
+    """Require steps whose log is finite, and whose weights move where the learning rate is not 0."""
+    log = dict(zip(SCALARS, rows.T, strict=False))
+    bad = [name for name, column in log.items() if not np.isfinite(column).all()]
+    require(not bad, f"the log of the first {len(rows)} steps has {', '.join(bad)} that are not finite")
+    moved = [name for name in after if name.startswith("model/") and not np.array_equal(after[name], before[name])]
+    require(moved or not log["learning_rate"].any(), f"no weight has changed after {len(rows)} steps")
 
 
 def _figures(experiment: Experiment) -> dict[str, np.ndarray]:
@@ -139,9 +161,10 @@ def precision(subject: Subject) -> None:
 
 
 def side_effects(subject: Subject) -> None:
-    """Look at what the component's own code did beside while the model was built, traced and evaluated."""
+    """Look at what the component's own code did beside while it was imported, built, traced and evaluated."""
     deeds = subject.small.deeds
     require_no_pickles(deeds)
+    require_clean_import(subject)
     require(
         not deeds.written,
         f"it writes {', '.join(dict.fromkeys(deeds.written))}, and every rank of a job would: only callbacks and plots "
@@ -151,7 +174,7 @@ def side_effects(subject: Subject) -> None:
 
 GRADIENTS = Rule("gradients", "a finite gradient that is not zero reaches every variable", gradients)
 TRAINING = (
-    Rule("bits", "weights and slots on 1 and 2 replicas are the same bits, and so after saving and restoring", bits),
+    Rule("bits", "the same bits on 1 replica, on 2 of another process, and after saving and restoring", bits),
     Rule("traces", "steps and evaluations are traced once", traces),
     Rule("xla", "XLA compiles it, or it says that it can't", xla),
     Rule("precision", "in mixed_bfloat16 all terms of the bound are float32, and no variable is float64", precision),

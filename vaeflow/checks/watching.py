@@ -58,14 +58,15 @@ _hooked: list[bool] = []
 
 
 @contextlib.contextmanager
-def watched(build: Callable[..., Any]) -> Iterator[Deeds]:
-    """Note what a plugin's own code writes and pickles in a block.
+def watched(place: str) -> Iterator[Deeds]:
+    """Note what code of a place writes and pickles in a block.
 
     Args:
-        build: a build function of the plugin.
+        place: see `place_of`.
     """
-    deeds = Deeds(_place_of(build))
+    deeds = Deeds(place)
     if not _hooked:
+        tempfile.gettempdir()  # the first call writes, under a lock: inside the hook it would wait for itself
         sys.addaudithook(_audit)
         _hooked.append(True)
     with contextlib.ExitStack() as stack:
@@ -77,10 +78,15 @@ def watched(build: Callable[..., Any]) -> Iterator[Deeds]:
             _watched.remove(deeds)
 
 
-def require_no_pickles(*several: Deeds) -> None:
-    """Break the rule if any of them pickled."""
+def require_no_pickles(*several: Deeds, when: str = "") -> None:
+    """Break the rule if any of them pickled.
+
+    Args:
+        several: what was watched.
+        when: it was, for the message; begins with a space.
+    """
     pickled = dict.fromkeys(one for deeds in several for one in deeds.pickled)
-    require(not pickled, f"it calls {', '.join(pickled)}: a run trusts no pickle")
+    require(not pickled, f"it calls {', '.join(pickled)}{when}: a run trusts no pickle")
 
 
 @contextlib.contextmanager
@@ -99,7 +105,7 @@ def traced() -> Iterator[list[str]]:
         yield names
 
 
-def _place_of(build: Callable[..., Any]) -> str:
+def place_of(build: Callable[..., Any]) -> str:
     """Return the file that a build function is in, or its whole package's directory."""
     code: Any = build
     while hasattr(code, "__wrapped__") or isinstance(code, functools.partial):

@@ -34,6 +34,7 @@ def _x_shape(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...
         "vaeflow plugins check encoder resnet --plugin ./resnet.py",
         "vaeflow plugins check encoder conv-mnist width=16 --x-shape 28,28,1",
         "vaeflow plugins check prior my-prior --with posterior=full-gaussian",
+        "vaeflow plugins check callback early-stopping metric=test/squared-error --with metric=squared-error",
         "vaeflow plugins check --of vaeflow-flows",
     )
 )
@@ -131,7 +132,7 @@ def _partners(registry: Registry, texts: tuple[str, ...], kinds: set[str]) -> di
         kind, equals, name = text.partition("=")
         if not equals:
             raise UsageError(f"--with: {text!r} is no KIND=NAME; write for example prior=standard-normal")
-        possible = set(KINDS_OF_SELECTIONS.values()) - {"dataset", "strategy"}
+        possible = {*KINDS_OF_SELECTIONS.values(), "metric"} - {"dataset", "strategy"}
         if kind not in possible:
             raise UsageError(f"--with: a component is tried with no {kind!r}; {nearest(kind, possible)}")
         if kind in kinds:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 
+from vaeflow.config_resolve import METRICS_OF_VAEFLOW
 from vaeflow.config_sources import parse_value
 from vaeflow.errors import UsageError, nearest
 from vaeflow.plugins.records import KINDS
@@ -34,6 +35,8 @@ def check(kind: str, name: str) -> None:
         raise UsageError(f"{name!r} is a word of Python or TOML; choose another, such as 'my-{name}'")
     if snake in names_in(template(f"{kind}.py")) - {"my_name"}:
         raise UsageError(f"{name!r} is used in the code of the template; choose another, such as 'my-{name}'")
+    if kind == "metric" and snake in METRICS_OF_VAEFLOW:
+        raise UsageError(f"every evaluation logs {name!r} already; choose another, such as 'my-{name}'")
     registry = Registry.load()
     if name in registry.names(kind):
         origin = registry.get(kind, name).origin
