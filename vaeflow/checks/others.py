@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vaeflow.contracts import Binarization, Metric, Objective, Schedule, Terms, Transform
     from vaeflow.data.batches import Batch
 
-FAR = 5.0  # nats by which terms are made worse
+FAR = 1000.0  # nats by which terms are made worse: beyond what a bound or a capacity allows for
 SQUARE = 12.0  # of twelve ones
 
 
