@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from vaeflow import elbo
-from vaeflow.checks.densities import ERRORS, require_density
+from vaeflow.checks.densities import ERRORS, is_of_noise, require_density
 from vaeflow.checks.rule import BrokenRuleError, LeftOutError, Rule, require, require_close, require_tensor
 from vaeflow.checks.subject import ROWS, beside, normal, require_same_rows, shake
 from vaeflow.engine.precision import built_in
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from vaeflow.checks.subject import Subject
     from vaeflow.contracts import Distribution, Posterior, Prior
 
-FEATURES, DRAWS = 8, 50_000
+FEATURES, DRAWS, FEW_DRAWS = 8, 50_000, 2_000
 DIMENSIONS = (2, 1, 3)
 
 
@@ -130,7 +131,8 @@ def _posterior_samples_fit(subject: Subject) -> None:
             anywhere = np.asarray(q.log_prob(elbo.draw(q, noise)[0]))[:, 0]
             tolerance = 1e-3 * (1 + np.abs(log_q))
             require_close(anywhere, log_q, "log_prob of a sample and what sample_and_log_prob gives", within=tolerance)
-        require_density(z, log_q, "q(z given x)")
+        of_noise = is_of_noise(partial(elbo.draw, q), noise[:FEW_DRAWS])
+        require_density(z, log_q, "q(z given x)", of_noise=of_noise)
 
 
 def _draws(subject: Subject, row: int) -> tuple[np.ndarray, np.ndarray, Distribution, tf.Tensor]:
@@ -153,8 +155,14 @@ def prior_density(subject: Subject) -> None:
 
 def _prior_samples_fit(subject: Subject) -> None:
     prior = _prior(subject)
-    z = prior.sample(normal(DRAWS, subject.latent_size, name="draws"))
-    require_density(np.asarray(z, np.float64), np.asarray(prior.log_prob(z), np.float64), "p(z)")
+
+    def draw(noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        z = prior.sample(noise)
+        return z, prior.log_prob(z)
+
+    noise = normal(DRAWS, subject.latent_size, name="draws")
+    z, log_p = (np.asarray(one, np.float64) for one in draw(noise))
+    require_density(z, log_p, "p(z)", of_noise=is_of_noise(draw, noise[:FEW_DRAWS]))
 
 
 def posterior_mean(subject: Subject) -> None:
