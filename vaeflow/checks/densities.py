@@ -33,7 +33,8 @@ def is_of_noise(draw: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]], noise:
     rows = [tape.gradient(column, noise) for column in columns]
     if len(rows) != noise.shape[-1] or any(row is None for row in rows):
         return False
-    signs, log_volume = np.linalg.slogdet(np.stack(rows, axis=-2).astype(np.float64))
+    jacobian = tf.stack([tf.convert_to_tensor(row) for row in rows], axis=-2)  # one of a gather is sparse
+    signs, log_volume = np.linalg.slogdet(np.asarray(jacobian, np.float64))
     log_normal = -0.5 * np.sum(np.square(noise) + np.log(2 * np.pi), axis=-1)
     near = np.abs(log_normal - log_volume - log_density) <= 1e-3 * (1 + np.abs(log_density))
     return bool(abs(signs.mean()) == 1.0 and near.mean() >= ENOUGH)
