@@ -108,6 +108,29 @@ def laplace(latent_size: int):
     return head(latent_size, latent_size, 2, Q)
 
 
+def log_normal(latent_size: int):
+    """Exponentials of normals: a density without symmetry, on positive numbers."""
+    import tensorflow as tf
+
+    @dataclass(frozen=True)
+    class Q:
+        mu: object
+        log_sigma: object
+
+        def sample(self, noise):
+            return tf.exp(self.mu + tf.exp(self.log_sigma) * noise)
+
+        def log_prob(self, value):
+            log_value = tf.math.log(value)
+            squares = tf.square((log_value - self.mu) * tf.exp(-self.log_sigma))
+            return -tf.reduce_sum(0.5 * (squares + LOG_2PI) + self.log_sigma + log_value, axis=-1)
+
+        def mean(self):
+            return tf.exp(self.mu + 0.5 * tf.exp(2.0 * self.log_sigma))
+
+    return head(latent_size, latent_size, 2, Q)
+
+
 def rank_one(latent_size: int):
     """N(mu, diag(sigma^2) + v v^T) by D + 1 numbers of noise."""
     import tensorflow as tf
@@ -277,6 +300,7 @@ def vaeflow_components():
     """Return them all."""
     yield Component("encoder", "normalized-over-the-batch", normalized_over_the_batch)
     yield Component("posterior", "laplace", laplace)
+    yield Component("posterior", "log-normal", log_normal)
     yield Component("posterior", "rank-one", rank_one)
     yield Component("prior", "mixture", mixture)
     yield Component("prior", "normal-by-products", normal_by_products)

@@ -14,6 +14,7 @@ HERE = Path(__file__).parent
 COMPONENTS = [(one.kind, one.name) for one in good_plugins.vaeflow_components()]
 LEFT_OUT = {(kind, name): set() for kind, name in COMPONENTS} | {
     ("posterior", "laplace"): {"divergence"},
+    ("posterior", "log-normal"): {"divergence"},
     ("posterior", "rank-one"): {"divergence"},
     ("prior", "mixture"): {"divergence"},
     ("prior", "normal-by-products"): {"divergence"},

@@ -27,11 +27,16 @@ FEATURES, DRAWS, FEW_DRAWS = 8, 50_000, 2_000
 DIMENSIONS = (2, 1, 3)
 
 
+def _features(rows: int) -> tf.Tensor:
+    """Return features [B, F] of an ordinary size: where scales are exponentials of them, larger ones overflow."""
+    return 0.3 * normal(rows, FEATURES, name="features")
+
+
 def _posterior(subject: Subject, rows: int) -> tuple[Posterior, Distribution]:
     """Return a posterior with shaken weights, and q(z given x) for some rows of features."""
     with built_in("float32"):
         posterior = subject.posterior()
-        features = normal(rows, FEATURES, name="features")
+        features = _features(rows)
         posterior.distribution(features)  # makes its variables
     shake(posterior)
     return posterior, posterior.distribution(features)
@@ -88,7 +93,7 @@ def _require_function_of_noise(sample: Any, noise: tf.Tensor) -> None:
 def reparameterized(subject: Subject) -> None:
     """Differentiate z with respect to the features: the bound's gradient goes through the samples."""
     posterior, _ = _posterior(subject, ROWS)
-    features = normal(ROWS, FEATURES, name="features")
+    features = _features(ROWS)
     noise = normal(1, ROWS, posterior.noise_size)
     for dimension in range(subject.latent_size):
         with tf.GradientTape() as tape:
@@ -138,7 +143,7 @@ def _posterior_samples_fit(subject: Subject) -> None:
 def _draws(subject: Subject, row: int) -> tuple[np.ndarray, np.ndarray, Distribution, tf.Tensor]:
     """Return many samples for one example, [N, D], their log-density, [N], the distribution, and the noise."""
     posterior, _ = _posterior(subject, 1)
-    return _draws_of(posterior, normal(2, FEATURES, name="features")[row : row + 1])
+    return _draws_of(posterior, _features(2)[row : row + 1])
 
 
 def _draws_of(posterior: Posterior, features: tf.Tensor) -> tuple[np.ndarray, np.ndarray, Distribution, tf.Tensor]:
@@ -192,7 +197,7 @@ def divergence(subject: Subject) -> None:
     closed = _closed_forms(q, prior)
     if not closed:
         raise LeftOutError("there is no closed form, so samples estimate it in training too")
-    features = normal(ROWS, FEATURES, name="features")
+    features = _features(ROWS)
     for row in range(2):
         z, log_q, _, _ = _draws_of(posterior, features[row : row + 1])
         log_p = np.asarray(prior.log_prob(tf.constant(z, tf.float32)), np.float64)
@@ -246,7 +251,7 @@ def prior_rows(subject: Subject) -> None:
 def _posteriors(subject: Subject) -> tuple[Posterior, Distribution, Distribution]:
     """Return a posterior, q for 7 rows of features, and q where the last 3 of them are others."""
     posterior, q = _posterior(subject, ROWS)
-    features = normal(ROWS, FEATURES, name="features")
+    features = _features(ROWS)
     return posterior, q, posterior.distribution(beside(features, tf.zeros_like(features)))
 
 

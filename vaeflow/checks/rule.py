@@ -113,9 +113,11 @@ def require_close(got: Any, wanted: Any, what: str, *, within: Any) -> None:
     import numpy as np
 
     got, wanted, within = (np.asarray(value, np.float64) for value in (got, wanted, within))
-    excess = np.abs(got - wanted) - within
+    with np.errstate(invalid="ignore"):  # of infinities
+        apart = np.where(got == wanted, 0.0, np.abs(got - wanted))
+    excess = np.where(np.isnan(apart), np.inf, apart) - within
     if excess.size and not np.all(excess <= 0):
-        worst = np.unravel_index(int(np.nanargmax(excess)) if not np.isnan(excess).all() else 0, excess.shape)
+        worst = np.unravel_index(int(np.argmax(excess)), excess.shape)
         index = f" at {tuple(map(int, worst))}" if worst else ""
         allowed = np.broadcast_to(within, excess.shape)[worst]
         expected = np.broadcast_to(wanted, excess.shape)[worst]
