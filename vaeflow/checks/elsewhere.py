@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaeflow.checks.rule import BrokenRuleError
+from vaeflow.checks.jobs import call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,22 +53,9 @@ def elsewhere(
             "subject": [subject.kind, subject.name, dict(subject.options)],
             "tried": [subject.x_shape, subject.latent_size, dict(subject.partners)],
         }
-        _run(json.dumps(asked), {**os.environ, "PYTHONHASHSEED": hash_seed})
+        call(__name__, json.dumps(asked), PATIENCE, PYTHONHASHSEED=hash_seed)
         with np.load(Path(name) / "found.npz") as found:
             return dict(found)
-
-
-def _run(asked: str, environment: Mapping[str, str]) -> None:
-    command = [sys.executable, "-m", "vaeflow.checks.elsewhere"]
-    try:
-        done = subprocess.run(  # noqa: S603
-            command, input=asked, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise BrokenRuleError(f"in a process of its own it has not ended after {PATIENCE} s") from None
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-        raise BrokenRuleError(f"in a process of its own: {lines[-1]}")
 
 
 def main() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from vaeflow.checks.rule import BrokenRuleError, require
+from vaeflow.checks.jobs import call
+from vaeflow.checks.rule import require
 from vaeflow.checks.watching import Deeds, require_no_pickles, watched
 
 if TYPE_CHECKING:
@@ -22,17 +22,8 @@ def require_clean_import(subject: Subject) -> None:
     Args:
         subject: the component.
     """
-    asked = json.dumps([subject.place, subject.registry.modules])
-    command = [sys.executable, "-m", "vaeflow.checks.importing"]
-    try:
-        done = subprocess.run(  # noqa: S603
-            command, input=asked, capture_output=True, text=True, check=False, timeout=PATIENCE
-        )
-    except subprocess.TimeoutExpired:
-        raise BrokenRuleError(f"its import in a process of its own has not ended after {PATIENCE} s") from None
-    if done.returncode:
-        raise BrokenRuleError(f"it can't be imported in a process of its own: {done.stderr.strip().splitlines()[-1:]}")
-    deeds = Deeds(**json.loads(done.stdout.splitlines()[-1]))
+    printed = call(__name__, json.dumps([subject.place, subject.registry.modules]), PATIENCE)
+    deeds = Deeds(**json.loads(printed.splitlines()[-1]))
     require_no_pickles(deeds, when=" while it is imported")
     written = ", ".join(dict.fromkeys(deeds.written))
     require(not written, f"it writes {written} while it is imported, and every rank of a job would")

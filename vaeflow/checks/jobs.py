@@ -1,4 +1,4 @@
-"""Starts a short job of one or two processes on this machine and waits for it."""
+"""Starts short processes on this machine and waits for them: a module of vaeflow's, or a job."""
 
 from __future__ import annotations
 
@@ -6,10 +6,39 @@ import json
 import os
 import socket
 import subprocess
+import sys
 
 from vaeflow.checks.rule import BrokenRuleError
 
 LAUNCHERS_VARIABLES = ("TF_CONFIG", "HOROVOD_RANK", "HOROVOD_SIZE")
+
+
+def call(module: str, asked: str, seconds: float, **variables: str) -> str:
+    """Run a module in a process of its own.
+
+    Args:
+        module: its dotted name.
+        asked: what it reads from standard input.
+        seconds: after which it is killed.
+        variables: of the environment, beside this process's own.
+
+    Returns:
+        What it printed.
+
+    Raises:
+        BrokenRuleError: if it fails; the last line of its standard error is the message.
+    """
+    command, environment = [sys.executable, "-m", module], {**os.environ, **variables}
+    try:
+        done = subprocess.run(  # noqa: S603
+            command, input=asked, env=environment, capture_output=True, text=True, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise BrokenRuleError(f"a process of its own has not ended after {seconds:g} s") from None
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+        raise BrokenRuleError(f"in a process of its own: {lines[-1]}")
+    return done.stdout
 
 
 def run_job(command: list[str], launcher: list[str], seconds: float) -> None:
