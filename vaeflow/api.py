@@ -11,16 +11,17 @@ from vaeflow.config_layers import Composed, compose
 from vaeflow.config_resolve import resolve
 from vaeflow.data import Folders
 from vaeflow.plugins.registry import Registry
+from vaeflow.restoring import restore_to_read
 from vaeflow.run_directory import RunDirectory
 from vaeflow.runs import resolve_run, run
-from vaeflow.session import restore
-from vaeflow.start import prepare
+from vaeflow.start import prepare_to_read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
 
+    from vaeflow.config_resolve import Resolved
     from vaeflow.contracts import Dataset
     from vaeflow.experiment import Experiment
     from vaeflow.trained import TrainedVAE
@@ -101,17 +102,25 @@ def train(
     Raises:
         VaeflowError: see its subclasses.
     """
-    composed = Composed(config) if isinstance(config, Config) else compose(config, overrides)
-    resolved = resolve(composed, Registry.load(plugins))
+
+    def find() -> Resolved:
+        composed = Composed(config) if isinstance(config, Config) else compose(config, overrides)
+        return resolve(composed, Registry.load(plugins))
+
     folders = Folders.default(Path(data_dir) if data_dir else None)
-    directory = run(resolved, Path(run_dir) if run_dir else None, folders)
+    directory = run(find, Path(run_dir) if run_dir else None, folders)
     if directory is None:
         raise AssertionError("a run that is no dry run has a directory")
     return load(directory.path, plugins=plugins, data_dir=data_dir)
 
 
 def load(
-    run_dir: str | Path, *, best: bool = False, plugins: Sequence[str] = (), data_dir: str | Path | None = None
+    run_dir: str | Path,
+    *,
+    best: bool = False,
+    plugins: Sequence[str] = (),
+    data_dir: str | Path | None = None,
+    accept_changes: bool = False,
 ) -> LoadedRun:
     """Load a run with the weights of its newest checkpoint that is whole.
 
@@ -121,13 +130,14 @@ def load(
             the test split where there is none).
         plugins: modules with components, for plugins that are not installed.
         data_dir: the user's folder of data sets.
+        accept_changes: load it although config, plugin code or data have changed since.
 
     Raises:
-        UsageError: if it is no run's directory.
+        UsageError: if it is no run's directory, or what its figures depend on has changed.
         CheckpointError: if none of its checkpoints is whole.
     """
     directory = RunDirectory.open(Path(run_dir))
     resolved = resolve_run(directory, plugins)
-    experiment = prepare(resolved, Folders.default(Path(data_dir) if data_dir else None), to_train=False)
-    restore(directory, experiment, best=best)
+    experiment, record = prepare_to_read(resolved, Folders.default(Path(data_dir) if data_dir else None))
+    restore_to_read(directory, resolved, experiment, record, best=best, accept_changes=accept_changes)
     return LoadedRun(directory.path, experiment)

@@ -266,3 +266,22 @@ KINDS_OF_LISTS: Mapping[str, str] = MappingProxyType(
     {"transforms": "transform", "metrics": "metric", "plots.draw": "plot", "callbacks": "callback"}
 )
 """The kind of component that each list of selections names."""
+
+HARMLESS = ("name", "strategy", "verify_every_steps", "log", "plots", "checkpoint")
+"""Keys and tables of the config that no weight depends on, as a rule; see `changes_bits`."""
+
+
+def changes_bits(key: str, config: Config) -> bool:
+    """Say whether another value of a key may change the weights or figures of a run.
+
+    Callbacks may ask for a stop or another learning rate where rows are logged, and `rollback` returns to a checkpoint:
+    then it matters when that is.
+
+    >>> changes_bits("seed", Config()), changes_bits("log.every_steps", Config())
+    (True, False)
+    """
+    if key == "log.every_steps":
+        return bool(config.callbacks)
+    if key == "checkpoint.every_steps":
+        return config.nonfinite.action == "rollback"
+    return key.partition(".")[0] not in HARMLESS

@@ -96,7 +96,12 @@ def to_toml(config: Config) -> str:
     >>> print(to_toml(Config(name="short", steps=10)).splitlines()[2])
     epochs = "none"
     """
-    return tomli_w.dumps(_spell(config.model_dump(mode="json")))
+    return tomli_w.dumps(tree_of(config))
+
+
+def tree_of(config: Config) -> dict[str, Any]:
+    """Return a config as tables of values that TOML has, None spelled 'none'."""
+    return dict(_spell(config.model_dump(mode="json")))
 
 
 def _bind(composed: Composed, registry: Registry, key: str) -> Bound:

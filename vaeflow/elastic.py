@@ -33,17 +33,19 @@ class Snapshot:
 
     Attributes:
         directory: of the run.
+        record: what the bits depend on, as `Provenance.to_json` gives it.
         progress: how far it is.
         state: weights, slots and the rest, as `TrainingState.to_bytes` gives them.
     """
 
     directory: str
+    record: str
     progress: Progress
     state: bytes
 
     def to_bytes(self) -> bytes:
         """Return it as one line of JSON and the state."""
-        return json.dumps([self.directory, self.progress.to_json()]).encode() + b"\n" + self.state
+        return json.dumps([self.directory, self.record, self.progress.to_json()]).encode() + b"\n" + self.state
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Snapshot:
@@ -51,8 +53,8 @@ class Snapshot:
         from vaeflow.engine.checkpoint import Progress
 
         head, _, state = content.partition(b"\n")
-        directory, progress = json.loads(head)
-        return cls(directory, Progress.from_json(progress), state)
+        directory, record, progress = json.loads(head)
+        return cls(directory, record, Progress.from_json(progress), state)
 
 
 class Members:
@@ -63,7 +65,10 @@ class Members:
     Attributes:
         elastic: whether processes may come and go.
         snapshot: the newest moment that all of them have seen; None before the first.
+        record: what the bits depend on with the members that there are, as `Provenance.to_json` gives it.
     """
+
+    record: str = "{}"
 
     def __init__(self) -> None:
         self.elastic = Job.current().elastic
@@ -104,7 +109,7 @@ class Members:
     def remember(self, directory: str, state: TrainingState, progress: Progress) -> None:
         """Take a snapshot. All processes do it at the same step."""
         if self.elastic:
-            self.snapshot = Snapshot(directory, progress, state.to_bytes())
+            self.snapshot = Snapshot(directory, self.record, progress, state.to_bytes())
             self._due = time.monotonic() + SECONDS_A_SNAPSHOT
 
     def share(self, processes: Processes) -> Snapshot | None:

@@ -19,6 +19,7 @@ def evaluate_run(
     best: bool = False,
     modules: Sequence[str] = (),
     data_dir: Path | None = None,
+    accept_changes: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a run on a split and write `evaluation-SPLIT.json` into its directory.
 
@@ -29,6 +30,7 @@ def evaluate_run(
         best: evaluate the best checkpoint, not the newest.
         modules: plugins that are not installed.
         data_dir: the user's folder of data sets.
+        accept_changes: although config, plugin code or data have changed since the checkpoint.
 
     Returns:
         What was written: the binarization, the number of examples and samples, and the metrics by name in nats.
@@ -39,7 +41,7 @@ def evaluate_run(
     """
     from vaeflow.api import load
 
-    loaded = load(run_dir, best=best, plugins=modules, data_dir=data_dir)
+    loaded = load(run_dir, best=best, plugins=modules, data_dir=data_dir, accept_changes=accept_changes)
     evaluation = loaded.experiment.evaluator(split, samples=samples)()
     result = {
         "dataset": loaded.config.dataset.name,

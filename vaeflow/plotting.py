@@ -11,13 +11,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def plot_run(run_dir: Path, *, modules: Sequence[str] = (), data_dir: Path | None = None) -> list[Path]:
+def plot_run(
+    run_dir: Path, *, modules: Sequence[str] = (), data_dir: Path | None = None, accept_changes: bool = False
+) -> list[Path]:
     """Draw all that fits a run into its `plots` folder and return the files.
 
     Args:
         run_dir: the run's directory.
         modules: plugins that are not installed, as --plugin names them.
         data_dir: the user's folder of data sets.
+        accept_changes: although config, plugin code or data have changed since the checkpoint.
 
     Raises:
         VaeflowError: if the run cannot be loaded.
@@ -25,7 +28,7 @@ def plot_run(run_dir: Path, *, modules: Sequence[str] = (), data_dir: Path | Non
     """
     from vaeflow.api import load
 
-    run = load(run_dir, plugins=modules, data_dir=data_dir)
+    run = load(run_dir, plugins=modules, data_dir=data_dir, accept_changes=accept_changes)
     return plot_all(
         run.experiment.plots,
         run.trained,

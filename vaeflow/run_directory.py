@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaeflow.errors import UsageError, VaeflowError
-from vaeflow.provenance import differences, environment
+from vaeflow.provenance.environment import environment, processor
+from vaeflow.provenance.record import differences_of_trees
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from vaeflow.config_resolve import Resolved
     from vaeflow.engine.strategies.base import Strategy
-
-BITS_DEPEND_ON = ("intra_op_threads", "device_kind", "packages", "components", "vaeflow")
+    from vaeflow.provenance.record import Provenance
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,9 @@ class RunDirectory:
 
     def require_same(self, resolved: Resolved) -> None:
         """Raise a UsageError if the run's config is another one; how replicas are run does not count."""
-        for key, there, here in differences(tomllib.loads(self.config.read_text()), tomllib.loads(resolved.to_toml())):
+        for key, there, here in differences_of_trees(
+            tomllib.loads(self.config.read_text()), tomllib.loads(resolved.to_toml())
+        ):
             if _stem(key) != "strategy":
                 raise UsageError(
                     f"--resume: {self.path} has another run: {key} is {there!r} there and {here!r} here; name another "
@@ -119,7 +121,7 @@ class RunDirectory:
         finally:
             lock.release()
 
-    def describe(self, resolved: Resolved, strategy: Strategy) -> None:
+    def describe(self, resolved: Resolved, strategy: Strategy, record: Provenance) -> None:
         """Write the config and the environment of a run that begins.
 
         Raises:
@@ -127,7 +129,7 @@ class RunDirectory:
         """
         try:
             write_atomically(self.config, resolved.to_toml())
-            write_json(self.environment, environment(resolved, strategy))
+            write_json(self.environment, _environment(resolved, strategy, record))
         except OSError:
             shutil.rmtree(self.path, ignore_errors=True)
             raise
@@ -139,17 +141,16 @@ class RunDirectory:
         except (OSError, ValueError, KeyError, AttributeError):
             return set()
 
-    def describe_resumed(self, resolved: Resolved, strategy: Strategy, step: int) -> list[str]:
-        """Write the environment that a run goes on in from a step.
+    def describe_resumed(
+        self, resolved: Resolved, strategy: Strategy, record: Provenance, step: int, changes: Sequence[str]
+    ) -> None:
+        """Write the environment that a run is resumed in at a step, and what has changed by then, in words."""
+        content = {**_environment(resolved, strategy, record), "changes": list(changes)}
+        write_json(self.path / f"environment-{step:09d}.json", content)
 
-        Returns:
-            What may change the run's bits from here on, in words.
-        """
-        before = json.loads(self.environment.read_text()) if self.environment.is_file() else {}
-        now = environment(resolved, strategy)
-        write_json(self.path / f"environment-{step:09d}.json", now)
-        matter = [*BITS_DEPEND_ON, *(["replicas"] if resolved.config.microbatches == "auto" else [])]
-        return [f"{key} {there} is now {here}" for key, there, here in differences(before, now) if _stem(key) in matter]
+
+def _environment(resolved: Resolved, strategy: Strategy, record: Provenance) -> dict[str, Any]:
+    return {**environment(resolved, strategy), "processor": processor(), "code": record.code, "data": record.data}
 
 
 def _stem(key: str) -> str:

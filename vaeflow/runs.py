@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaeflow.agreement import FirstMeeting
 from vaeflow.callbacks.build import build_callbacks
 from vaeflow.config_layers import compose
 from vaeflow.config_resolve import resolve
@@ -15,10 +17,11 @@ from vaeflow.elastic import Members
 from vaeflow.errors import PluginError, UsageError
 from vaeflow.job import Job
 from vaeflow.plugins.registry import Registry
+from vaeflow.provenance.record import Provenance
 from vaeflow.run_directory import RunDirectory
 from vaeflow.session import Session
 from vaeflow.signals import stop_requests
-from vaeflow.start import prepare, rejoin, say
+from vaeflow.start import load, rejoin, say, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,34 +34,40 @@ if TYPE_CHECKING:
 
 
 def run(
-    resolved: Resolved, run_dir: Path | None, folders: Folders, *, dry_run: bool = False, go_on: bool = False
+    find: Callable[[], Resolved],
+    run_dir: Path | None,
+    folders: Folders,
+    *,
+    dry_run: bool = False,
+    go_on: bool = False,
+    accept_changes: bool = False,
 ) -> RunDirectory | None:
     """Train a config. All processes of a job call this; the chief alone writes.
 
     Args:
-        resolved: the config and its components.
+        find: returns the config and its components. Where it fails on one process of a job, all of them end.
         run_dir: the run's directory; None takes the next free one below `runs/`.
         folders: where data sets lie.
         dry_run: build everything, say how large it is, write nothing and take no step.
-        go_on: if the directory has this run already, go on with it, or do nothing where it is finished.
+        go_on: if the directory has this run already, resume it, or do nothing where it is finished.
+        accept_changes: resume although code or data have changed, and let ranks differ in their environments.
 
     Returns:
         The run's directory; None for a dry run.
 
     Raises:
-        UsageError: if the directory holds something else, or is in use.
+        UsageError: if the directory holds something else, or is in use; if ranks differ.
         VaeflowError: see its subclasses.
     """
-    if resolved.config.init_from is not None:
-        _require_weights(Path(resolved.config.init_from))
-    experiment = prepare(resolved, folders)
+    ready = _prepare(find, folders, accept_changes=accept_changes, dry_run=dry_run)
     if dry_run:
         from vaeflow.dry_run import describe
 
-        say(describe(resolved, experiment))
+        say(describe(ready.resolved, ready.experiment))
         return None
 
     def claim(stack: contextlib.ExitStack) -> tuple[RunDirectory, bool]:
+        resolved = ready.resolved
         there = RunDirectory(run_dir) if go_on and run_dir is not None else None
         begun = there is not None and there.config.is_file()
         directory = there if there and begun else RunDirectory.create(run_dir, resolved.config.name)
@@ -66,10 +75,10 @@ def run(
         if begun:
             directory.require_same(resolved)
         else:
-            directory.describe(resolved, experiment.strategy)
+            directory.describe(resolved, ready.experiment.strategy, ready.record)
         return directory, begun
 
-    return _train(resolved, experiment, claim)
+    return _train(ready, claim)
 
 
 def resume(
@@ -78,27 +87,64 @@ def resume(
     *,
     settings: Sequence[str] = (),
     folders: Folders | None = None,
+    accept_changes: bool = False,
 ) -> RunDirectory:
-    """Go on with a run from its newest checkpoint that is whole, on the same machines or others.
+    """Resume a run from its newest valid checkpoint, on the same machines or others.
 
     Args:
         run_dir: the run's directory; every process of the job can read it.
         modules: plugins that are not installed, as --plugin names them.
         settings: `KEY=VALUE` below `strategy`: how replicas are run from now on.
         folders: where data sets lie.
+        accept_changes: resume although config, code or data have changed, and let ranks differ in their environments.
 
     Raises:
-        UsageError: if it is no run's directory, or in use, or a setting is not the strategy's.
-        CheckpointError: if no checkpoint is whole, or it fits another model.
+        UsageError: if it is no run's directory, or in use, or a setting is not the strategy's; if what the run's bits
+            depend on has changed, or ranks differ.
+        CheckpointError: if no checkpoint is valid, or it fits another model.
     """
-    directory = RunDirectory.open(run_dir)
-    resolved = resolve_run(directory, modules, _of_strategy(settings))
+
+    def find() -> Resolved:
+        return resolve_run(RunDirectory.open(run_dir), modules, _of_strategy(settings))
+
+    ready = _prepare(find, folders or Folders.default(), accept_changes=accept_changes)
 
     def claim(stack: contextlib.ExitStack) -> tuple[RunDirectory, bool]:
+        directory = RunDirectory.open(run_dir)
         stack.enter_context(directory.locked())
         return directory, True
 
-    return _train(resolved, prepare(resolved, folders or Folders.default()), claim)
+    return _train(ready, claim)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a process of a job trains with.
+
+    Attributes:
+        resolved: the config and its components.
+        experiment: what trains.
+        record: what the bits depend on.
+        accept_changes: whether that may have changed since the newest checkpoint.
+    """
+
+    resolved: Resolved
+    experiment: Experiment
+    record: Provenance
+    accept_changes: bool
+
+
+def _prepare(find: Callable[[], Resolved], folders: Folders, *, accept_changes: bool, **command: bool) -> Ready:
+    """Look up components, load data, agree with the other ranks, then start TensorFlow and join them."""
+    with FirstMeeting(accept_changes=accept_changes, **command) as meeting:
+        resolved = find()
+        meeting.record = Provenance.of(resolved)
+        if resolved.config.init_from is not None:
+            _require_weights(Path(resolved.config.init_from))
+        topology = resolved.strategy.build()
+        dataset, record = load(resolved, folders, topology, meeting)
+    experiment, record = start(resolved, dataset, topology, record, accept_changes=accept_changes)
+    return Ready(resolved, experiment, record, accept_changes)
 
 
 def resolve_run(directory: RunDirectory, modules: Sequence[str], settings: Sequence[str] = ()) -> Resolved:
@@ -127,41 +173,47 @@ def resolve_run(directory: RunDirectory, modules: Sequence[str], settings: Seque
         ) from error
 
 
-def _train(resolved: Resolved, experiment: Experiment, claim: Claim) -> RunDirectory:
+def _train(ready: Ready, claim: Claim) -> RunDirectory:
     """Train to the end with the processes that are there, and again with those that are there then."""
-    members, dataset = Members(), experiment.dataset
-    joined: Experiment | None = experiment
-    why, said = "", True
+    members, current = Members(), ready
+    joined, why, said = True, "", True
     while True:
         try:
-            if joined is None:
-                joined = rejoin(resolved, dataset)
+            if not joined:
+                current, joined = _rejoined(ready), True
                 if not said:  # by rank 0 of before, which is gone
                     say(f"{why}; the others have met again")
-            return _train_together(resolved, joined, claim, members)
+            return _train_together(current, claim, members)
         except Exception as error:
             if not members.survives(error):
                 raise
             why, said = str(error), Job.current().rank == 0
             say(f"{why}; the others meet again")
         members.forget()
-        if joined is not None:
-            joined.strategy.close()
-        joined = None
+        if joined:
+            current.experiment.strategy.close()
+        joined = False
 
 
-def _train_together(resolved: Resolved, experiment: Experiment, claim: Claim, members: Members) -> RunDirectory:
+def _rejoined(ready: Ready) -> Ready:
+    accept, dataset = ready.accept_changes, ready.experiment.dataset
+    experiment, record = rejoin(ready.resolved, dataset, ready.record, accept_changes=accept)
+    return replace(ready, experiment=experiment, record=record)
+
+
+def _train_together(ready: Ready, claim: Claim, members: Members) -> RunDirectory:
     from vaeflow.engine.processes import Processes
 
-    processes = Processes(experiment.strategy)
+    processes = Processes(ready.experiment.strategy)
     callbacks: list[Called] = []
     members.listen()
     snapshot = members.share(processes)
+    members.record = ready.record.to_json()
     with contextlib.ExitStack() as stack:
         request = stack.enter_context(stop_requests())
 
         def begin() -> str:
-            callbacks.extend(build_callbacks(resolved))  # before the disk is touched: a plugin's may fail
+            callbacks.extend(build_callbacks(ready.resolved))  # before the disk is touched: a plugin's may fail
             if snapshot is None:
                 directory, begun = claim(stack)
             else:
@@ -170,7 +222,17 @@ def _train_together(resolved: Resolved, experiment: Experiment, claim: Claim, me
             return json.dumps([str(directory.path), begun])
 
         path, begun = json.loads(processes.on_chief(begin))
-        session = Session(RunDirectory(Path(path)), resolved, experiment, processes, callbacks, members, request)
+        session = Session(
+            directory=RunDirectory(Path(path)),
+            resolved=ready.resolved,
+            experiment=ready.experiment,
+            record=ready.record,
+            accept_changes=ready.accept_changes,
+            processes=processes,
+            callbacks=callbacks,
+            members=members,
+            request=request,
+        )
         if snapshot is not None:
             session.take_over(snapshot)
         elif begun:

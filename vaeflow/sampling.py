@@ -24,6 +24,7 @@ def sample_run(
     best: bool = False,
     modules: Sequence[str] = (),
     data_dir: Path | None = None,
+    accept_changes: bool = False,
 ) -> Path:
     """Draw examples from the prior through a run's decoder and write them.
 
@@ -36,6 +37,7 @@ def sample_run(
         best: sample from the best checkpoint, not the newest.
         modules: plugins that are not installed.
         data_dir: the user's folder of data sets.
+        accept_changes: although config, plugin code or data have changed since the checkpoint.
 
     Returns:
         The file.
@@ -53,7 +55,9 @@ def sample_run(
         raise UsageError(f"--out {target} exists already and nothing is overwritten: name another file")
     from vaeflow.api import load
 
-    samples = load(run_dir, best=best, plugins=modules, data_dir=data_dir).sample(count, seed=seed)
+    samples = load(run_dir, best=best, plugins=modules, data_dir=data_dir, accept_changes=accept_changes).sample(
+        count, seed=seed
+    )
     aside = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         with aside.open("wb") as file:

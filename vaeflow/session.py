@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaeflow.callbacks import Callbacks, RunView
-from vaeflow.config_resolve import to_toml
 from vaeflow.elastic import LeavingError, MembersChangedError
-from vaeflow.errors import ElsewhereError, NonFiniteError, RankError, StoppedError, VaeflowError, of_the_machine
-from vaeflow.provenance import differences
+from vaeflow.errors import (
+    ElsewhereError,
+    NonFiniteError,
+    RankError,
+    StoppedError,
+    VaeflowError,
+    of_the_machine,
+)
+from vaeflow.provenance.changes import changes
+from vaeflow.provenance.record import Provenance
 from vaeflow.requests import Requests
+from vaeflow.restoring import checkpoints, restore_to_train, with_changes
 from vaeflow.run_directory import RunDirectory, write_json
 from vaeflow.start import say
 from vaeflow.summary import summarise
@@ -23,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vaeflow.callbacks.group import Called
-    from vaeflow.config import Config
     from vaeflow.config_resolve import Resolved
     from vaeflow.elastic import Members, Snapshot
     from vaeflow.engine.checkpoint import CheckpointFolder, Progress
@@ -45,6 +51,8 @@ class Session:
         directory: of the run; the chief alone writes.
         resolved: the config and its components.
         experiment: what trains.
+        record: what the bits depend on.
+        accept_changes: whether that may have changed since the newest checkpoint.
         processes: of the job.
         callbacks: of the chief; none on other processes.
         members: of the job; what they remember.
@@ -54,6 +62,8 @@ class Session:
     directory: RunDirectory
     resolved: Resolved
     experiment: Experiment
+    record: Provenance
+    accept_changes: bool
     processes: Processes
     callbacks: Sequence[Called]
     members: Members
@@ -86,8 +96,10 @@ class Session:
         self.experiment.state.from_bytes(snapshot.state)
         step, replicas = snapshot.progress.step, self.experiment.strategy.replicas
         say(f"{replicas} replica{'s' if replicas > 1 else ''} from here on; going on from step {step}")
-        self._describe_resumed(snapshot.progress)
-        self.fit(snapshot.progress)
+        found = changes(Provenance.from_json(snapshot.record), self.record, self.resolved.config)
+        progress = with_changes(snapshot.progress, found)
+        self._describe_resumed(progress)
+        self.fit(progress)
 
     def begin(self) -> None:
         """Train from step 0, from the weights of another run if the config names one.
@@ -122,7 +134,7 @@ class Session:
         """
         from vaeflow.engine.saving import BackgroundSaves
 
-        folder = checkpoints(self.directory, self.resolved.config)
+        folder = self._checkpoints()
         if self.processes.chief:
             folder.clean()
         self._share_state()
@@ -206,18 +218,18 @@ class Session:
         return progress
 
     def _restore_here(self) -> str:
-        progress = restore(self.directory, self.experiment)
-        there = tomllib.loads(checkpoints(self.directory, self.resolved.config).config_of(progress))
-        for key, before, now in differences(there, tomllib.loads(self.resolved.to_toml())):
-            if not key.startswith("strategy"):
-                say(f"the checkpoint of step {progress.step} was saved with {key} = {before!r}; now it is {now!r}")
-        return progress.to_json()
+        return restore_to_train(
+            self.directory, self.resolved, self.experiment, self.record, accept_changes=self.accept_changes
+        ).to_json()
+
+    def _checkpoints(self) -> CheckpointFolder:
+        return checkpoints(self.directory, self.resolved.config, self.record)
 
     def _roll_back(self) -> int:
         """Put the newest checkpoint's state back on all processes, and return its step."""
         from vaeflow.nonfinite import put_back
 
-        folder = checkpoints(self.directory, self.resolved.config)
+        folder = self._checkpoints()
         step = int(self.processes.on_chief(lambda: str(put_back(folder, self.experiment))))
         self._share_state()
         return step
@@ -228,11 +240,14 @@ class Session:
         return summarised and bool(progress.step >= self.experiment.timeline.total_steps or progress.stopped)
 
     def _describe_resumed(self, progress: Progress) -> None:
-        """Record where the run goes on, and say what changes its bits."""
-        describe, strategy = self.directory.describe_resumed, self.experiment.strategy
-        changed = self.processes.on_chief(lambda: "; ".join(describe(self.resolved, strategy, progress.step)))
-        if changed:
-            say(f"from here on the weights may differ, bit for bit, from an uninterrupted run's: {changed}")
+        """Record where the run is resumed, and what has changed up to there."""
+
+        def describe() -> str:
+            strategy, step = self.experiment.strategy, progress.step
+            self.directory.describe_resumed(self.resolved, strategy, self.record, step, progress.changes)
+            return ""
+
+        self.processes.on_chief(describe)
 
     def _leave(self, watch: Watch | None = None) -> None:
         """End together: a process that ends early looks like one that died."""
@@ -257,28 +272,3 @@ class Session:
             say=say,
             plots=self.experiment.plots,
         )
-
-
-def restore(directory: RunDirectory, experiment: Experiment, *, best: bool = False) -> Progress:
-    """Put an experiment where a checkpoint of a run says.
-
-    Args:
-        directory: of the run.
-        experiment: what is changed.
-        best: take the best checkpoint, not the newest that is whole.
-
-    Raises:
-        CheckpointError: if there is none, or it is another model's.
-    """
-    folder = checkpoints(directory, experiment.config)
-    arrays, progress = folder.best() if best else folder.latest()
-    experiment.state.assign(arrays)
-    return progress
-
-
-def checkpoints(directory: RunDirectory, config: Config) -> CheckpointFolder:
-    """Return the checkpoints of a run."""
-    from vaeflow.engine.checkpoint import CheckpointFolder
-
-    keep, text = config.checkpoint.keep, to_toml(config)
-    return CheckpointFolder(directory.checkpoints, keep=keep, say=say, config=text, beside=directory.config)

@@ -9,12 +9,14 @@ from vaeflow.errors import UsageError
 from vaeflow.job import Job
 
 if TYPE_CHECKING:
+    from vaeflow.agreement import FirstMeeting
     from vaeflow.config import Config
     from vaeflow.config_resolve import Resolved
     from vaeflow.contracts import Dataset
     from vaeflow.data import Folders
-    from vaeflow.engine.strategies.base import Topology
+    from vaeflow.engine.strategies.base import Strategy, Topology
     from vaeflow.experiment import Experiment
+    from vaeflow.provenance.record import Provenance
 
 
 def say(line: str) -> None:
@@ -25,34 +27,114 @@ def say(line: str) -> None:
         tqdm.write(line)
 
 
-def prepare(resolved: Resolved, folders: Folders, *, to_train: bool = True) -> Experiment:
-    """Load the data, start TensorFlow, join the other processes and build an experiment.
+def prepare(resolved: Resolved, folders: Folders) -> Experiment:
+    """Load the data, start TensorFlow, join the other processes and build an experiment, to train.
 
     Args:
         resolved: the config and its components.
         folders: where data sets lie.
-        to_train: run under the config's strategy, and fix threads and graph rewrites, on which the bits depend; else
-            one device is enough, whatever trained the run.
 
     Raises:
         VaeflowError: if the data can't be had, or components don't fit them or each other.
     """
-    from vaeflow.runtime import Runtime, start_tensorflow
+    topology: Topology = resolved.strategy.build()
+    dataset, record = load(resolved, folders, topology)
+    return start(resolved, dataset, topology, record)[0]
+
+
+def prepare_to_read(resolved: Resolved, folders: Folders) -> tuple[Experiment, Provenance]:
+    """Load the data and build an experiment on one device, whatever trained the run; threads are TensorFlow's choice.
+
+    Args:
+        resolved: the config and its components.
+        folders: where data sets lie.
+
+    Returns:
+        The experiment, and the record of what its figures depend on.
+
+    Raises:
+        VaeflowError: if the data can't be had, or components don't fit them or each other.
+    """
+    from vaeflow.runtime import start_tensorflow
+
+    topology = SingleStrategy()
+    dataset, record = load(resolved, folders, topology)
+    start_tensorflow()
+    from vaeflow.experiment import build
+
+    return build(resolved, dataset, topology), record
+
+
+def load(
+    resolved: Resolved, folders: Folders, topology: Topology, meeting: FirstMeeting | None = None
+) -> tuple[Dataset, Provenance]:
+    """Load the data and agree with the other ranks on what the run depends on, before TensorFlow's seconds.
+
+    Args:
+        resolved: the config and its components.
+        folders: where data sets lie.
+        topology: of the job.
+        meeting: of its processes; None where they meet after they have joined.
+
+    Returns:
+        The data set, and the record of what the bits depend on.
+
+    Raises:
+        VaeflowError: if the data can't be had.
+        UsageError: if ranks differ.
+    """
+    from vaeflow.provenance.record import Provenance
     from vaeflow.threads import threads_of
 
-    topology: Topology = resolved.strategy.build() if to_train else SingleStrategy()
+    record = Provenance.of(resolved).with_environment(threads_of(resolved.config, topology.local_processes))
     _require_microbatches(resolved.config, topology.replicas or Job.current().processes)  # at least one a process
-    dataset = resolved.dataset.build(folders)  # before TensorFlow's seconds: what is wrong is mostly wrong here
-    start_tensorflow(Runtime(threads=threads_of(resolved.config, topology.local_processes)) if to_train else None)
-    return _join(resolved, dataset, topology)
+    dataset = resolved.dataset.build(folders)
+    record = record.with_data(dataset)
+    accepted = meeting.agree(record) if meeting is not None else ""
+    if accepted:
+        say(f"warning: the ranks differ, which --accept-changes allows: {accepted}")
+    return dataset, record
 
 
-def rejoin(resolved: Resolved, dataset: Dataset) -> Experiment:
+def start(
+    resolved: Resolved,
+    dataset: Dataset,
+    topology: Topology,
+    record: Provenance,
+    *,
+    accept_changes: bool = False,
+) -> tuple[Experiment, Provenance]:
+    """Start TensorFlow, join the other processes and build an experiment.
+
+    Args:
+        resolved: the config and its components.
+        dataset: as loaded.
+        topology: of the job.
+        record: what the bits depend on, threads among them.
+        accept_changes: whether ranks may differ in their environments.
+
+    Returns:
+        The experiment, and the record with the devices.
+
+    Raises:
+        VaeflowError: if the others can't be reached, or components don't fit the data or each other.
+    """
+    from vaeflow.runtime import Runtime, start_tensorflow
+
+    start_tensorflow(Runtime(threads=record.environment["intra_op_threads"]))
+    return _join(resolved, dataset, topology, record, accept_changes=accept_changes)
+
+
+def rejoin(
+    resolved: Resolved, dataset: Dataset, record: Provenance, *, accept_changes: bool
+) -> tuple[Experiment, Provenance]:
     """Join the processes that are there now, and build the experiment anew: its graphs know how many replicas share it.
 
     Args:
         resolved: the config and its components.
         dataset: as it was loaded.
+        record: what the bits depend on.
+        accept_changes: whether ranks may differ in their environments.
 
     Raises:
         VaeflowError: if the others can't be reached.
@@ -61,22 +143,37 @@ def rejoin(resolved: Resolved, dataset: Dataset) -> Experiment:
 
     # Horovod finds its tensors by name. Keras numbers layers by process, and a process that comes begins at one.
     keras.utils.clear_session(free_memory=False)
-    return _join(resolved, dataset, resolved.strategy.build())
+    return _join(resolved, dataset, resolved.strategy.build(), record, accept_changes=accept_changes)
 
 
-def _join(resolved: Resolved, dataset: Dataset, topology: Topology) -> Experiment:
+def _join(
+    resolved: Resolved, dataset: Dataset, topology: Topology, record: Provenance, *, accept_changes: bool
+) -> tuple[Experiment, Provenance]:
+    config = resolved.config
     strategy = topology.start()
-    _require_microbatches(resolved.config, strategy.replicas)
+    _require_microbatches(config, strategy.replicas)
+    record = record.with_devices(strategy.replicas if config.microbatches == "auto" else None)
     if strategy.replicas > 1:
-        from vaeflow.engine.proof import prove_reductions
-
-        compression = resolved.config.compression
-        prove_reductions(strategy, "float32" if compression == "none" else compression)
-        where = f"{strategy.replicas} replicas in {strategy.processes} process{'es' if strategy.processes > 1 else ''}"
-        say(f"strategy {strategy.name}: {where}; a test of its sums came out right")
+        _prove(strategy, config, record, accept_changes=accept_changes)
     from vaeflow.experiment import build
 
-    return build(resolved, dataset, strategy)
+    return build(resolved, dataset, strategy), record
+
+
+def _prove(strategy: Strategy, config: Config, record: Provenance, *, accept_changes: bool) -> None:
+    from vaeflow.agreement import require_agreement
+    from vaeflow.engine.processes import Processes
+    from vaeflow.engine.proof import prove_reductions
+
+    prove_reductions(strategy)
+    if strategy.processes > 1:
+        accepted = require_agreement(Processes(strategy), record, accept=accept_changes)
+        if accepted:
+            say(f"warning: the ranks differ, which --accept-changes allows: {accepted}")
+    if config.compression != "none":
+        prove_reductions(strategy, config.compression)
+    where = f"{strategy.replicas} replicas in {strategy.processes} process{'es' if strategy.processes > 1 else ''}"
+    say(f"strategy {strategy.name}: {where}; a test of its sums came out right")
 
 
 def _require_microbatches(config: Config, replicas: int) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TRACEBACK = "VAEFLOW_TRACEBACK"
 """Set to 1, this environment variable shows the traceback behind an error's line."""
 
-CHIEF_SPEAKS = 3.0
+CHIEF_SPEAKS = 1.0
 """Seconds that other ranks wait where rank 0 has to say why the job ends: launchers end a job with its first process.
 What is wrong with the user's input is wrong for all, as a rule: they end before they repeat it."""
 

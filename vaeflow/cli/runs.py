@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vaeflow.cli.shared import best_option, data_dir_option, plugin_option, require_run, run_argument
+from vaeflow.cli.shared import accept_option, best_option, data_dir_option, plugin_option, require_run, run_argument
 
 
 @click.command()
@@ -25,10 +25,18 @@ from vaeflow.cli.shared import best_option, data_dir_option, plugin_option, requ
     help="Samples of z for each example; as in the run's config if left out. Example: --samples 100",
 )
 @best_option
+@accept_option
 @plugin_option
 @data_dir_option
 def evaluate(
-    *, run: Path, split: str, samples: int | None, best: bool, modules: tuple[str, ...], data_dir: Path | None
+    *,
+    run: Path,
+    split: str,
+    samples: int | None,
+    best: bool,
+    accept_changes: bool,
+    modules: tuple[str, ...],
+    data_dir: Path | None,
 ) -> None:
     """Evaluate a run's model on held-out examples.
 
@@ -39,7 +47,9 @@ def evaluate(
     require_run(run)
     from vaeflow.evaluate import evaluate_run
 
-    result = evaluate_run(run, split=split, samples=samples, best=best, modules=modules, data_dir=data_dir)
+    result = evaluate_run(
+        run, split=split, samples=samples, best=best, modules=modules, data_dir=data_dir, accept_changes=accept_changes
+    )
     click.echo(json.dumps(result, indent=2))
 
 
@@ -53,10 +63,19 @@ def evaluate(
     help="The file to write, .png or .npy; samples-SEED.npy in RUN if left out. Example: --out samples.png",
 )
 @best_option
+@accept_option
 @plugin_option
 @data_dir_option
 def sample(
-    *, run: Path, count: int, seed: int, out: Path | None, best: bool, modules: tuple[str, ...], data_dir: Path | None
+    *,
+    run: Path,
+    count: int,
+    seed: int,
+    out: Path | None,
+    best: bool,
+    accept_changes: bool,
+    modules: tuple[str, ...],
+    data_dir: Path | None,
 ) -> None:
     """Draw new examples from a run's model.
 
@@ -67,14 +86,28 @@ def sample(
     require_run(run)
     from vaeflow.sampling import sample_run
 
-    click.echo(str(sample_run(run, count=count, seed=seed, out=out, best=best, modules=modules, data_dir=data_dir)))
+    click.echo(
+        str(
+            sample_run(
+                run,
+                count=count,
+                seed=seed,
+                out=out,
+                best=best,
+                modules=modules,
+                data_dir=data_dir,
+                accept_changes=accept_changes,
+            )
+        )
+    )
 
 
 @click.command()
 @run_argument
+@accept_option
 @plugin_option
 @data_dir_option
-def plot(run: Path, modules: tuple[str, ...], data_dir: Path | None) -> None:
+def plot(run: Path, accept_changes: bool, modules: tuple[str, ...], data_dir: Path | None) -> None:
     """Draw a run's plots again, from its newest checkpoint.
 
     RUN is the directory of the run; the PNG files are written there.
@@ -84,5 +117,5 @@ def plot(run: Path, modules: tuple[str, ...], data_dir: Path | None) -> None:
     require_run(run)
     from vaeflow.plotting import plot_run
 
-    for path in plot_run(run, modules=modules, data_dir=data_dir):
+    for path in plot_run(run, modules=modules, data_dir=data_dir, accept_changes=accept_changes):
         click.echo(str(path))

@@ -49,6 +49,13 @@ data_dir_option = click.option(
     help="Directory of your own that data sets are looked for in first. Example: --data-dir ~/datasets",
 )
 
+accept_option = click.option(
+    "--accept-changes",
+    is_flag=True,
+    help="Resume although config, plugin code or data have changed since the checkpoint; let versions, threads and "
+    "processors differ between ranks. The run records it: its weights are then no function of config and seed.",
+)
+
 best_option = click.option(
     "--best", is_flag=True, help="Take the best checkpoint: by the bound, or as a callback chose."
 )

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from vaeflow.cli import recipes
-from vaeflow.cli.shared import data_dir_option, examples, folders, plugin_option, require_run, run_argument
+from vaeflow.cli.shared import (
+    accept_option,
+    data_dir_option,
+    examples,
+    folders,
+    plugin_option,
+    require_run,
+    run_argument,
+)
 from vaeflow.errors import UsageError
 from vaeflow.job import Job
+
+if TYPE_CHECKING:
+    from vaeflow.config_resolve import Resolved
 
 strategy_option = click.option(
     "--strategy", metavar="NAME", help="Short for strategy.name=NAME. Example: --strategy mirrored"
@@ -43,6 +55,7 @@ strategy_option = click.option(
     show_default=True,
     help="auto: go on with the run if --run-dir has it, and do nothing if it is finished. Example: --resume auto",
 )
+@accept_option
 @plugin_option
 @data_dir_option
 @click.option("--dry-run", is_flag=True, help="Print the resolved config, parameters, steps and memory; train nothing.")
@@ -55,6 +68,7 @@ def train(
     run_dir: Path | None,
     init_from: str | None,
     resume_: str,
+    accept_changes: bool,
     modules: tuple[str, ...],
     data_dir: Path | None,
     dry_run: bool,
@@ -78,24 +92,33 @@ def train(
     go_on = resume_ == "auto"
     if go_on and run_dir is None:
         raise UsageError("--resume auto needs --run-dir: which run? For example --run-dir runs/first")
-    composed = compose(recipe, _settings(settings, strategy, init_from))
-    # A job's first process says so after all have met: the others would wait for it.
-    if run_dir is not None and not dry_run and not go_on and Job.current().processes == 1:
-        require_free(run_dir)
-    resolved = resolve(composed, Registry.load(modules))
     from vaeflow.runs import run
 
-    run(resolved, run_dir, folders(data_dir), dry_run=dry_run, go_on=go_on)
+    def find() -> Resolved:
+        composed = compose(recipe, _settings(settings, strategy, init_from))
+        # A job's first process says so after all have met: the others would wait for it.
+        if run_dir is not None and not dry_run and not go_on and Job.current().processes == 1:
+            require_free(run_dir)
+        return resolve(composed, Registry.load(modules))
+
+    run(find, run_dir, folders(data_dir), dry_run=dry_run, go_on=go_on, accept_changes=accept_changes)
 
 
 @click.command()
 @run_argument
 @click.argument("settings", nargs=-1, metavar="[strategy.KEY=VALUE]...")
 @strategy_option
+@accept_option
 @plugin_option
 @data_dir_option
 def resume(
-    *, run: Path, settings: tuple[str, ...], strategy: str | None, modules: tuple[str, ...], data_dir: Path | None
+    *,
+    run: Path,
+    settings: tuple[str, ...],
+    strategy: str | None,
+    accept_changes: bool,
+    modules: tuple[str, ...],
+    data_dir: Path | None,
 ) -> None:
     """Go on with a run that was stopped or killed.
 
@@ -104,10 +127,12 @@ def resume(
 
     Example: vaeflow resume runs/mnist-2d --strategy mirrored strategy.replicas=2
     """
-    require_run(run)
+    if Job.current().processes == 1:  # else the other ranks are told of it
+        require_run(run)
     from vaeflow.runs import resume as go_on
 
-    go_on(run, modules, settings=_settings(settings, strategy), folders=folders(data_dir))
+    wanted = _settings(settings, strategy)
+    go_on(run, modules, settings=wanted, folders=folders(data_dir), accept_changes=accept_changes)
 
 
 def _settings(settings: tuple[str, ...], strategy: str | None, init_from: str | None = None) -> list[str]:

@@ -1,0 +1,138 @@
+"""Puts an experiment where a checkpoint says, unless what its bits depend on has changed since."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from vaeflow.config_resolve import to_toml
+from vaeflow.errors import UsageError
+from vaeflow.provenance.changes import Changes, changes
+from vaeflow.provenance.code import packages_of
+from vaeflow.provenance.record import Provenance
+from vaeflow.start import say
+
+if TYPE_CHECKING:
+    from vaeflow.config import Config
+    from vaeflow.config_resolve import Resolved
+    from vaeflow.engine.checkpoint import CheckpointFolder, Progress
+    from vaeflow.experiment import Experiment
+    from vaeflow.run_directory import RunDirectory
+
+PROVENANCE = "provenance.json"
+"""The file of a checkpoint that holds the record of what its bits depend on."""
+
+OF_FIGURES = ("dataset", "binarization", "encoder", "decoder", "posterior", "prior", "likelihood")
+"""The components, beside transforms and metrics, whose code a trained model's figures depend on."""
+
+
+def checkpoints(directory: RunDirectory, config: Config, record: Provenance | None = None) -> CheckpointFolder:
+    """Return the checkpoints of a run.
+
+    Args:
+        directory: of the run.
+        config: the run's.
+        record: what the bits depend on; each checkpoint that is saved holds it.
+    """
+    from vaeflow.engine.checkpoint import CONFIG, CheckpointFolder
+
+    texts = {CONFIG: to_toml(config)} | ({} if record is None else {PROVENANCE: record.to_json()})
+    keep = config.checkpoint.keep
+    return CheckpointFolder(directory.checkpoints, keep=keep, say=say, texts=texts, beside=directory.config)
+
+
+def restore_to_train(
+    directory: RunDirectory, resolved: Resolved, experiment: Experiment, record: Provenance, *, accept_changes: bool
+) -> Progress:
+    """Put an experiment where the newest valid checkpoint of a run says, to resume it.
+
+    Args:
+        directory: of the run.
+        resolved: the config and its components.
+        experiment: what is changed.
+        record: what the bits depend on now.
+        accept_changes: whether config, code and data may have changed.
+
+    Returns:
+        How far the run is, and what has changed up to there.
+
+    Raises:
+        CheckpointError: if there is no valid checkpoint, or it is another model's.
+        UsageError: if config, code or data have changed, and nobody accepts that.
+    """
+    folder = checkpoints(directory, resolved.config)
+    arrays, progress = folder.latest()
+    found = changes(_record_of(folder, progress), record, resolved.config)
+    step = progress.step
+    if found.serious and not accept_changes:
+        raise UsageError(
+            f"{directory.path}: since the checkpoint of step {step} was saved, {found.listed}. The weights would "
+            "belong to no config. Put it back as it was, or resume with --accept-changes, which the run records"
+        )
+    experiment.state.assign(arrays)
+    for line in found.harmless:
+        say(f"since the checkpoint of step {step}: {line}; no weight depends on it")
+    if found.serious:
+        say(f"warning: accepted by --accept-changes: since the checkpoint of step {step}, {found.listed}")
+    return with_changes(progress, found)
+
+
+def restore_to_read(
+    directory: RunDirectory,
+    resolved: Resolved,
+    experiment: Experiment,
+    record: Provenance,
+    *,
+    best: bool = False,
+    accept_changes: bool = False,
+) -> Progress:
+    """Put an experiment where a checkpoint of a run says, to evaluate it or to draw from it.
+
+    Args:
+        directory: of the run.
+        resolved: the config and its components.
+        experiment: what is changed.
+        record: what the figures depend on now.
+        best: take the best checkpoint, not the newest valid one.
+        accept_changes: whether config, code and data may have changed.
+
+    Raises:
+        CheckpointError: if there is no such checkpoint, or it is another model's.
+        UsageError: if config, code or data have changed, and nobody accepts that.
+    """
+    folder = checkpoints(directory, resolved.config)
+    arrays, progress = folder.best() if best else folder.latest()
+    behind = [getattr(resolved, key) for key in OF_FIGURES]
+    packages = packages_of([*behind, *resolved.transforms, *resolved.metrics])
+    found = changes(_record_of(folder, progress), record, resolved.config, packages)
+    if found.serious and not accept_changes:
+        raise UsageError(
+            f"{directory.path}: since the checkpoint of step {progress.step} was saved, {found.listed}. Its figures "
+            "would belong to no run. Put it back as it was, or give --accept-changes"
+        )
+    experiment.state.assign(arrays)
+    return progress
+
+
+def with_changes(progress: Progress, found: Changes) -> Progress:
+    """Return a progress that knows what has changed; say what that may do to the bits."""
+    if found.environment:
+        changed = "; ".join(found.environment)
+        say(f"from here on the weights may differ, bit for bit, from an uninterrupted run's: {changed}")
+    lines = [f"step {progress.step}: {line}" for line in (*found.serious, *found.environment)]
+    return replace(progress, changes=[*progress.changes, *lines])
+
+
+def _record_of(folder: CheckpointFolder, progress: Progress) -> Provenance:
+    """Return the record that a checkpoint holds: it counts, not what stands beside the checkpoints."""
+    from vaeflow.engine.checkpoint import CONFIG
+
+    text = folder.text_of(progress, PROVENANCE)
+    if text is not None:
+        return Provenance.from_json(text)
+    say(
+        f"warning: the checkpoint of step {progress.step} has no record of code and data, since an earlier vaeflow "
+        "saved it: whether they have changed is not known"
+    )
+    return Provenance(config=tomllib.loads(folder.text_of(progress, CONFIG) or ""))
