@@ -33,7 +33,7 @@ def run(tmp_path_factory, digits):
 @pytest.fixture
 def folder(tmp_path):
     """Two checkpoints, of steps 1 and 2."""
-    made = CheckpointFolder(tmp_path / "checkpoints", keep=3, say=print, config="seed = 1\n")
+    made = CheckpointFolder(tmp_path / "checkpoints", keep=3, say=print, texts={"config.toml": "seed = 1\n"})
     for step in (1, 2):
         made.save({**STATE, "optimizer/000/slot": np.int64(step)}, Progress(step))
     return made
@@ -72,9 +72,9 @@ def test_every_damage_to_every_file(name, harm, folder, tmp_path, capsys):
     harm(newest / name)
     arrays, progress = folder.latest()
     assert (progress.step, arrays["optimizer/000/slot"]) == (1, 1)
-    assert f"warning: checkpoint {newest} is damaged" in capsys.readouterr().out
+    assert f"warning: checkpoint {newest} is corrupt" in capsys.readouterr().out
     harm(tmp_path / "checkpoints/step-000000001" / name)
-    with pytest.raises(CheckpointError, match="every checkpoint is damaged"):
+    with pytest.raises(CheckpointError, match="every checkpoint is corrupt"):
         folder.latest()
 
 
@@ -85,16 +85,16 @@ def test_damaged_ones_do_not_drive_out_those_that_are_whole(tmp_path, capsys):
         folder.save(STATE, Progress(step))
     for path in (tmp_path / "checkpoints").iterdir():
         flip(path / "progress.json")
-    with pytest.raises(CheckpointError, match="every checkpoint is damaged"):
+    with pytest.raises(CheckpointError, match="every checkpoint is corrupt"):
         folder.latest()
     for step in (5, 12, 14):
         folder.save(STATE, Progress(step))
         assert folder.latest()[1].step == step
-    assert [found.step for _, found in folder.whole()] == [14, 12]
+    assert [found.step for _, found in folder.valid()] == [14, 12]
     for step in (20, 30, 40):
         folder.save(STATE, Progress(step))
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-000000030", "step-000000040"]
-    assert "is damaged (progress.json has another checksum)" in capsys.readouterr().out
+    assert "is corrupt (progress.json has another checksum)" in capsys.readouterr().out
 
 
 def test_the_best_stays(folder, tmp_path):

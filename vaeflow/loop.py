@@ -225,8 +225,7 @@ class Loop:
         scalars["train/examples_per_second"] = examples / seconds
         self._window_seconds = 0.0
         per_dimension = {"train": kl_terms} if kl_terms.size == self.experiment.model.latent_size else {}
-        record = self._record(scalars, per_dimension)
-        self.callbacks.tell("on_log", record)
+        self.callbacks.tell("on_log", self._record(scalars, per_dimension))
 
     def _evaluations(self) -> dict[str, Evaluation]:
         """Evaluate each split. A signal ends it, and the checkpoint that is saved then says that it is due.
@@ -273,6 +272,7 @@ class Loop:
             callbacks=self.requests.states,
             stopped=self.requests.stopped,
             evaluation_is_due=self._evaluating,
+            changes=self.progress.changes,
         )
 
     def _better(self) -> Best | None:

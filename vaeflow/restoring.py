@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vaeflow.config_resolve import to_toml
 from vaeflow.errors import UsageError
+from vaeflow.files import parse_json, parse_toml
 from vaeflow.provenance.changes import Changes, changes
 from vaeflow.provenance.code import packages_of
 from vaeflow.provenance.record import Provenance
+from vaeflow.run_layout import CONFIG
 from vaeflow.start import say
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def checkpoints(directory: RunDirectory, config: Config, record: Provenance | No
         config: the run's.
         record: what the bits depend on; each checkpoint that is saved holds it.
     """
-    from vaeflow.engine.checkpoint import CONFIG, CheckpointFolder
+    from vaeflow.engine.checkpoint import CheckpointFolder
 
     texts = {CONFIG: to_toml(config)} | ({} if record is None else {PROVENANCE: record.to_json()})
     keep = config.checkpoint.keep
@@ -126,13 +127,12 @@ def with_changes(progress: Progress, found: Changes) -> Progress:
 
 def _record_of(folder: CheckpointFolder, progress: Progress) -> Provenance:
     """Return the record that a checkpoint holds: it counts, not what stands beside the checkpoints."""
-    from vaeflow.engine.checkpoint import CONFIG
-
+    place = f"the checkpoint of step {progress.step}"
     text = folder.text_of(progress, PROVENANCE)
     if text is not None:
-        return Provenance.from_json(text)
+        return Provenance.from_tree(parse_json(text, f"{place}: {PROVENANCE}"))
     say(
-        f"warning: the checkpoint of step {progress.step} has no record of code and data, since an earlier vaeflow "
-        "saved it: whether they have changed is not known"
+        f"warning: {place} has no record of code and data, since an earlier vaeflow saved it: whether they have "
+        "changed is not known"
     )
-    return Provenance(config=tomllib.loads(folder.text_of(progress, CONFIG) or ""))
+    return Provenance(config=parse_toml(folder.text_of(progress, CONFIG) or "", f"{place}: {CONFIG}"))

@@ -14,7 +14,7 @@ from vaeflow.config_layers import compose
 from vaeflow.config_resolve import resolve
 from vaeflow.data import Folders
 from vaeflow.elastic import Members
-from vaeflow.errors import PluginError, UsageError
+from vaeflow.errors import PluginError, UsageError, VaeflowError
 from vaeflow.job import Job
 from vaeflow.plugins.registry import Registry
 from vaeflow.provenance.record import Provenance
@@ -68,10 +68,8 @@ def run(
 
     def claim(stack: contextlib.ExitStack) -> tuple[RunDirectory, bool]:
         resolved = ready.resolved
-        there = RunDirectory(run_dir) if go_on and run_dir is not None else None
-        begun = there is not None and there.config.is_file()
-        directory = there if there and begun else RunDirectory.create(run_dir, resolved.config.name)
-        stack.enter_context(directory.locked())
+        claimed = RunDirectory.claimed(run_dir, resolved.config.name, go_on=go_on)
+        directory, begun = stack.enter_context(claimed)
         if begun:
             directory.require_same(resolved)
         else:
@@ -244,8 +242,11 @@ def _train_together(ready: Ready, claim: Claim, members: Members) -> RunDirector
 
 def _require_weights(source: Path) -> None:
     """Look before any device starts. On a job's other ranks the disk may be another: rank 0 alone reads it."""
-    if Job.current().rank == 0 and not RunDirectory(source).config.is_file():
-        raise UsageError(f"init_from: {source} is no run directory: it has no config.toml")
+    if Job.current().rank == 0:
+        try:
+            RunDirectory.open(source)
+        except VaeflowError as error:
+            raise type(error)(f"init_from: {error}") from error
 
 
 def _of_strategy(settings: Sequence[str]) -> Sequence[str]:

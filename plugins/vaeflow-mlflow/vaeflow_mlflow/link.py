@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from vaeflow.errors import PluginError
+from vaeflow.partials import write_json
 from vaeflow.plots import FOLDER as PLOTS
 from vaeflow.plots import METRICS
-from vaeflow.run_directory import write_json
 from vaeflow_mlflow.describe import CHANGED, ENDED, LONGEST_TAG, cut, merged, params_of, points_in, shown, tags_of
 
 if TYPE_CHECKING:

@@ -7,15 +7,14 @@ ignores a folder without an event file, so these lie beside the scalars.
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 from tensorboard.plugins import projector
 
+from vaeflow.partials import write_text, written_aside
 from vaeflow.plots.grid import is_image, tile
-from vaeflow.run_directory import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,9 +42,9 @@ def write_projector(folder: Path, means: np.ndarray, examples: Examples) -> None
     embedding = config.embeddings.add()
     embedding.tensor_name = f"latent means ({examples.split})"
     embedding.tensor_path = VECTORS
-    write_atomically(folder / VECTORS, _tsv(means))
+    write_text(folder / VECTORS, _tsv(means))
     if examples.y is not None:
-        write_atomically(folder / LABELS, "".join(f"{label}\n" for label in examples.y))
+        write_text(folder / LABELS, "".join(f"{label}\n" for label in examples.y))
         embedding.metadata_path = LABELS
     if _fits(examples):
         _write_sprite(folder / SPRITE, examples.x)
@@ -72,9 +71,5 @@ def _write_sprite(path: Path, images: np.ndarray) -> None:
     square = np.zeros((side * side, *images.shape[1:]), np.float32)
     square[: len(images)] = images
     pixels = np.round(tile(square, side) * 255.0).astype(np.uint8)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with written_aside(path) as aside:
         aside.write_bytes(tf.io.encode_png(pixels).numpy())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import math
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from vaeflow.partials import written_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,19 +37,21 @@ def drop_after(folder: Path, step: int) -> None:
 
 
 def _rewrite(path: Path, step: int) -> None:
-    aside = path.with_name(f".{os.getpid()}.partial")
-    try:
-        with tf.io.TFRecordWriter(str(aside)) as writer:
-            for record in _whole_records(path):
-                if tf.compat.v1.Event.FromString(record).step <= step:
-                    writer.write(record)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with written_aside(path) as aside, tf.io.TFRecordWriter(str(aside)) as writer:
+        for record in _whole_records(path):
+            if _step_of(record) <= step:
+                writer.write(record)
 
 
 def _whole_records(path: Path) -> Iterator[bytes]:
     try:
         yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-    except tf.errors.DataLossError:
+    except (tf.errors.DataLossError, tf.errors.OutOfRangeError):
         return  # the rest of the file was being written when its process was killed
+
+
+def _step_of(record: bytes) -> float:
+    try:
+        return int(tf.compat.v1.Event.FromString(record).step)
+    except DecodeError:  # not TensorBoard's
+        return math.inf
