@@ -30,8 +30,8 @@ def keys_of(resolved: Resolved) -> set[str]:
     return {inside.get(key, key) for key in keys}
 
 
-def other_settings(common: list[str], registry: Registry) -> dict[str, str]:
-    """Return for each key of a config a setting that gives it another value and is valid.
+def other_settings(common: list[str], registry: Registry) -> dict[str, list[str]]:
+    """Return for each key of a config settings that give it another value and are valid.
 
     Args:
         common: settings of the config on top of the recipe mnist-2d.
@@ -40,18 +40,29 @@ def other_settings(common: list[str], registry: Registry) -> dict[str, str]:
     usual = resolve(compose("mnist-2d", common), registry)
     tree = flat(tree_of(usual.config))
 
-    def changes(key: str, setting: str) -> bool:
+    def changes(key: str, settings: list[str]) -> bool:
         try:
-            other = resolve(compose("mnist-2d", [*common, setting]), registry)
+            other = resolve(compose("mnist-2d", [*common, *settings]), registry)
         except UsageError:
             return False
-        return flat(tree_of(other.config)).get(key) != tree.get(key)
+        return _below(key, flat(tree_of(other.config))) != _below(key, tree)
+
+    def settings_of(key: str, value: Any) -> list[str]:
+        selection, _, option = key.partition(".")
+        named = option not in ("", "name") and selection in KINDS_OF_SELECTIONS
+        name = [f"{selection}={getattr(usual, selection).name}"] if named else []
+        return [*name, f"{key.removesuffix('.name')}={_toml(value)}"]
 
     found = {}
     for key, values in _candidates(usual, registry):
-        settings = (f"{key.removesuffix('.name')}={_toml(value)}" for value in values)
-        found[key] = next(setting for setting in settings if changes(key, setting))
+        settings = next((one for one in (settings_of(key, value) for value in values) if changes(key, one)), None)
+        if settings is not None:  # there may be one component of a kind, as of priors
+            found[key] = settings
     return found
+
+
+def _below(key: str, tree: dict[str, Any]) -> dict[str, Any]:
+    return {one: value for one, value in tree.items() if one == key or one.startswith(f"{key}.")}
 
 
 def _candidates(usual: Resolved, registry: Registry) -> Iterator[tuple[str, Iterator[Any]]]:

@@ -10,11 +10,15 @@ from vaeflow.errors import UsageError
 from vaeflow.files import parse_json, parse_toml
 from vaeflow.provenance.changes import Changes, changes
 from vaeflow.provenance.code import packages_of
-from vaeflow.provenance.record import Provenance
+from vaeflow.provenance.record import Provenance, differences
 from vaeflow.run_layout import CONFIG
 from vaeflow.start import say
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
     from vaeflow.config import Config
     from vaeflow.config_resolve import Resolved
     from vaeflow.engine.checkpoint import CheckpointFolder, Progress
@@ -24,7 +28,10 @@ if TYPE_CHECKING:
 PROVENANCE = "provenance.json"
 """The file of a checkpoint that holds the record of what its bits depend on."""
 
-OF_FIGURES = ("dataset", "binarization", "encoder", "decoder", "posterior", "prior", "likelihood")
+OF_MODEL = ("encoder", "decoder", "posterior", "prior", "likelihood")
+"""The components that a model is built of."""
+
+OF_FIGURES = ("dataset", "binarization", *OF_MODEL)
 """The components, beside transforms and metrics, whose code a trained model's figures depend on."""
 
 
@@ -114,6 +121,31 @@ def restore_to_read(
         )
     experiment.state.assign(arrays)
     return progress
+
+
+def weights_of(
+    source: RunDirectory, resolved: Resolved, record: Provenance
+) -> tuple[Mapping[str, np.ndarray], Progress]:
+    """Return the newest arrays of another run, whose weights this one starts from; say how the models differ.
+
+    Args:
+        source: the other run's directory.
+        resolved: the config and its components.
+        record: what this run's bits depend on.
+
+    Raises:
+        CheckpointError: if there is no valid checkpoint.
+    """
+    folder = checkpoints(source, resolved.config)
+    arrays, progress = folder.latest()
+    packages = packages_of(getattr(resolved, key) for key in OF_MODEL)
+    for one in differences(_record_of(folder, progress), record):
+        of_model = one.part == "config" and one.key.partition(".")[0] in (*OF_MODEL, "binarization")
+        if of_model or (one.part == "code" and one.key in packages and None not in one.values):
+            there, here = one.values
+            what = f"{one.name} was {there!r} and is {here!r} now"
+            say(f"warning: init_from: the weights of {source.path} are another model's: {what}")
+    return arrays, progress
 
 
 def with_changes(progress: Progress, found: Changes) -> Progress:

@@ -14,7 +14,7 @@ from vaeflow.partials import write_json
 from vaeflow.provenance.changes import changes
 from vaeflow.provenance.record import Provenance
 from vaeflow.requests import Requests
-from vaeflow.restoring import checkpoints, restore_to_train, with_changes
+from vaeflow.restoring import checkpoints, restore_to_train, weights_of, with_changes
 from vaeflow.run_directory import RunDirectory
 from vaeflow.run_layout import clean
 from vaeflow.start import say
@@ -118,7 +118,7 @@ class Session:
 
     def _take_weights(self) -> str:
         source = RunDirectory.open(Path(str(self.resolved.config.init_from)))
-        arrays, progress = checkpoints(source, self.resolved.config).latest()
+        arrays, progress = weights_of(source, self.resolved, self.record)
         self.experiment.state.assign_weights(arrays)
         digest = self.experiment.state.weights_sha256()
         write_json(
