@@ -138,14 +138,16 @@ class RunDirectory:
             UsageError: if something else is there, or a run that is not resumed.
             CheckpointError: if it has a run whose checkpoints are gone.
         """
-        begun = self.begun()
-        if begun is not Begun.NOTHING and (begun is Begun.OTHER or not go_on):
-            raise _exists(self.path)
-        if begun is not Begun.NOTHING:
-            RunDirectory.open(self.path)
-            return True
-        run_layout.require_usual(self.path)  # the lock may be a link
-        return False
+        if self.begun() is Begun.NOTHING:
+            run_layout.require_usual(self.path)  # the lock may be a link
+            return False
+        if not go_on:
+            raise UsageError(
+                f"--run-dir: {self.path} exists already; a run is never overwritten: `vaeflow resume {self.path}` goes "
+                "on with it, or name another"
+            )
+        RunDirectory.open(self.path)
+        return True
 
     def _hint(self) -> str:
         """Return what can be done where there is no config.toml."""
@@ -250,26 +252,27 @@ def _stem(key: str) -> str:
     return key.partition(".")[0]
 
 
-def require_free(wanted: Path) -> None:
-    """Raise a UsageError if a directory for a new run is there and something has begun in it."""
+def require_free(wanted: Path, *, go_on: bool = False) -> None:
+    """Check that a run can begin in a directory, before anything is written there.
+
+    Args:
+        wanted: the directory; it need not be there.
+        go_on: whether a run that is there already is resumed.
+
+    Raises:
+        UsageError: if something else is there, or a run that is not resumed.
+        CheckpointError: if it has a run whose checkpoints are gone.
+    """
     kind = kind_of(wanted, follow=True)
-    if kind is not None and (kind != DIRECTORY or RunDirectory(wanted).begun() is not Begun.NOTHING):
-        raise _exists(wanted)
-
-
-def _exists(wanted: Path) -> UsageError:
-    return UsageError(
-        f"--run-dir: {wanted} exists already; a run is never overwritten: `vaeflow resume {wanted}` goes on "
-        "with it, or name another"
-    )
+    if kind not in (DIRECTORY, None):
+        raise UsageError(f"--run-dir: {wanted} exists already, and is {kind}: name another")
+    if kind is not None:
+        RunDirectory(wanted).has_run(go_on=go_on)
 
 
 def _made(wanted: Path, *, go_on: bool) -> Path:
-    """Return a directory in which a run may begin or be resumed: before the lock is put there, which others may own."""
-    if kind_of(wanted, follow=True) not in (DIRECTORY, None):
-        raise _exists(wanted)
+    require_free(wanted, go_on=go_on)
     wanted.mkdir(parents=True, exist_ok=True)
-    RunDirectory(wanted).has_run(go_on=go_on)
     return wanted
 
 

@@ -97,8 +97,8 @@ def train(
     def find() -> Resolved:
         composed = compose(recipe, _settings(settings, strategy, init_from))
         # A job's first process says so after all have met: the others would wait for it.
-        if run_dir is not None and not dry_run and not go_on and Job.current().processes == 1:
-            require_free(run_dir)
+        if run_dir is not None and not dry_run and Job.current().processes == 1:
+            require_free(run_dir, go_on=go_on)
         return resolve(composed, Registry.load(modules))
 
     run(find, run_dir, folders(data_dir), dry_run=dry_run, go_on=go_on, accept_changes=accept_changes)
@@ -122,7 +122,7 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped or killed.
 
-    It starts from the newest checkpoint that is whole. RUN is the directory of the run. On as many replicas as before,
+    It starts from the newest valid checkpoint. RUN is the directory of the run. On as many replicas as before,
     or with a number of microbatches on any, the weights become, bit for bit, those of an uninterrupted run.
 
     Example: vaeflow resume runs/mnist-2d --strategy mirrored strategy.replicas=2

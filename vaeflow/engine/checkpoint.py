@@ -163,6 +163,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], Progress]:
         step, due = _age(path)
         if (progress.step, not progress.evaluation_is_due) != (step, due):
             raise FileError(f"{PROGRESS} is that of step {progress.step}{DUE * progress.evaluation_is_due}")
+        checkpoint_files.require_texts(path)
         return checkpoint_files.read_arrays(path), progress
     except OSError as error:
         raise FileError(str(error.strerror)) from error

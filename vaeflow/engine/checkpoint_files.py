@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow.errors import FileError, VaeflowError
-from vaeflow.files import DIRECTORY, LARGE, REGULAR, kind_of, open_regular, read_json
+from vaeflow.files import DIRECTORY, LARGE, REGULAR, kind_of, open_regular, parse_json, parse_toml, read_json, read_text
 from vaeflow.partials import named, sync
 
 if TYPE_CHECKING:
@@ -104,6 +104,19 @@ def require_valid(folder: Path, required: Iterable[str]) -> None:
     for name, digest in sums.items():
         if _sha256(folder / name) != digest:
             raise FileError(f"{name} has another checksum")
+
+
+def require_texts(folder: Path) -> None:
+    """Check that the JSON and TOML files of a checkpoint can be read.
+
+    Raises:
+        FileError: if one can't.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".json":
+            parse_json(read_text(path, limit=LARGE), path.name, finite=False)
+        elif path.suffix == ".toml":
+            parse_toml(read_text(path), path.name)
 
 
 def _files_in(folder: Path) -> dict[str, int]:

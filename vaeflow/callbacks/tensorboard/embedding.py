@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf import text_format
 from tensorboard.plugins import projector
 
 from vaeflow.partials import write_text, written_aside
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from vaeflow.plots.examples import Examples
 
-VECTORS, LABELS, SPRITE = "latents.tsv", "labels.tsv", "sprite.png"
+VECTORS, LABELS, SPRITE, CONFIG = "latents.tsv", "labels.tsv", "sprite.png", "projector_config.pbtxt"
 LEAST_DIMENSIONS = 3
 SPRITE_SIDE = 8192  # pixels; browsers take no larger texture
 
@@ -51,7 +52,7 @@ def write_projector(folder: Path, means: np.ndarray, examples: Examples) -> None
         height, width = examples.x.shape[1:3]
         embedding.sprite.image_path = SPRITE
         embedding.sprite.single_image_dim.extend([width, height])
-    projector.visualize_embeddings(str(folder), config)
+    write_text(folder / CONFIG, text_format.MessageToString(config))  # TensorBoard's own function writes in place
 
 
 def _tsv(means: np.ndarray) -> str:
