@@ -13,6 +13,7 @@ from vaeflow.contracts import Split
 from vaeflow.data.batches import Batches
 from vaeflow.data.noise import Noise
 from vaeflow.errors import UsageError
+from vaeflow.mode import in_mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,7 +95,8 @@ class TrainedVAE:
             seed: of the latents and, for draws, of the likelihood.
             expected: return expected values; False draws from the likelihood.
         """
-        z = self.model.prior.sample(Noise(seed, "sample/z").normal(0, 0, count, self.latent_size))
+        noise = Noise(seed, "sample/z").normal(0, 0, count, self.latent_size)
+        z = self._averaged(lambda: self.model.prior.sample(noise))
         if expected:
             return self.decode(np.asarray(z))
         uniform = Noise(seed, "sample/x").uniform(0, 0, count, int(np.prod(self.x_shape)))
@@ -119,7 +121,7 @@ class TrainedVAE:
 
     def _averaged(self, compute: Callable[[], Any]) -> Any:
         with keras.StatelessScope(state_mapping=self._average.mapping()):
-            return compute()
+            return in_mode(compute, training=False)
 
     def _checked(self, values: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
         values = np.asarray(values, np.float32)
