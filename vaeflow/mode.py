@@ -45,7 +45,7 @@ class _Call(keras.layers.Layer, Generic[Result]):
         self.results: list[Result] = []
         self.error: Exception | None = None
 
-    def call(self, training: bool | None = None) -> None:  # noqa: ARG002, FBT001  # as Keras calls it
+    def call(self, training: bool | None = None) -> None:  # noqa: ARG002  # as Keras calls it
         """Compute it."""
         try:
             self.results.append(self.compute())

@@ -71,7 +71,7 @@ class VAE(keras.Model):
         # z_l = g(eps_l, x), equation 9; log q(z_l|x)
         z, log_q = in_mode(lambda: elbo.draw(q, noise), training=training, of="posterior")
         p_x = self.decode(z, training=training)  # p(x|z_l)
-        # KL(q(z|x), p(z))
+        # the divergence of q(z given x) from p(z)
         kl_terms = in_mode(lambda: elbo.kl_terms(q, self.prior, z, log_q), training=training, of="prior")
         return Terms(
             log_likelihood=in_mode(lambda: p_x.log_prob(x), training=training, of="likelihood"),
