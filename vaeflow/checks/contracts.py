@@ -69,6 +69,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "traces": (*VALUES, "gradients"),
         "xla": (*VALUES, "gradients"),
         "precision": (*VALUES, "parameters", "gradients"),
+        "side-effects": VALUES,
         **dict.fromkeys(("state", "resumed", "weights"), ("life",)),
     }
 )
