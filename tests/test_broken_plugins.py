@@ -10,6 +10,7 @@ from pathlib import Path
 
 import broken_beside
 import broken_latents
+import broken_modes
 import broken_plugins
 import pytest
 from plugin_packages import GOOD, site_in
@@ -18,7 +19,8 @@ from vaeflow.cli import main
 
 HERE = Path(__file__).parent
 OTHER_STEPS = r"after 2 steps on 2 replicas of another process and on 1: .* differ: "
-FILES = ("broken_plugins.py", "broken_latents.py", "broken_beside.py")
+FILES = ("broken_plugins.py", "broken_latents.py", "broken_beside.py", "broken_modes.py")
+IDLE = r"layer 'dropout\S*' \(Dropout\) is called with training=False in training: it never acts; leave"
 
 AT_LOAD = {
     "raises at import": ("raise RuntimeError('boo')", r"RuntimeError: boo"),
@@ -116,6 +118,18 @@ BY_CHECK = {
     ),
     ("callback", "retraces-every-step"): ("life", r"on_chunk traces .* at every call"),
     ("callback", "writes-elsewhere"): ("files", r"it writes elsewhere\.log, which is not below the run's directory"),
+    ("posterior", "inert-normalization"): (
+        "modes",
+        r"\(BatchNormalization\) is called with training=False in training: what it keeps \(.*moving_mean, .*\) never",
+    ),
+    ("posterior", "still-average"): (
+        "modes",
+        r"average of layer 'centred' \(Centred\) never moves in training, though evaluations use it",
+    ),
+    ("encoder", "idle-dropout"): ("modes", IDLE),
+    ("decoder", "uncalled-dropout"): ("modes", r"layer 'dropout\S*' \(Dropout\) is never called: it does nothing in"),
+    ("likelihood", "idle-likelihood"): ("modes", IDLE),
+    ("prior", "idle-prior"): ("modes", IDLE),
     ("callback", "misspelt-moment"): ("life", r"has on_evaluate, but .*; did you mean 'on_evaluation'\?"),
 }
 
@@ -162,7 +176,7 @@ def test_caught_by_check(component, found):
 
 
 def test_every_broken_component_has_its_case():
-    modules = (broken_plugins, broken_latents, broken_beside)
+    modules = (broken_plugins, broken_latents, broken_beside, broken_modes)
     components = {(one.kind, one.name) for module in modules for one in module.vaeflow_components()}
     assert components == set(BY_CHECK)
     assert len(AT_LOAD) + 1 + len(BY_CHECK) >= 15
@@ -181,4 +195,4 @@ def test_the_command_names_the_culprit(tmp_path, monkeypatch):
     label = r"encoder 'wrong-shape' of .*broken_plugins\.py \(--plugin\)"
     assert re.match(rf"vaeflow: {label} breaks the rule 'shapes': the output for 1 rows has shape \(1, 2, 4\)", line)
     assert re.search(r"^  BROKEN    shapes ", done.stdout, re.MULTILINE)
-    assert re.search(r"^  ok        rows$", done.stdout, re.MULTILINE)
+    assert re.search(r"^  left out  rows +not run, because the rule 'shapes' is broken", done.stdout, re.MULTILINE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import builders
 import keras
 import numpy as np
@@ -9,8 +11,10 @@ import pytest
 import tensorflow as tf
 from builders import Training, gradients_by_sgd, relative
 
+from vaeflow.distributions import Bernoulli, DiagonalNormal
 from vaeflow.engine.step import Trainer
 from vaeflow.errors import PluginError
+from vaeflow.mode import in_mode
 
 FULL = 0  # a step whose batch is full
 
@@ -51,8 +55,8 @@ def test_dropout_drops_other_units_at_other_steps_microbatches_and_layers():
 
     drops = [layer for seed in (1, 2) for layer in (keras.layers.Dropout(0.5, seed=seed), Recorder())]
     model = builders.tiny_vae(encoder=encoder_with(*drops))
-    seen.clear()
     part = Training(model=model, microbatches=2).step().microbatches.part
+    seen.clear()
     for step, number in ((0, 0), (0, 1), (1, 0)):
         part(tf.constant(step, tf.int64), tf.constant(number, tf.int64))
     masks = [seen[i] for i in (0, 2, 4)]  # of the first layer
@@ -100,9 +104,10 @@ def test_dropout_differs_with_the_seed_of_the_run():
             return inputs
 
     model = builders.tiny_vae(encoder=encoder_with(keras.layers.Dropout(0.5), Recorder()))
+    parts = [Training(model=model, seed=seed).step().microbatches.part for seed in (0, 1)]
     seen.clear()
-    for seed in (0, 1):
-        Training(model=model, seed=seed).step().microbatches.part(tf.constant(0, tf.int64), tf.constant(0, tf.int64))
+    for part in parts:
+        part(tf.constant(0, tf.int64), tf.constant(0, tf.int64))
     assert not np.array_equal(*seen)
 
 
@@ -119,6 +124,113 @@ def test_a_layers_generator_of_any_name_is_seeded_by_the_run():
     first, _ = gradients_by_sgd(training, 0)
     again, _ = gradients_by_sgd(training, 0)
     assert all(np.array_equal(g, h) for g, h in zip(first, again, strict=True))
+
+
+class Normalized(keras.layers.Layer):
+    """A posterior whose features pass batch normalization, a dense layer of unit norm, and dropout."""
+
+    noise_size = 2
+
+    def __init__(self):
+        super().__init__(name="posterior")
+        self.normalization = keras.layers.BatchNormalization(momentum=0.9)
+        self.dense = keras.layers.SpectralNormalization(keras.layers.Dense(5, activation="tanh"))
+        self.dropout = keras.layers.Dropout(0.5)
+        self.mu, self.log_var = keras.layers.Dense(2), keras.layers.Dense(2)
+
+    def distribution(self, features):
+        h = self.dropout(self.dense(self.normalization(features)))
+        return DiagonalNormal(self.mu(h), self.log_var(h))
+
+
+def with_posterior(posterior, **options: Any) -> Training:
+    """Return a step whose model has a posterior of its own."""
+    model = builders.tiny_vae(encoder=encoder_with())
+    model.posterior = posterior
+    model.terms(tf.zeros((1, 6)), tf.zeros((1, 1, 2)))
+    return Training(model=model, **options)
+
+
+@pytest.mark.parametrize("xla", [False, True])
+def test_layers_of_a_posterior_train_as_in_an_encoder(xla):
+    posterior = Normalized()
+    training = with_posterior(posterior, microbatches=2, xla=xla)
+    step = training.step()
+    index, _ = training.batches.order.rows(tf.constant(FULL, tf.int64), 0, 10)
+    h = training.model.encoder(tf.constant(training.pixels[index.numpy()])).numpy()
+    u = posterior.dense.vector_u.numpy()
+    step(tf.constant(FULL, tf.int64))
+    mean = np.mean([part.mean(0) for part in (h[:5], h[5:])], axis=0)
+    np.testing.assert_allclose(posterior.normalization.moving_mean.value, 0.1 * mean, rtol=1e-5, atol=1e-7)
+    assert not np.array_equal(posterior.dense.vector_u.numpy(), u)
+
+
+def test_a_weight_that_a_layer_changes_is_kept_as_keras_keeps_it():
+    posterior = Normalized()
+    step = with_posterior(posterior, optimizer=keras.optimizers.SGD(0.0)).step()
+    for number in range(60):
+        step(tf.constant(number, tf.int64))
+    norms = np.linalg.svd(posterior.dense.layer.kernel.numpy(), compute_uv=False)
+    assert norms[0] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_layers_of_a_posterior_rest_in_evaluations():
+    posterior = Normalized()
+    model = with_posterior(posterior).model
+    x, noise = tf.random.stateless_uniform((7, 6), (1, 2)), tf.zeros((1, 7, 2))
+    first, again = (model.terms(x, noise).z.numpy() for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(model.terms(x, noise, training=True).z, first)
+
+
+def test_a_frozen_layer_freezes_no_other_component():
+    class Frozen(Normalized):
+        def distribution(self, features):
+            return super().distribution(self.still(features, training=False))
+
+        def __init__(self):
+            super().__init__()
+            self.still = keras.layers.Dropout(0.5)
+
+    class Noisy(keras.layers.Layer):
+        parameters_shape = (6,)
+
+        def __init__(self):
+            super().__init__()
+            self.dropout = keras.layers.Dropout(0.5)
+
+        def distribution(self, parameters):
+            return Bernoulli(self.dropout(parameters), rank=1)
+
+    model = with_posterior(Frozen()).model
+    model.likelihood = Noisy()
+    x = tf.zeros((7, 6))
+    p_x = model.terms(x, tf.ones((1, 7, 2)), training=True).p_x
+    assert np.any(np.asarray(p_x.mean()) == 0.5)  # a logit that was dropped
+
+
+def test_an_error_inside_a_mode_comes_out_as_it_is():
+    def fail():
+        raise PluginError("as it is")
+
+    with pytest.raises(PluginError, match=r"^as it is$"):
+        in_mode(fail, training=True)
+    assert in_mode(lambda: (1, "two"), training=False) == (1, "two")
+
+
+def test_state_in_no_layer_of_the_model_is_refused():
+    class Plain:
+        noise_size = 2
+
+        def __init__(self):
+            self.inner = Normalized()
+
+        def distribution(self, features):
+            return self.inner.distribution(features)
+
+    training = with_posterior(Plain())
+    with pytest.raises(PluginError, match=r"changes variable '\S*moving_mean' of shape \(5,\) in training, which is"):
+        training.step()
 
 
 def test_layers_that_keep_integers_are_refused():

@@ -10,6 +10,7 @@ from vaeflow.config import Config
 from vaeflow.config_layers import Composed, compose
 from vaeflow.config_resolve import resolve
 from vaeflow.data import Folders
+from vaeflow.errors import UsageError, nearest
 from vaeflow.plugins.registry import Registry
 from vaeflow.restoring import restore_to_read
 from vaeflow.run_directory import RunDirectory
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from vaeflow.contracts import Dataset
     from vaeflow.experiment import Experiment
     from vaeflow.trained import TrainedVAE
+
+EXAMPLES_AT_A_TIME = 10_000
 
 
 @dataclass(frozen=True)
@@ -54,29 +57,60 @@ class LoadedRun:
         """The model."""
         return self.experiment.trained
 
+    def examples(self, split: str = "test", count: int | None = None) -> np.ndarray:
+        """Return prepared examples x [count, *X] of a split, as evaluations see them, in the order they are stored.
+
+        Args:
+            split: `train`, `validation` or `test`.
+            count: how many, the first ones; all by default.
+
+        Raises:
+            UsageError: if there is no such split, or if it has fewer examples.
+        """
+        import numpy as np
+        import tensorflow as tf
+
+        if split not in self.experiment.batches:
+            raise UsageError(f"there is no split {split!r}; {nearest(split, self.experiment.batches)}")
+        batches = self.experiment.batches[split]
+        count = batches.examples if count is None else count
+        if not 1 <= count <= batches.examples:
+            raise UsageError(f"count={count}: split {split!r} has {batches.examples} examples; allowed are 1 to that")
+        starts = range(0, count, EXAMPLES_AT_A_TIME)
+        blocks = [batches.in_order(tf.constant(i, tf.int64), min(EXAMPLES_AT_A_TIME, count - i)).x for i in starts]
+        return np.concatenate([np.asarray(block) for block in blocks])
+
     def prepare(self, pixels: np.ndarray, *, split: str = "test") -> np.ndarray:
         """Return x [B, *X] for stored pixels [B, *X], binarized as in the run."""
         return self.trained.prepare(pixels, split=split)
 
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        """Return the means of q(z given x), [B, D], for x [B, *X]."""
-        return self.trained.encode(x)
+    def encode(self, x: np.ndarray, *, any_values: bool = False) -> np.ndarray:
+        """Return the means of q(z given x), [B, D], for prepared x [B, *X].
+
+        Args:
+            x: from `examples` or `prepare`.
+            any_values: let values pass that no prepared example of the run has, such as probabilities.
+
+        Raises:
+            UsageError: if x has other values, as stored pixels do, or another shape.
+        """
+        return self.trained.encode(x, any_values=any_values)
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Return the expected x given z, [B, *X], for z [B, D]."""
         return self.trained.decode(z)
 
-    def reconstruct(self, x: np.ndarray) -> np.ndarray:
-        """Return the expected x given the posterior's mean, [B, *X], for x [B, *X]."""
-        return self.trained.reconstruct(x)
+    def reconstruct(self, x: np.ndarray, *, any_values: bool = False) -> np.ndarray:
+        """Return the expected x given the posterior's mean, [B, *X], for x [B, *X]; it takes what `encode` takes."""
+        return self.trained.reconstruct(x, any_values=any_values)
 
     def sample(self, count: int, *, seed: int = 0, expected: bool = True) -> np.ndarray:
         """Return examples from the prior, [count, *X]: expected values, or draws from the likelihood."""
         return self.trained.sample(count, seed=seed, expected=expected)
 
-    def elbo(self, x: np.ndarray, *, samples: int = 1, seed: int = 0) -> np.ndarray:
-        """Return the bound on log p(x) of each example, [B] nats, for x [B, *X] and L = samples."""
-        return self.trained.elbo(x, samples=samples, seed=seed)
+    def elbo(self, x: np.ndarray, *, samples: int = 1, seed: int = 0, any_values: bool = False) -> np.ndarray:
+        """Return the bound on log p(x) of each example, [B] nats, for L = samples; x is what `encode` takes."""
+        return self.trained.elbo(x, samples=samples, seed=seed, any_values=any_values)
 
 
 def train(

@@ -131,7 +131,7 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
         average=step.average,
         trainer=Trainer(step, until_bad=config.nonfinite.action != "skip"),
         state=TrainingState(step),
-        trained=TrainedVAE(model, step.average, binarization, seed=config.seed, transforms=transforms),
+        trained=TrainedVAE(model, step.average, binarization, seed=config.seed, transforms=transforms, dataset=dataset),
         batches=batches,
         metrics=_metrics(resolved, model),
         plots={plot.name: plot.build() for plot in resolved.plots},

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from vaeflow import elbo
 from vaeflow.contracts import Terms
+from vaeflow.mode import in_mode
 
 if TYPE_CHECKING:
     from vaeflow.contracts import Distribution, Likelihood, Posterior, Prior
@@ -49,8 +50,8 @@ class VAE(keras.Model):
 
     def encode(self, x: tf.Tensor, *, training: bool = False) -> Distribution:
         """Return q(z given x) for x [B, *X]."""
-        features = self.encoder(x, training=training)
-        return self.posterior.distribution(tf.cast(features, tf.float32))
+        features = tf.cast(self.encoder(x, training=training), tf.float32)
+        return in_mode(lambda: self.posterior.distribution(features), training=training, of="posterior")
 
     def decode(self, z: tf.Tensor, *, training: bool = False) -> Distribution:
         """Return p(x given z) for z [..., D]; its parameters are float32 whatever the decoder computes in."""
@@ -58,17 +59,22 @@ class VAE(keras.Model):
         parameters = self.decoder(tf.reshape(z, (-1, self.latent_size)), training=training)
         shape = tf.concat([lead, self.likelihood.parameters_shape], axis=0)
         static = z.shape[:-1].concatenate(self.likelihood.parameters_shape)
-        parameters = tf.ensure_shape(tf.reshape(tf.cast(parameters, tf.float32), shape), static)
-        return self.likelihood.distribution(parameters)
+        shaped = tf.ensure_shape(tf.reshape(tf.cast(parameters, tf.float32), shape), static)
+        return in_mode(lambda: self.likelihood.distribution(shaped), training=training, of="likelihood")
 
     def terms(self, x: tf.Tensor, noise: tf.Tensor, *, training: bool = False) -> Terms:
-        """Return the terms of the bound for x [B, *X] and standard normal noise [L, B, noise_size]."""
+        """Return the terms of the bound for x [B, *X] and standard normal noise [L, B, noise_size].
+
+        Layers of all components inherit `training`. Each is told anew: one that freezes a layer freezes no other's.
+        """
         q = self.encode(x, training=training)  # q(z|x)
-        z, log_q = elbo.draw(q, noise)  # z_l = g(eps_l, x), equation 9; log q(z_l|x)
+        # z_l = g(eps_l, x), equation 9; log q(z_l|x)
+        z, log_q = in_mode(lambda: elbo.draw(q, noise), training=training, of="posterior")
         p_x = self.decode(z, training=training)  # p(x|z_l)
-        kl_terms = elbo.kl_terms(q, self.prior, z, log_q)  # KL(q(z|x), p(z))
+        # the divergence of q(z given x) from p(z)
+        kl_terms = in_mode(lambda: elbo.kl_terms(q, self.prior, z, log_q), training=training, of="prior")
         return Terms(
-            log_likelihood=p_x.log_prob(x),
+            log_likelihood=in_mode(lambda: p_x.log_prob(x), training=training, of="likelihood"),
             kl=tf.reduce_sum(kl_terms, axis=-1),
             kl_terms=kl_terms,
             z=z,

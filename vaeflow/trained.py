@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -12,12 +13,14 @@ from vaeflow import elbo
 from vaeflow.contracts import Split
 from vaeflow.data.batches import Batches
 from vaeflow.data.noise import Noise
+from vaeflow.data.prepared import Values
 from vaeflow.errors import UsageError
+from vaeflow.mode import in_mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from vaeflow.contracts import Binarization, Transform
+    from vaeflow.contracts import Binarization, Dataset, Transform
     from vaeflow.engine.ema import MovingAverage
     from vaeflow.model import VAE
 
@@ -35,6 +38,7 @@ class TrainedVAE:
         binarization: what makes x of pixels, for `prepare`.
         seed: the run's.
         transforms: what is done to pixels before.
+        dataset: the run's; says which values x can have. None lets any value pass.
     """
 
     def __init__(
@@ -45,8 +49,10 @@ class TrainedVAE:
         *,
         seed: int = 0,
         transforms: Sequence[Transform] = (),
+        dataset: Dataset | None = None,
     ) -> None:
         self.model = model
+        self._dataset = dataset
         self._seed = seed
         self._average = average
         self._binarization, self._transforms = binarization, tuple(transforms)
@@ -74,17 +80,25 @@ class TrainedVAE:
         )
         return np.asarray(batches.in_order(tf.constant(0, tf.int64), len(pixels)).x)
 
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        """Return the means of q(z given x), [B, D], for x [B, *X]."""
-        return self._in_blocks(self._encode, self._checked(x, self.x_shape, "x"))
+    def encode(self, x: np.ndarray, *, any_values: bool = False) -> np.ndarray:
+        """Return the means of q(z given x), [B, D], for x [B, *X].
+
+        Args:
+            x: prepared examples (see `prepare`).
+            any_values: let values pass that no prepared example of the run has, such as probabilities.
+
+        Raises:
+            UsageError: if x has other values, as stored pixels do, or another shape.
+        """
+        return self._in_blocks(self._encode, self._checked_x(x, any_values=any_values))
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Return the expected x given z (for a Bernoulli likelihood, probabilities), [B, *X], for z [B, D]."""
         return self._in_blocks(self._decode, self._checked(z, (self.latent_size,), "z"))
 
-    def reconstruct(self, x: np.ndarray) -> np.ndarray:
-        """Return the expected x given the posterior's mean, [B, *X], for x [B, *X]."""
-        return self.decode(self.encode(x))
+    def reconstruct(self, x: np.ndarray, *, any_values: bool = False) -> np.ndarray:
+        """Return the expected x given the posterior's mean, [B, *X], for x [B, *X]; it takes what `encode` takes."""
+        return self.decode(self.encode(x, any_values=any_values))
 
     def sample(self, count: int, *, seed: int = 0, expected: bool = True) -> np.ndarray:
         """Return `count` examples from the prior through the decoder, [count, *X]; equal seeds give equal examples.
@@ -94,21 +108,26 @@ class TrainedVAE:
             seed: of the latents and, for draws, of the likelihood.
             expected: return expected values; False draws from the likelihood.
         """
-        z = self.model.prior.sample(Noise(seed, "sample/z").normal(0, 0, count, self.latent_size))
+        noise = Noise(seed, "sample/z").normal(0, 0, count, self.latent_size)
+        z = self._averaged(lambda: self.model.prior.sample(noise))
         if expected:
             return self.decode(np.asarray(z))
         uniform = Noise(seed, "sample/x").uniform(0, 0, count, int(np.prod(self.x_shape)))
         return self._in_blocks(self._draw, np.asarray(z), np.asarray(uniform).reshape((count, *self.x_shape)))
 
-    def elbo(self, x: np.ndarray, *, samples: int = 1, seed: int = 0) -> np.ndarray:
+    def elbo(self, x: np.ndarray, *, samples: int = 1, seed: int = 0, any_values: bool = False) -> np.ndarray:
         """Return the bound on log p(x) of each example (equation 6), [B] nats, for x [B, *X].
 
         Args:
-            x: examples, binarized if the likelihood wants them so (see `prepare`).
+            x: prepared examples (see `prepare`).
             samples: L, samples of z an example.
             seed: of the noise.
+            any_values: as in `encode`.
+
+        Raises:
+            UsageError: as `encode` does.
         """
-        x = self._checked(x, self.x_shape, "x")
+        x = self._checked_x(x, any_values=any_values)
         width = self.model.posterior.noise_size
         noise = np.asarray(Noise(seed, "elbo").normal(0, 0, len(x) * samples, width))
         return self._in_blocks(self._bound, x, noise.reshape((len(x), samples, width)))
@@ -119,7 +138,21 @@ class TrainedVAE:
 
     def _averaged(self, compute: Callable[[], Any]) -> Any:
         with keras.StatelessScope(state_mapping=self._average.mapping()):
-            return compute()
+            return in_mode(compute, training=False)
+
+    @cached_property
+    def _values(self) -> Values | None:
+        if self._dataset is None:
+            return None
+        return Values.of(
+            self._dataset, lambda x, split: self.prepare(x, split=split), self._binarization, self._transforms
+        )
+
+    def _checked_x(self, x: np.ndarray, *, any_values: bool) -> np.ndarray:
+        x = self._checked(x, self.x_shape, "x")
+        if not any_values and self._values is not None:
+            self._values.require(x)
+        return x
 
     def _checked(self, values: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
         values = np.asarray(values, np.float32)

@@ -9,6 +9,7 @@ from vaeflow.checks.callbacks import CALLBACK
 from vaeflow.checks.datasets import DATASET
 from vaeflow.checks.latents import POSTERIOR, PRIOR
 from vaeflow.checks.likelihoods import LIKELIHOOD
+from vaeflow.checks.modes import MODES
 from vaeflow.checks.networks import DECODER, ENCODER
 from vaeflow.checks.others import (
     BINARIZATION,
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 
 RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
     {
-        "encoder": (*ENCODER, GRADIENTS, *TRAINING),
-        "decoder": (*DECODER, GRADIENTS, *TRAINING),
-        "posterior": (*POSTERIOR, GRADIENTS, *TRAINING),
-        "prior": (*PRIOR, GRADIENTS, *TRAINING),
-        "likelihood": (*LIKELIHOOD, GRADIENTS, *TRAINING),
+        "encoder": (*ENCODER, MODES, GRADIENTS, *TRAINING),
+        "decoder": (*DECODER, MODES, GRADIENTS, *TRAINING),
+        "posterior": (*POSTERIOR, MODES, GRADIENTS, *TRAINING),
+        "prior": (*PRIOR, MODES, GRADIENTS, *TRAINING),
+        "likelihood": (*LIKELIHOOD, MODES, GRADIENTS, *TRAINING),
         "objective": (*OBJECTIVE, GRADIENTS, *TRAINING),
         "schedule": (*SCHEDULE, *TRAINING),
         "optimizer": (*OPTIMIZER, *TRAINING),
@@ -49,6 +50,30 @@ RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
     }
 )
 """The rules of each kind, the cheap ones first."""
+
+VALUES = ("shapes", "loss", "weight", "pixels", "figures", "descent", "rate")
+"""Rules of what a component returns, the first of each kind."""
+
+NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "rows": VALUES,
+        "noise": VALUES,
+        "parameters": VALUES,
+        "reparameterized": VALUES,
+        "density": (*VALUES, "rows", "noise"),
+        "mean": ("density",),
+        "divergence": ("density",),
+        "modes": VALUES,
+        "gradients": (*VALUES, "reparameterized"),
+        "bits": (*VALUES, "rows", "noise", "gradients"),
+        "traces": (*VALUES, "gradients"),
+        "xla": (*VALUES, "gradients"),
+        "precision": (*VALUES, "parameters", "gradients"),
+        "side-effects": VALUES,
+        **dict.fromkeys(("state", "resumed", "weights"), ("life",)),
+    }
+)
+"""By rule, those without which it says nothing of its own: one mistake breaks one rule, and these are not run."""
 
 
 def rules_of(kind: str, names: Collection[str] = ()) -> tuple[Rule, ...]:
@@ -72,10 +97,17 @@ def check(subject: Subject, names: Collection[str] = ()) -> Iterator[Result]:
         What came out, rule by rule.
     """
     causes: dict[str, str] = {}
+    culprits: dict[str, str] = {}  # by the rule that is broken or not run, the one that is broken
     for rule in rules_of(subject.kind, names):
-        result = run(rule, subject)
+        culprit = next((culprits[needed] for needed in NEEDS.get(rule.name, ()) if needed in culprits), None)
+        if culprit is not None:
+            result = Result(rule.name, "left out", f"not run, because the rule {culprit!r} is broken: mend that first")
+        else:
+            result = run(rule, subject)
         if result.outcome == "broken":
-            first = causes.setdefault(result.message, rule.name)
-            if first != rule.name:
-                result = Result(rule.name, "left out", f"what breaks the rule {first!r} breaks it too")
+            culprit = causes.setdefault(result.message, rule.name)
+            if culprit != rule.name:
+                result = Result(rule.name, "left out", f"what breaks the rule {culprit!r} breaks it too")
+        if culprit is not None:
+            culprits[rule.name] = culprit
         yield result

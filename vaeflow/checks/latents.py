@@ -102,7 +102,7 @@ def reparameterized(subject: Subject) -> None:
         gradient = tape.gradient(z, features)
         name = f"the gradient of z[..., {dimension}] with respect to the features"
         require(gradient is not None, f"there is no gradient of z[..., {dimension}] with respect to the features")
-        require_tensor(gradient, name, shape=(ROWS, FEATURES))
+        gradient = require_tensor(tf.convert_to_tensor(gradient), name, shape=(ROWS, FEATURES))  # may be sparse
         require(bool(tf.reduce_any(gradient != 0.0)), f"{name} is zero")
 
 

@@ -13,6 +13,7 @@ from vaeflow.checks.importing import require_clean_import
 from vaeflow.checks.rule import LeftOutError, Rule, require, require_tensor
 from vaeflow.checks.watching import require_no_pickles, traced
 from vaeflow.engine.step import SCALARS
+from vaeflow.mode import in_mode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,9 +51,11 @@ def _gradients(microbatches: Microbatches, step: int) -> list[Any]:
     weights = [variable.value for variable in model.trainable_variables]
     with keras.StatelessScope(), tf.GradientTape() as tape:
         terms = model.terms(batch.x, noise, training=True)
-        loss = microbatches.objective.loss(terms, microbatches.schedule, tf.constant(step, tf.int64))
+        at = tf.constant(step, tf.int64)
+        loss = in_mode(lambda: microbatches.objective.loss(terms, microbatches.schedule, at), training=True)
         total = tf.reduce_sum(loss * batch.valid)
-    return [None if g is None else np.asarray(g) for g in tape.gradient(total, weights)]
+    # One of rows that were looked up, of a codebook say, is sparse.
+    return [None if g is None else np.asarray(tf.convert_to_tensor(g)) for g in tape.gradient(total, weights)]
 
 
 def bits(subject: Subject) -> None:

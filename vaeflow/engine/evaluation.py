@@ -12,11 +12,12 @@ import tensorflow as tf
 from vaeflow import elbo
 from vaeflow.data.noise import Noise
 from vaeflow.engine.slots import gather
+from vaeflow.mode import in_mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from vaeflow.contracts import Metric
+    from vaeflow.contracts import Metric, Terms
     from vaeflow.data.batches import Batches
     from vaeflow.engine.ema import MovingAverage
     from vaeflow.engine.strategies.base import Strategy
@@ -152,6 +153,11 @@ class Evaluator:
         noise = self._noise.samples(tf.constant(0, tf.int64), first, self._rows, samples=self._samples, width=width)
         with keras.StatelessScope(state_mapping=self._average.mapping()):
             terms = self._model.terms(batch.x, noise)
-            metrics = [tf.ensure_shape(metric(batch.x, terms), (self._rows,)) for metric in self._metrics.values()]
+            metrics, mean = in_mode(lambda: self._of_terms(batch.x, terms), training=False)
         scalars = tf.stack([elbo.expected_log_likelihood(terms.log_likelihood), terms.kl, *metrics], axis=1)
-        return tf.concat([scalars, terms.kl_terms, terms.q.mean()], axis=1)
+        return tf.concat([scalars, terms.kl_terms, mean], axis=1)
+
+    def _of_terms(self, x: tf.Tensor, terms: Terms) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Return the metrics of each example, and its posterior's mean [rows, D]."""
+        metrics = [tf.ensure_shape(metric(x, terms), (self._rows,)) for metric in self._metrics.values()]
+        return metrics, terms.q.mean()

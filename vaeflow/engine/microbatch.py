@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from vaeflow import elbo
 from vaeflow.data.noise import Noise
+from vaeflow.engine.layer_state import layer_state
 from vaeflow.engine.part import Part
-from vaeflow.errors import PluginError
+from vaeflow.mode import in_mode
 
 if TYPE_CHECKING:
     from vaeflow.contracts import Objective, Schedule, Terms
@@ -48,7 +49,7 @@ class Microbatches:
         xla: compile forward and backward with XLA.
 
     Raises:
-        PluginError: if a layer keeps integers, which can't be averaged over microbatches.
+        PluginError: see `vaeflow.engine.layer_state.layer_state`.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Microbatches:
         self.rows = -(-batches.order.batch_size // count)
         self.noise = Noise(batches.order.seed, "posterior")
         self.layer_noise = Noise(batches.order.seed, "layers")
-        self.seeds, self.state = _split_state(model)
+        self.seeds, self.state = layer_state(model, objective, schedule)
         self._compiled = tf.function(self._summed, jit_compile=True) if xla else self._summed
 
     def part(self, step: tf.Tensor, number: tf.Tensor) -> Part:
@@ -98,7 +99,7 @@ class Microbatches:
         seeds = [(v, tf.cast(b, v.dtype)) for v, b in zip(self.seeds, bits, strict=True)]
         with keras.StatelessScope(state_mapping=seeds) as scope, tf.GradientTape() as tape:
             terms = self.model.terms(batch.x, noise, training=True)
-            loss = self.objective.loss(terms, self.schedule, step)
+            loss = in_mode(lambda: self.objective.loss(terms, self.schedule, step), training=True)
             scaled = tf.reduce_sum(loss * batch.valid) * self.loss_scale.scale
         gradients = tape.gradient(scaled, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         state = [tf.cast(_current(scope, v), tf.float32) for v in self.state]
@@ -120,16 +121,3 @@ def _sums(terms: Terms, loss: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
 def _current(scope: keras.StatelessScope, variable: keras.Variable) -> tf.Tensor:
     value = scope.get_current_value(variable)
     return variable.value if value is None else value
-
-
-def _split_state(model: VAE) -> tuple[list[keras.Variable], list[keras.Variable]]:
-    """Return the states of seed generators, and what layers average."""
-    states = [g.state for layer in model._flatten_layers() for g in layer._seed_generators]  # noqa: SLF001
-    generators = {id(v): v for v in states}
-    state = [v for v in model.non_trainable_variables if id(v) not in generators]
-    for variable in state:
-        if not tf.as_dtype(variable.dtype).is_floating:
-            raise PluginError(
-                f"layer state {variable.path!r} is {variable.dtype}: only floats can be averaged over microbatches"
-            )
-    return list(generators.values()), state

@@ -117,8 +117,9 @@ class TrainStep:
     def _apply(self, update: Update) -> None:
         """Change the weights, what layers keep, and the averages."""
         model = self.microbatches.model
-        self.optimizer.apply(update.gradients, model.trainable_variables)
+        # Weights that a layer changes by itself, as Keras does in the forward pass; then those of the optimizer.
         self.strategy.assign([v.value for v in self.microbatches.state], update.state)
+        self.optimizer.apply(update.gradients, model.trainable_variables)
         self.strategy.assign(self.average.variables, self.average.next())
 
     def _rescale(self, update: Update) -> None:

@@ -1,0 +1,88 @@
+"""What layers change by themselves in training: averages over batches, states of generators, weights made unit norm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from vaeflow.errors import PluginError
+from vaeflow.mode import in_mode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vaeflow.contracts import Objective, Schedule
+    from vaeflow.model import VAE
+
+
+class Updates(keras.StatelessScope):
+    """A scope in which no variable changes, and that knows which ones would have.
+
+    Attributes:
+        variables: those that were assigned, in order, by their identity.
+    """
+
+    def __init__(self, state_mapping: Iterable[tuple[keras.Variable, Any]] | None = None) -> None:
+        super().__init__(state_mapping)
+        self.variables: dict[int, keras.Variable] = {}
+
+    def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
+        """Take note of an assignment."""
+        super().add_update(update)
+        self.variables[id(update[0])] = update[0]
+
+
+class LayerState(NamedTuple):
+    """What the layers of a model keep.
+
+    Attributes:
+        seeds: states of generators, which the step sets.
+        averaged: what is averaged over microbatches: all that is not trainable, and weights that a layer changes too
+            (spectral normalization).
+    """
+
+    seeds: list[keras.Variable]
+    averaged: list[keras.Variable]
+
+
+def layer_state(model: VAE, objective: Objective, schedule: Schedule) -> LayerState:
+    """Return what layers keep, by a forward pass in training of examples that are zero.
+
+    Args:
+        model: the autoencoder, built.
+        objective: terms to a loss; may hold layers, but none that keep anything.
+        schedule: how the divergence enters the loss.
+
+    Raises:
+        PluginError: if a layer keeps integers, which can't be averaged over microbatches, or if one keeps something
+            that the model does not know of.
+    """
+    changed = _changed(model, objective, schedule)
+    seeds = [g.state for layer in model._flatten_layers() for g in layer._seed_generators]  # noqa: SLF001
+    known = {id(v) for v in (*model.variables, *seeds)}
+    for variable in changed.values():
+        if id(variable) not in known:
+            raise PluginError(
+                f"a component changes variable {variable.path!r} of shape {tuple(variable.shape)} in training, which "
+                "is in no Keras layer of the model: it would be neither saved nor the same on all replicas; what holds "
+                "it must be a posterior, prior, likelihood or network that is a keras.layers.Layer"
+            )
+    generators = {id(v) for v in seeds}
+    averaged = [v for v in model.non_trainable_variables if id(v) not in generators]
+    for variable in averaged:
+        if not tf.as_dtype(variable.dtype).is_floating:
+            raise PluginError(
+                f"layer state {variable.path!r} is {variable.dtype}: only floats can be averaged over microbatches"
+            )
+    return LayerState(seeds, averaged + [v for v in model.trainable_variables if id(v) in changed])
+
+
+def _changed(model: VAE, objective: Objective, schedule: Schedule) -> dict[int, keras.Variable]:
+    """Return the variables that a forward pass in training assigns, by their identity."""
+    x, noise = tf.zeros((2, *model.x_shape)), tf.zeros((objective.samples, 2, model.posterior.noise_size))
+    with Updates() as scope:
+        terms = model.terms(x, noise, training=True)
+        in_mode(lambda: objective.loss(terms, schedule, tf.constant(0, tf.int64)), training=True)
+    return scope.variables
