@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from vaeflow.cli.app import app
+from vaeflow.echo import one_line
 from vaeflow.errors import ElsewhereError, RankError, UsageError, VaeflowError, of_the_machine
 from vaeflow.job import Job
 from vaeflow.runtime import set_environment
@@ -59,6 +60,7 @@ def _report(error: BaseException) -> int:
     if os.environ.get(TRACEBACK) == "1":
         traceback.print_exception(error)
     line, code = _in_words(error)
+    line = one_line(line)
     rank = _rank()
     if rank and isinstance(error, (UsageError, ElsewhereError)):
         time.sleep(CHIEF_SPEAKS)
@@ -85,7 +87,7 @@ def _rank() -> int:
 
 
 def _in_words(error: BaseException) -> tuple[str, int]:
-    text = " ".join(str(error).split())
+    text = one_line(str(error))
     if isinstance(error, VaeflowError):
         return text, error.exit_code
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
