@@ -112,8 +112,9 @@ def _placed(
     """Return the job that four variables tell of, whose place on the host may have defaults."""
     names = [variable.format(name) for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")]
     defaults = (None, None, *local)
-    numbers = [whole_number(environ, name, default) for name, default in zip(names, defaults, strict=True)]
-    return _consistent(Job(launcher, *numbers, elastic=elastic), *names)
+    numbers = (whole_number(environ, name, default) for name, default in zip(names, defaults, strict=True))
+    rank, processes, local_rank, local_processes = numbers
+    return _consistent(Job(launcher, rank, processes, local_rank, local_processes, elastic), *names)
 
 
 def _consistent(job: Job, rank: str, size: str, local_rank: str, local_size: str) -> Job:
