@@ -14,7 +14,7 @@ from vaeflow.cli import main
 if TYPE_CHECKING:
     from pathlib import Path
 
-CALL = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
+CALL = "import sys; from vaeflow.cli import main; sys.exit(main())"
 SHORT = ("batch_size=32", "log.every_steps=5", "log.tensorboard=false")
 SMALL = ("encoder=mlp", "encoder.hidden=[8]", "decoder=mlp", "decoder.hidden=[8]")
 

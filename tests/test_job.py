@@ -1,13 +1,21 @@
 """Which process of its job this one is, by what launchers set."""
 
+import contextlib
 import json
+import os
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_runs import vaeflow
 
 from vaeflow.components import strategies
+from vaeflow.config import Config
 from vaeflow.config_layers import compose
+from vaeflow.engine.strategies.hosts import Hosts
 from vaeflow.errors import UsageError
-from vaeflow.job import Job
+from vaeflow.job import MOST, Job
 from vaeflow.threads import threads_of
 
 WORKERS = ["a:1", "a:2", "b:1"]
@@ -63,11 +71,98 @@ def test_places(environ, job):
         tf_config("ps", 0, worker=WORKERS),
         {"HOROVOD_RANK": "x", "HOROVOD_SIZE": "2"},
         {"OMPI_COMM_WORLD_SIZE": "2"},
+        {"TF_CONFIG": "[" * 10**5},
+        tf_config("worker", True, worker=WORKERS),
+        tf_config("worker", 0, worker="a:1"),
+        tf_config("worker", 0, worker=["a"]),
+        tf_config("worker", 0, worker=["a:65536"]),
+        tf_config("worker", 0, chief=["a:1", "b:1"]),
+        {**SRUN, "SLURM_NODEID": "7"},
+        {**SRUN, "SLURM_STEP_TASKS_PER_NODE": "1(x1000000000)"},
+        {**SRUN, "SLURM_STEP_TASKS_PER_NODE": "2(x2,1"},
+        {"PMI_SIZE": "many"},
     ],
 )
 def test_nonsense_is_a_usage_error(environ):
     with pytest.raises(UsageError):
         Job.current(environ)
+
+
+@pytest.mark.parametrize(
+    ("environ", "line"),
+    [
+        ({"HOROVOD_RANK": "5", "HOROVOD_SIZE": "2"}, "HOROVOD_RANK=5 with HOROVOD_SIZE=2: ranks are from 0 to 1"),
+        ({"HOROVOD_RANK": "0"}, "HOROVOD_SIZE is not set"),
+        ({"HOROVOD_SIZE": "2"}, "HOROVOD_RANK is not set"),
+        ({"HOROVOD_RANK": "-1", "HOROVOD_SIZE": "2"}, "HOROVOD_RANK='-1' is no whole number"),
+        ({"HOROVOD_RANK": "0", "HOROVOD_SIZE": "9" * 9}, "HOROVOD_SIZE=999999999 is not from 1 to 1048576"),
+        (
+            {"HOROVOD_RANK": "0", "HOROVOD_SIZE": "2", "HOROVOD_LOCAL_SIZE": "3"},
+            "HOROVOD_LOCAL_SIZE=3 is not from 1 to HOROVOD_SIZE=2",
+        ),
+        (
+            {"HOROVOD_RANK": "0", "HOROVOD_SIZE": "2", "HOROVOD_LOCAL_RANK": "1"},
+            "HOROVOD_LOCAL_RANK=1 with HOROVOD_LOCAL_SIZE=1: local ranks begin at 0",
+        ),
+        ({**SRUN, "SLURM_PROCID": "5"}, "SLURM_PROCID=5 with SLURM_STEP_NUM_TASKS=5: ranks are from 0 to 4"),
+        (tf_config("worker", 0, worker=["a:1", "a:1"]), "TF_CONFIG: the address 'a:1' is there twice"),
+    ],
+)
+def test_what_contradicts_itself_is_named(environ, line):
+    with pytest.raises(UsageError, match=re.escape(line)):
+        Job.current(environ)
+
+
+NAMES = (
+    *(f"HOROVOD_{name}" for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE", "ELASTIC")),
+    *(f"OMPI_COMM_WORLD_{name}" for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")),
+    *(f"SLURM_{name}" for name in ("PROCID", "STEP_NUM_TASKS", "LOCALID", "NODEID", "STEP_TASKS_PER_NODE")),
+    *("SLURM_CPUS_PER_TASK", "SLURM_STEP_NODELIST", "PMI_RANK", "PMI_SIZE"),
+)
+SMALL_NUMBERS = st.integers(-1, 4).map(str)
+ODD = st.sampled_from(["", "x", "1.0", "2(x2),1", "1(x1000000000)", "n[1-1000000000]", "n[1-2]", "9" * 5000, "\udcff"])
+VALUES = st.one_of(SMALL_NUMBERS, ODD, st.text(max_size=5))
+JSONS = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.sampled_from(WORKERS), st.text(max_size=5)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
+    max_leaves=5,
+)
+ADDRESSES = st.lists(st.one_of(st.sampled_from(WORKERS), JSONS), max_size=3)
+TF_CONFIGS = st.one_of(
+    st.builds(
+        lambda chief, worker, kind, index: {
+            "cluster": {"chief": chief, "worker": worker},
+            "task": {"type": kind, "index": index},
+        },
+        ADDRESSES,
+        ADDRESSES,
+        st.one_of(st.sampled_from(["chief", "worker", "ps"]), JSONS),
+        st.one_of(st.integers(-1, 4), JSONS),
+    ),
+    JSONS,
+).map(json.dumps)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=9), st.one_of(st.none(), TF_CONFIGS, st.text()))
+def test_any_environment_is_a_job_or_a_usage_error(environ, config):
+    if config is not None:
+        environ["TF_CONFIG"] = config
+    with contextlib.suppress(UsageError):
+        job = Job.current(environ)
+        assert 0 <= job.rank < job.processes <= MOST
+        assert 1 <= job.local_processes <= job.processes
+        assert 0 <= job.local_rank < job.local_processes or job.elastic
+        threads_of(Config(), job.local_processes, environ)
+        if job.launcher == "srun":
+            Hosts.of(job, environ)
+
+
+@pytest.mark.parametrize("size", [{}, {"HOROVOD_SIZE": "2"}])
+def test_a_process_with_nonsense_ends_with_one_line(size):
+    done = vaeflow("train", "mnist-2d", "--dry-run", env={**os.environ, "HOROVOD_RANK": "5", **size}, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "HOROVOD_SIZE" in done.stderr
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from vaeflow.config import KINDS_OF_SELECTIONS, Config
+from vaeflow.config_numbers import require_representable
 from vaeflow.config_sources import COMMAND_LINE, Layer, layers
 from vaeflow.errors import UsageError, nearest
 from vaeflow.words import type_in_words, value_in_words
@@ -73,6 +74,7 @@ def merge(found: Iterable[Layer]) -> Composed:
             if layer.tree.get(mine) not in (None, "none") and other not in layer.tree:
                 tree.pop(other, None)
                 places.pop(other, None)
+    require_representable(tree, lambda key: _place(places, key))
     try:
         config = Config.model_validate_json(json.dumps(tree, default=str))
     except ValidationError as error:

@@ -9,6 +9,7 @@ import tomli_w
 
 from vaeflow.config import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config, Selection
 from vaeflow.config_layers import Composed
+from vaeflow.config_numbers import require_representable
 from vaeflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,10 +76,13 @@ def resolve(config: Config | Composed, registry: Registry) -> Resolved:
         PluginError: if a component's plugin is broken.
     """
     composed = config if isinstance(config, Composed) else Composed(config)
+    require_representable(composed.config.model_dump(mode="python"), composed.place)
     bound = {key: _bind(composed, registry, key) for key in KINDS_OF_SELECTIONS}
     lists = {key: _bind_list(composed, registry, key) for key in KINDS_OF_LISTS}
+    config = _filled(composed.config, bound, lists)
+    require_representable(config.model_dump(mode="python"), composed.place)  # options of plugins, and their defaults
     resolved = Resolved(
-        config=_filled(composed.config, bound, lists),
+        config=config,
         **bound,
         transforms=lists["transforms"],
         metrics=lists["metrics"],

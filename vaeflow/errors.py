@@ -8,14 +8,29 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from vaeflow.echo import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+LONGEST_NAME = 100
+"""Characters of a name that is looked for among others; what is longer is no misspelt name."""
+
+MOST_NAMES = 200
+"""Names that an error looks at and lists."""
+
 
 class VaeflowError(Exception):
-    """Something went wrong outside this program: the disk, the network, a machine. Exit code 1."""
+    """Something went wrong outside this program: the disk, the network, a machine. Exit code 1.
+
+    Args:
+        message: one line for people; it is cut where it is long, and control characters are left out.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class UsageError(VaeflowError):
@@ -144,6 +159,8 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     'there are: adam, sgd'
     """
     choices = sorted(allowed)
-    close = difflib.get_close_matches(name, choices, n=1)
-    listing = ", ".join(choices) if choices else "none"
+    looked_at = choices[:MOST_NAMES] if len(name) <= LONGEST_NAME else []  # or it would take seconds, and minutes
+    close = difflib.get_close_matches(name, looked_at, n=1)
+    more = [f"and {len(choices) - MOST_NAMES} more"] if len(choices) > MOST_NAMES else []
+    listing = ", ".join([*choices[:MOST_NAMES], *more]) if choices else "none"
     return f"did you mean {close[0]!r}? There are: {listing}" if close else f"there are: {listing}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from vaeflow.engine.strategies.single import SingleStrategy
@@ -24,7 +25,8 @@ def say(line: str) -> None:
     from tqdm import tqdm
 
     if Job.current().rank == 0:
-        tqdm.write(line)
+        with contextlib.suppress(OSError):  # nobody reads any more: a closed terminal does not end a run
+            tqdm.write(line)
 
 
 def prepare(resolved: Resolved, folders: Folders) -> Experiment:

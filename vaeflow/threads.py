@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from vaeflow.job import Job
+from vaeflow.job import Job, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,5 +34,5 @@ def cores() -> int:
 def _own_cores(local_processes: int, environ: Mapping[str, str]) -> int:
     usable = cores()  # of all tasks of the host together, or of this one alone where SLURM binds
     if Job.current(environ).launcher == "srun" and "SLURM_CPUS_PER_TASK" in environ:
-        return min(usable, int(environ["SLURM_CPUS_PER_TASK"]))
+        return max(1, min(usable, whole_number(environ, "SLURM_CPUS_PER_TASK")))
     return max(1, usable // local_processes)

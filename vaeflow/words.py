@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 
 from pydantic.fields import FieldInfo
 
+from vaeflow.echo import shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-LONGEST_VALUE = 60
 NAMES = {
     int: "a whole number",
     float: "a number",
@@ -30,8 +31,7 @@ def value_in_words(value: object) -> str:
     """
     if value is None:
         return "none"
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+    return str(value).lower() if isinstance(value, bool) else shown(value)
 
 
 def type_in_words(annotation: Any, metadata: Iterable[object] = ()) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
@@ -17,6 +18,10 @@ SPEED = "train/examples_per_second"
 SPLITS = ("test", "validation", "train")  # the best figure first
 
 
+UNSEEN = contextlib.suppress(OSError)
+"""Around whatever draws: a run does not end because the terminal that showed it is gone."""
+
+
 class ProgressBar(Callback):
     """A bar over all steps of the run where standard error is a terminal; one line an evaluation everywhere."""
 
@@ -27,19 +32,21 @@ class ProgressBar(Callback):
 
     def on_start(self, run: RunView) -> None:
         """Show the bar, filled up to the step that was resumed."""
-        self._bar = tqdm(
-            total=run.total_steps,
-            initial=run.first_step,
-            desc=run.config.name,
-            unit="step",
-            dynamic_ncols=True,
-            disable=None,  # unless standard error is a terminal
-        )
+        with UNSEEN:
+            self._bar = tqdm(
+                total=run.total_steps,
+                initial=run.first_step,
+                desc=run.config.name,
+                unit="step",
+                dynamic_ncols=True,
+                disable=None,  # unless standard error is a terminal
+            )
 
     def on_chunk(self, run: RunView, step: int) -> None:  # noqa: ARG002
         """Move the bar."""
         if self._bar is not None:
-            self._bar.update(step - self._bar.n)
+            with UNSEEN:
+                self._bar.update(step - self._bar.n)
 
     def on_log(self, run: RunView, record: Record) -> None:  # noqa: ARG002
         """Show the training bound."""
@@ -69,7 +76,8 @@ class ProgressBar(Callback):
 
     def _close(self) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with UNSEEN:
+                self._bar.close()
 
 
 def evaluation_line(run: RunView, record: Record, split: str, speed: float | None) -> str:

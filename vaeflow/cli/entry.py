@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from vaeflow.cli.app import app
-from vaeflow.errors import ElsewhereError, RankError, UsageError, VaeflowError, of_the_machine
+from vaeflow.echo import one_line
+from vaeflow.errors import ElsewhereError, RankError, StoppedError, UsageError, VaeflowError, of_the_machine
+from vaeflow.interrupts import INTERRUPTED, Interrupts, open_standard_streams
 from vaeflow.job import Job
 from vaeflow.runtime import set_environment
 
@@ -27,53 +29,68 @@ CHIEF_SPEAKS = 1.0
 What is wrong with the user's input is wrong for all, as a rule: they end before they repeat it."""
 
 USAGE = 2
-INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        argv: the arguments; None takes those of the process.
+        argv: the arguments; None takes those of the process, which is the command's own then, to its end.
 
     Returns:
         The exit code.
     """
+    interrupts = Interrupts()
+    if argv is None:
+        open_standard_streams()
+        interrupts.listen()
     set_environment()  # before a plugin imports Keras
+    try:
+        interrupts.code = _run(argv, interrupts)
+    except KeyboardInterrupt:  # a second one
+        interrupts.code = INTERRUPTED
+        _say("interrupted")
+    _flush()
+    return interrupts.code
+
+
+def _run(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
     try:
         result = app.main(args=None if argv is None else list(argv), prog_name="vaeflow", standalone_mode=False)
     except SystemExit as stop:  # click ends the process itself where its output is cut off, as in `vaeflow | head`
         return stop.code if isinstance(stop.code, int) else 1
     except BaseException as error:  # noqa: BLE001 No traceback reaches the user.
-        return _report(error)
+        return _report(error, interrupts)
     return result if isinstance(result, int) else 0
 
 
-def _report(error: BaseException) -> int:
+def _report(error: BaseException, interrupts: Interrupts) -> int:
     """Write one line about an error and return the exit code."""
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, BrokenPipeError):
-        _silence_stdout()
         return 1
     if os.environ.get(TRACEBACK) == "1":
         traceback.print_exception(error)
-    line, code = _in_words(error)
+    line, interrupts.code = _in_words(error, interrupts.heard)
     rank = _rank()
     if rank and isinstance(error, (UsageError, ElsewhereError)):
         time.sleep(CHIEF_SPEAKS)
     if not isinstance(error, ElsewhereError):  # the rank that failed says why itself
-        click.echo(f"vaeflow: {f'[rank {rank}] ' if rank else ''}{line}", err=True)
+        _say(f"{f'[rank {rank}] ' if rank else ''}{line}")
     if isinstance(error, (RankError, ElsewhereError)):
-        _end_at_once(code)
-    return code
+        _end_at_once(interrupts.code)
+    return interrupts.code
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # nobody may be left to read it: the code says what happened
+        click.echo(f"vaeflow: {one_line(line)}", err=True)
 
 
 def _end_at_once(code: int) -> NoReturn:
     """End the process without TensorFlow's farewell, which waits some seconds for a process that is gone or stopped."""
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    _flush()
     os._exit(code)
 
 
@@ -84,8 +101,10 @@ def _rank() -> int:
         return 0
 
 
-def _in_words(error: BaseException) -> tuple[str, int]:
-    text = " ".join(str(error).split())
+def _in_words(error: BaseException, interrupts: int) -> tuple[str, int]:
+    text = one_line(str(error))
+    if interrupts > 1 and not isinstance(error, (StoppedError, RankError, ElsewhereError)):  # C++ has words of its own
+        return "interrupted", INTERRUPTED
     if isinstance(error, VaeflowError):
         return text, error.exit_code
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
@@ -115,6 +134,11 @@ def _setting_hint(error: click.ClickException) -> str:
     return f"; a setting is KEY=VALUE, such as {key}=..." if key in Config.model_fields else ""
 
 
-def _silence_stdout() -> None:
-    """Keep the interpreter from complaining when it flushes a pipe that nobody reads."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _flush() -> None:
+    """Write what is left, so that the interpreter does not complain where nobody reads it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # ValueError: it is closed
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -65,7 +65,7 @@ def rendezvous_of(job: Job, hosts: Hosts, environ: Mapping[str, str]) -> Rendezv
     given = environ.get(PLACE, "")
     if given:
         host, _, digits = given.partition(":")
-        if not host or (digits and not (digits.isdigit() and 0 < int(digits) < 2**16)):
+        if not host or (digits and not (digits.isdecimal() and len(digits) < 6 and 0 < int(digits) < 2**16)):
             raise UsageError(f"{PLACE}={given!r} is no HOST:PORT such as node1:20000")
         return Rendezvous(_address(host), int(digits or port), name)
     return Rendezvous(_address_of_first(job, hosts), port, name)

@@ -9,8 +9,9 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vaeflow.echo import shown
 from vaeflow.errors import UsageError
-from vaeflow.job import tasks_per_node
+from vaeflow.job import MOST, tasks_per_node, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 HOSTS = "VAEFLOW_HOSTS"
 LOOPBACK = "127.0.0.1"
 _BRACKETS = re.compile(r"\[([^\]]*)\]")
+_RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _COMMA_OUTSIDE = re.compile(r",(?![^\[]*\])")
 
 
@@ -73,11 +75,11 @@ class Hosts:
 
 
 def _of_step(environ: Mapping[str, str]) -> Hosts:
-    names = expand(environ["SLURM_STEP_NODELIST"])
-    counts = tasks_per_node(environ["SLURM_STEP_TASKS_PER_NODE"])
+    names = expand(environ.get("SLURM_STEP_NODELIST", ""))
+    counts = tasks_per_node(environ.get("SLURM_STEP_TASKS_PER_NODE", ""))
     if len(names) != len(counts):
         raise UsageError(f"SLURM names {len(names)} hosts (SLURM_STEP_NODELIST) and counts tasks on {len(counts)}")
-    return Hosts(tuple(names), tuple(counts), int(environ["SLURM_NODEID"]))
+    return Hosts(tuple(names), tuple(counts), whole_number(environ, "SLURM_NODEID"))
 
 
 def _of_mpi(job: Job, environ: Mapping[str, str]) -> Hosts:
@@ -98,7 +100,7 @@ def _of_mpi(job: Job, environ: Mapping[str, str]) -> Hosts:
 def _named(text: str) -> list[tuple[str, int]]:
     """Return the hosts that the user has named, and the processes on each."""
     parts = [part.strip().partition(":") for part in text.split(",") if part.strip()]
-    if any(not host or (colon and not slots.isdecimal()) for host, colon, slots in parts):
+    if any(not host or (colon and not (slots.isdecimal() and len(slots) < 10)) for host, colon, slots in parts):
         raise UsageError(f"{HOSTS}={text!r} is no list of hosts and their processes such as host1:4,host2:2")
     return [(host, int(slots or 1)) for host, _, slots in parts]
 
@@ -110,23 +112,39 @@ def _index(counts: Sequence[int], rank: int) -> int:
 def expand(hosts: str) -> list[str]:
     """Return SLURM's short list of hosts written out.
 
+    Raises:
+        UsageError: if it is none, or a job has not so many hosts.
+
     >>> expand("n[1-2,07-09],login")
     ['n1', 'n2', 'n07', 'n08', 'n09', 'login']
     >>> expand("rack[1-2]node[3,5]")
     ['rack1node3', 'rack1node5', 'rack2node3', 'rack2node5']
     """
-    return [name for part in _COMMA_OUTSIDE.split(hosts) for name in _expand_one(part)]
+    names = [name for part in _COMMA_OUTSIDE.split(hosts) for name in _expand_one(part, hosts)]
+    if not all(names):
+        raise _no_list(hosts)
+    return names
 
 
-def _expand_one(pattern: str) -> list[str]:
+def _expand_one(pattern: str, hosts: str) -> list[str]:
     found = _BRACKETS.search(pattern)
     if not found:
         return [pattern]
     before, after = pattern[: found.start()], pattern[found.end() :]
-    numbers = [number for part in found[1].split(",") for number in _range(part)]
-    return [f"{before}{number}{rest}" for number in numbers for rest in _expand_one(after)]
+    numbers = [number for part in found[1].split(",") for number in _range(part, hosts)]
+    rest = _expand_one(after, hosts)
+    if len(numbers) * len(rest) > MOST:
+        raise _no_list(hosts)
+    return [f"{before}{number}{name}" for number in numbers for name in rest]
 
 
-def _range(part: str) -> list[str]:
-    first, dash, last = part.partition("-")
-    return [str(n).zfill(len(first)) for n in range(int(first), int(last) + 1)] if dash else [part]
+def _range(part: str, hosts: str) -> list[str]:
+    matched = _RANGE.fullmatch(part)
+    first, last = (int(matched[1]), int(matched[2] or matched[1])) if matched else (1, 0)
+    if not matched or not first <= last < first + MOST:
+        raise _no_list(hosts)
+    return [str(n).zfill(len(matched[1])) for n in range(first, last + 1)]
+
+
+def _no_list(hosts: str) -> UsageError:
+    return UsageError(f"SLURM_STEP_NODELIST={shown(hosts)} is no list of hosts such as node[1-4,7]")

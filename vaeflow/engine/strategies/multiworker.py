@@ -10,6 +10,7 @@ from vaeflow.engine.strategies.arrival import await_others, seconds_to_wait
 from vaeflow.engine.strategies.hosts import HOSTS, LOOPBACK, Hosts
 from vaeflow.engine.strategies.ports import first_port
 from vaeflow.errors import UsageError, VaeflowError
+from vaeflow.job import whole_number
 from vaeflow.signals import kept_handlers
 
 if TYPE_CHECKING:
@@ -136,5 +137,5 @@ def own_gpus(seen: int, job: Job, environ: Mapping[str, str]) -> range:
     (range(1, 2), range(0, 1))
     """
     share = seen // job.local_processes
-    bound = seen * job.local_processes == int(environ.get("SLURM_GPUS_ON_NODE") or 0)
+    bound = seen * job.local_processes == whole_number(environ, "SLURM_GPUS_ON_NODE", 0)
     return range(seen) if bound or not share else range(job.local_rank * share, (job.local_rank + 1) * share)

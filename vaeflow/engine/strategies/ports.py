@@ -31,7 +31,7 @@ def first_port(job: Job, environ: Mapping[str, str]) -> int:
     if not given:
         return port_of(name_of_job(job, environ))
     last = LARGEST - job.processes + 1
-    if not given.isascii() or not given.isdigit() or not 0 < int(given) <= last:
+    if not given.isascii() or not given.isdigit() or len(given) > 5 or not 0 < int(given) <= last:
         raise UsageError(f"{PORT}={given!r} is no port from 1 to {last}: the first of {job.processes}, one a process")
     return int(given)
 
@@ -42,7 +42,7 @@ def port_of(name: str) -> int:
     >>> port_of("srun 17.0"), port_of("srun 17.1")
     (24640, 22438)
     """
-    return FIRST + zlib.crc32(name.encode()) % PORTS
+    return FIRST + zlib.crc32(name.encode(errors="surrogateescape")) % PORTS
 
 
 def name_of_job(job: Job, environ: Mapping[str, str]) -> str:

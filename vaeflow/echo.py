@@ -1,0 +1,66 @@
+"""What an error repeats of the user's input: short, on one line, and nothing that a terminal would act on."""
+
+from __future__ import annotations
+
+import reprlib
+import unicodedata
+
+LONGEST_VALUE = 60
+"""Characters of a value in a message."""
+
+LONGEST_LINE = 2000
+"""Characters of a message: a list of names fits, and a file that was taken for a name does not."""
+
+_CUT = " [...] "
+
+
+class _Short(reprlib.Repr):
+    """Looks at the first parts of a value only: a name of 100 MB is not worth seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 4
+        self.maxstring = self.maxlong = self.maxother = 4 * LONGEST_VALUE
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = LONGEST_VALUE // 2
+
+    def repr_str(self, x: str, level: int) -> str:  # noqa: ARG002 reprlib's signature.
+        return repr(x[: self.maxstring])
+
+    def repr_int(self, x: int, level: int) -> str:  # noqa: ARG002 reprlib's signature.
+        # Python refuses to spell numbers of more than 4300 digits.
+        return repr(x) if x.bit_length() < 1000 else f"{'-' if x < 0 else ''}{x.bit_length() * 3 // 10}-digit number"
+
+
+def shown(value: object) -> str:
+    r"""Return a value as a message shows it: as Python spells it, and cut where it is long.
+
+    >>> shown("adm"), shown([1, 2]), shown("\x1b[2J")
+    ("'adm'", '[1, 2]', "'\\x1b[2J'")
+    >>> shown("x" * 10**6)[-6:]
+    'xxx...'
+    """
+    text = _Short().repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+
+
+def one_line(text: str, longest: int = LONGEST_LINE) -> str:
+    r"""Return a text on one line, without control characters, and without its middle where it is long.
+
+    Args:
+        text: whatever an error says.
+        longest: how many characters it may have.
+
+    >>> one_line("out of\n  memory \x1b[31m")
+    'out of memory [31m'
+    >>> len(one_line("x" * 10**6))
+    2000
+    """
+    if len(text) > 8 * longest:  # white space and the like may still go
+        text = text[: 4 * longest] + _CUT + text[-4 * longest :]
+    line = " ".join(text.split())
+    if not line.isprintable():
+        line = "".join(c for c in line if not unicodedata.category(c).startswith("C"))
+    if len(line) <= longest:
+        return line
+    end = longest // 4
+    return f"{line[: longest - end - len(_CUT)]}{_CUT}{line[-end:]}"
