@@ -40,6 +40,7 @@ class Experiment:
         config: as resolved.
         dataset: as loaded.
         timeline: how long the run is.
+        length_matters: whether a schedule depends on that: then a run that is made longer is another run.
         strategy: how replicas are run.
         model: the autoencoder.
         average: moving averages of its weights.
@@ -54,6 +55,7 @@ class Experiment:
     config: Config
     dataset: Dataset
     timeline: Timeline
+    length_matters: bool
     strategy: Strategy
     model: VAE
     average: MovingAverage
@@ -126,6 +128,7 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
         config=config,
         dataset=dataset,
         timeline=timeline,
+        length_matters=timeline.asked,
         strategy=strategy,
         model=model,
         average=step.average,
@@ -217,6 +220,17 @@ def _reduction(config: Config) -> Reduction:
     return PlainSum("float32" if config.compression == "none" else config.compression, config.batch_size)
 
 
-def _timeline(config: Config, steps_per_epoch: int) -> Timeline:
+class AskedTimeline(Timeline):
+    """A timeline that notes whether anything has asked for the length of the run."""
+
+    asked = False
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "total_steps":
+            object.__setattr__(self, "asked", True)
+        return super().__getattribute__(name)
+
+
+def _timeline(config: Config, steps_per_epoch: int) -> AskedTimeline:
     total = config.steps if config.steps is not None else (config.epochs or 0) * steps_per_epoch
-    return Timeline(steps_per_epoch, total)
+    return AskedTimeline(steps_per_epoch, total)

@@ -71,7 +71,8 @@ def restore_to_train(
     """
     folder = checkpoints(directory, resolved.config)
     arrays, progress = folder.latest()
-    found = changes(_record_of(folder, progress), record, resolved.config)
+    before = _record_of(folder, progress)
+    found = changes(before, record, resolved.config, length_matters=experiment.length_matters)
     step = progress.step
     if found.serious and not accept_changes:
         raise UsageError(
@@ -113,7 +114,8 @@ def restore_to_read(
     arrays, progress = folder.best() if best else folder.latest()
     behind = [getattr(resolved, key) for key in OF_FIGURES]
     packages = packages_of([*behind, *resolved.transforms, *resolved.metrics])
-    found = changes(_record_of(folder, progress), record, resolved.config, packages)
+    before = _record_of(folder, progress)
+    found = changes(before, record, resolved.config, packages, length_matters=experiment.length_matters)
     if found.serious and not accept_changes:
         raise UsageError(
             f"{directory.path}: since the checkpoint of step {progress.step} was saved, {found.listed}. Its figures "

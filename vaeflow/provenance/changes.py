@@ -36,7 +36,17 @@ class Changes:
         return listed(self.serious)
 
 
-def changes(before: Provenance, now: Provenance, config: Config, packages: Collection[str] | None = None) -> Changes:
+LENGTH = ("epochs", "steps")
+
+
+def changes(
+    before: Provenance,
+    now: Provenance,
+    config: Config,
+    packages: Collection[str] | None = None,
+    *,
+    length_matters: bool = True,
+) -> Changes:
     """Return what has changed since a record was made.
 
     Args:
@@ -44,10 +54,13 @@ def changes(before: Provenance, now: Provenance, config: Config, packages: Colle
         now: what there is.
         config: as it is now.
         packages: the packages and files whose code counts; None for all.
+        length_matters: whether the weights of a step depend on how long the run is.
     """
     found: dict[str, list[str]] = {"serious": [], "environment": [], "harmless": []}
     for one in differences(before, now):
         kind = _kind(one, config, packages)
+        if one.part == "config" and one.key in LENGTH and not length_matters:
+            kind = "harmless"
         if kind is not None:
             there, here = one.values
             found[kind].append(f"{one.name} was {_shown(there)} and is {_shown(here)}")
