@@ -386,7 +386,7 @@ MLP = ("encoder=mlp", "decoder=mlp")
             "encoder 'raises' of {here}/broken.py (--plugin) could not be built: KeyError: 'depth'",
         ),
         (ODD, ["encoder=tuple"], "encoder 'tuple' of {here}/broken.py (--plugin) built tuple, not a keras.Model"),
-        (ODD, ["encoder=mlp", "decoder=narrow"], "these don't fit each other: encoder 'mlp' of vaeflow "),
+        (ODD, ["encoder=mlp", "decoder=narrow"], "decoder 'narrow' of {here}/broken.py (--plugin) failed on z "),
         (
             ODD,
             [*MLP, "callbacks=[{name='raises'}]"],

@@ -45,7 +45,9 @@ def loaded(tmp_path_factory, data):
 
 
 def trained(run_dir, data, *settings, plugins=()):
-    return vf.train("mnist-2d", overrides=on(data, "steps=1", "plots.draw=[]", *settings), run_dir=run_dir, plugins=plugins)
+    return vf.train(
+        "mnist-2d", overrides=on(data, "steps=1", "plots.draw=[]", *settings), run_dir=run_dir, plugins=plugins
+    )
 
 
 def test_examples_are_what_evaluations_see(loaded):
