@@ -23,11 +23,14 @@ def digits(tmp_path_factory, mnist_content):
     return write_digits(tmp_path_factory.mktemp("digits") / "digits.npz", mnist_content)
 
 
+HELD_OUT = "dataset.validation=32"
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, digits):
     """Eight epochs that get worse after the first: the learning rate is far too large."""
     folder = tmp_path_factory.mktemp("run") / "run"
-    return train(folder, digits, "epochs=4", "optimizer=sgd", "learning_rate=0.3", "checkpoint.keep=1")
+    return train(folder, digits, "epochs=4", "optimizer=sgd", "learning_rate=0.3", "checkpoint.keep=1", HELD_OUT)
 
 
 @pytest.fixture
@@ -106,7 +109,7 @@ def test_the_best_stays(folder, tmp_path):
 
 def test_the_best_of_a_run_is_found_by_its_bound(run):
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    bounds = {row["step"]: row["test/bound"] for row in rows if "test/bound" in row}
+    bounds = {row["step"]: row["validation/bound"] for row in rows if "validation/bound" in row}
     best = max(bounds, key=bounds.get)
     assert best != max(bounds)
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [
@@ -114,7 +117,17 @@ def test_the_best_of_a_run_is_found_by_its_bound(run):
         f"step-{max(bounds):09d}",
     ]
     for step, which in ((best, True), (max(bounds), False)):
-        assert vf.load(run, best=which).experiment.evaluator("test")().bound == pytest.approx(bounds[step])
+        assert vf.load(run, best=which).experiment.evaluator("validation")().bound == pytest.approx(bounds[step])
+
+
+def test_the_test_split_chooses_no_checkpoint(tmp_path, digits, capfd):
+    made = train(tmp_path / "run", digits, "epochs=2", "plots.draw=[]")
+    capfd.readouterr()
+    for command in (["evaluate", str(made)], ["sample", str(made)]):
+        assert main([*command, "--best"]) == 2
+        (line,) = capfd.readouterr().err.splitlines()
+        assert "no checkpoint is the best: none was saved after an evaluation of a validation split, and no" in line
+        assert "Train with dataset.validation=N" in line
 
 
 def test_evaluate_the_best(run, tmp_path, capfd):
@@ -128,7 +141,7 @@ def test_a_checkpoint_of_another_config_says_what_differs(run, tmp_path, capfd):
     config = copy / "config.toml"
     config.write_text(config.read_text().replace("epochs = 4\n", "epochs = 5\n", 1))
     assert main(["resume", str(copy)]) == 0
-    assert "the checkpoint of step 32 was saved with epochs = 4; now it is 5" in capfd.readouterr().out
+    assert "the checkpoint of step 28 was saved with epochs = 4; now it is 5" in capfd.readouterr().out
 
 
 def test_other_versions_of_a_plugin_are_named(run, tmp_path, capfd):

@@ -151,13 +151,12 @@ def load(
 
     Args:
         run_dir: the run's directory.
-        best: take the checkpoint that a callback chose, or else the one with the best bound on the validation split (on
-            the test split where there is none).
+        best: take the checkpoint that a callback chose, or else the one with the best bound on the validation split.
         plugins: modules with components, for plugins that are not installed.
         data_dir: the user's folder of data sets.
 
     Raises:
-        UsageError: if it is no run's directory.
+        UsageError: if it is no run's directory, or if no checkpoint is the best.
         CheckpointError: if none of its checkpoints is whole.
     """
     directory = RunDirectory.open(Path(run_dir))

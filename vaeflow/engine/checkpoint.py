@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vaeflow.engine import checkpoint_files
-from vaeflow.errors import CheckpointError
+from vaeflow.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -152,11 +152,16 @@ class CheckpointFolder:
         """Return the best checkpoint that the newest one knows of.
 
         Raises:
-            CheckpointError: if there is none, or it is damaged.
+            UsageError: if there is none.
+            CheckpointError: if it is damaged.
         """
         best = self.latest()[1].best
         if best is None:
-            raise CheckpointError(f"{self._folder}: no checkpoint is the best yet: none was saved after an evaluation")
+            raise UsageError(
+                f"{self._folder}: no checkpoint is the best: none was saved after an evaluation of a validation split, "
+                "and no callback chose one. Train with dataset.validation=N (or validation arrays of your own), or with "
+                "a callback that chooses, such as best-checkpoint"
+            )
         damage = checkpoint_files.damage(self._path(best.step), PROGRESS)
         if damage is not None:
             raise CheckpointError(f"the best checkpoint {self._path(best.step)} is damaged ({damage})")
