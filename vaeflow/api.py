@@ -160,14 +160,13 @@ def load(
 
     Args:
         run_dir: the run's directory.
-        best: take the checkpoint that a callback chose, or else the one with the best bound on the validation split (on
-            the test split where there is none).
+        best: take the checkpoint that a callback chose, or else the one with the best bound on the validation split.
         plugins: modules with components, for plugins that are not installed.
         data_dir: the user's folder of data sets.
         accept_changes: load it although config, plugin code or data have changed since.
 
     Raises:
-        UsageError: if it is no run's directory, or what its figures depend on has changed.
+        UsageError: if it is no run's directory, if no checkpoint is the best, or if what its figures depend on has changed.
         CheckpointError: if none of its checkpoints is whole.
     """
     directory = RunDirectory.open(Path(run_dir))

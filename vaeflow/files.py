@@ -54,7 +54,7 @@ def kind_of(path: Path, *, follow: bool = False) -> str | None:
     """
     try:
         return _in_words(path.stat(follow_symlinks=follow).st_mode)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
@@ -201,7 +201,7 @@ def _values(value: Any, place: str) -> Iterable[Any]:
     """Yield a value and all that is in it; what is nested too deep is refused before anything recursive meets it."""
     level, depth = [value], 0
     while level:
-        if depth > DEEPEST:
+        if depth >= DEEPEST and any(isinstance(one, (dict, list)) for one in level):
             raise FileError(f"{place}: nested deeper than {DEEPEST}")
         yield from level
         inner: list[Any] = []

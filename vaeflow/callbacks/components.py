@@ -41,7 +41,8 @@ def early_stopping(
 def best_checkpoint(*, metric: str = "validation/bound", mode: Mode = "max") -> Callback:
     """Saves a checkpoint at each evaluation that is the best so far, and keeps it for `--best`.
 
-    Without it, the best of those checkpoints that are due anyway is kept, by the bound.
+    Without it, the best of those checkpoints that are due anyway is kept, by the bound on the
+    validation split; none where there is no such split.
 
     Args:
         metric: its name in the log.

@@ -56,8 +56,8 @@ VALUES = ("shapes", "loss", "weight", "pixels", "figures", "descent", "rate")
 
 NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "rows": VALUES,
         "noise": VALUES,
+        "rows": (*VALUES, "noise"),
         "parameters": VALUES,
         "reparameterized": VALUES,
         "density": (*VALUES, "rows", "noise"),

@@ -257,8 +257,8 @@ def _posteriors(subject: Subject) -> tuple[Posterior, Distribution, Distribution
 
 POSTERIOR = (
     Rule("shapes", "z [L, B, D], log q [L, B] and the mean [B, D], float32, for B = 1, 2, 7", posterior_shapes),
-    Rule("rows", "z, log q, the mean and KL(q, p) of an example do not depend on the others", posterior_rows),
     Rule("noise", "z is a function of the noise of its own example", posterior_noise),
+    Rule("rows", "z, log q, the mean and KL(q, p) of an example do not depend on the others", posterior_rows),
     Rule("reparameterized", "z has a gradient with respect to the features", reparameterized),
     Rule("density", "log q integrates to one and is that of the samples, for D = 1, 2, 3", posterior_density),
     Rule("mean", "`mean` is the mean of the samples, or says that it is not", posterior_mean),
@@ -266,8 +266,8 @@ POSTERIOR = (
 )
 PRIOR = (
     Rule("shapes", "z [..., D] and log p(z) [...], float32", prior_shapes),
-    Rule("rows", "z, log p(z) and KL(q, p) of an example do not depend on the others", prior_rows),
     Rule("noise", "z is a function of its own noise", prior_noise),
+    Rule("rows", "z, log p(z) and KL(q, p) of an example do not depend on the others", prior_rows),
     Rule("density", "log p integrates to one and is that of the samples, for D = 1, 2, 3", prior_density),
     Rule("mean", "`mean` is the mean of the samples", prior_mean),
     Rule("divergence", "each closed form of KL(q, p), if any, is what samples estimate", divergence),

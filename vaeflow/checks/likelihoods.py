@@ -163,7 +163,7 @@ def _require_integral(probabilities: Callable[[np.ndarray], np.ndarray], x: np.n
 
 LIKELIHOOD = (
     Rule("shapes", "log p(x given z) [L, B] and the mean [L, B, *X], float32, for B = 1, 2, 7", shapes),
-    Rule("rows", "log p, x and the mean of an example do not depend on the examples beside it", rows),
     Rule("noise", "x is a function of the noise", noise),
+    Rule("rows", "log p, x and the mean of an example do not depend on the examples beside it", rows),
     Rule("density", "log p(x given z) adds up, or integrates, to one and is that of the samples", density),
 )

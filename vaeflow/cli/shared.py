@@ -57,7 +57,9 @@ accept_option = click.option(
 )
 
 best_option = click.option(
-    "--best", is_flag=True, help="Take the best checkpoint: by the bound, or as a callback chose."
+    "--best",
+    is_flag=True,
+    help="Take the best checkpoint: by the validation split's bound, or as a callback chose.",
 )
 
 run_argument = click.argument("run", type=click.Path(path_type=Path))

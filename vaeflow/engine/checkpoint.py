@@ -9,7 +9,7 @@ import numpy as np
 
 from vaeflow.engine import checkpoint_files
 from vaeflow.engine.progress import Best, Progress
-from vaeflow.errors import CheckpointError, FileError, VaeflowError
+from vaeflow.errors import CheckpointError, FileError, UsageError, VaeflowError
 from vaeflow.files import DIRECTORY, LARGE, kind_of, read_text
 from vaeflow.partials import remove, sync, written_aside
 from vaeflow.run_layout import CHECKPOINT, CONFIG
@@ -99,11 +99,16 @@ class CheckpointFolder:
         """Return the best checkpoint that the newest one knows of.
 
         Raises:
-            CheckpointError: if there is none, or it is corrupt.
+            UsageError: if there is none.
+            CheckpointError: if it is corrupt.
         """
         best = self.latest()[1].best
         if best is None:
-            raise CheckpointError(f"{self._folder}: no checkpoint is the best yet: none was saved after an evaluation")
+            raise UsageError(
+                f"{self._folder}: no checkpoint is the best: none was saved after an evaluation of a validation split, "
+                "and no callback chose one. Train with dataset.validation=N (or validation arrays of your own), or with "
+                "a callback that chooses, such as best-checkpoint"
+            )
         try:
             return _read(self._path(best.step))
         except FileError as error:
