@@ -166,7 +166,8 @@ def load(
         accept_changes: load it although config, plugin code or data have changed since.
 
     Raises:
-        UsageError: if it is no run's directory, if no checkpoint is the best, or if what its figures depend on has changed.
+        UsageError: if it is no run's directory, if no checkpoint is the best, or if what its figures depend on has
+            changed.
         CheckpointError: if none of its checkpoints is whole.
     """
     directory = RunDirectory.open(Path(run_dir))

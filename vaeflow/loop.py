@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vaeflow.callbacks import Asked, Record
 from vaeflow.elastic import LeavingError, MembersChangedError
-from vaeflow.engine.checkpoint import Best, Progress
+from vaeflow.engine.progress import Best, Progress, better
 from vaeflow.engine.evaluation import figures
 from vaeflow.engine.proof import Agreement
 from vaeflow.errors import StoppedError
@@ -252,7 +252,7 @@ class Loop:
         """Begin to save the state; the one before must be on the disk."""
         self._committed(wait=True)
         if evaluated:
-            self._best = self._better()
+            self._best = better(self._best, self.step, self.metrics)
         self._remember()  # or a checkpoint could be newer than what those who meet again know
         if self.processes.chief:
             self.saves.save(self.experiment.state.arrays(), self._progress())
@@ -274,18 +274,6 @@ class Loop:
             evaluation_is_due=self._evaluating,
             changes=self.progress.changes,
         )
-
-    def _better(self) -> Best | None:
-        """Return the best checkpoint, where the state that was just evaluated may be one.
-
-        The validation split decides, or a callback: figures of the test split would flatter what was chosen by them.
-        """
-        if self._best and self._best.chosen:
-            return self._best
-        value = self.metrics.get("validation/bound")
-        if value is None or math.isnan(value) or (self._best and self._best.value >= value):
-            return self._best
-        return Best(self.step, value)
 
     def _committed(self, *, wait: bool) -> None:
         """Tell callbacks of a checkpoint that is on the disk by now."""

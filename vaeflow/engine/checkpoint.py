@@ -105,8 +105,8 @@ class CheckpointFolder:
         best = self.latest()[1].best
         if best is None:
             raise UsageError(
-                f"{self._folder}: no checkpoint is the best: none was saved after an evaluation of a validation split, "
-                "and no callback chose one. Train with dataset.validation=N (or validation arrays of your own), or with "
+                f"{self._folder}: no checkpoint is the best: none was saved after an evaluation of a validation "
+                "split, and no callback chose one. Train with dataset.validation=N (or validation arrays of your own), or with "
                 "a callback that chooses, such as best-checkpoint"
             )
         try:

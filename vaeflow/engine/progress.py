@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from vaeflow.errors import FileError
 from vaeflow.files import parse_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Steps = Annotated[int, Field(ge=0, lt=10**18)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -94,6 +98,22 @@ class Progress:
         if reason is not None:
             raise FileError(f"{place}: {reason}")
         return progress
+
+
+def better(best: Best | None, step: int, metrics: Mapping[str, float]) -> Best | None:
+    """Return the best checkpoint, where the state that was just evaluated may be one.
+
+    The validation split decides, or a callback: figures of the test split would flatter what was chosen by them.
+
+    Args:
+        best: up to now.
+        step: of the new state.
+        metrics: of the new state.
+    """
+    value = metrics.get("validation/bound")
+    if value is None or math.isnan(value) or (best is not None and (best.chosen or best.value >= value)):
+        return best
+    return Best(step, value)
 
 
 def _contradiction(progress: Progress) -> str | None:
