@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from vaeflow.callbacks import Asked, Record
 from vaeflow.elastic import LeavingError, MembersChangedError
-from vaeflow.engine.progress import Best, Progress, better
 from vaeflow.engine.evaluation import figures
+from vaeflow.engine.progress import Best, Progress, better
 from vaeflow.engine.proof import Agreement
 from vaeflow.errors import StoppedError
 from vaeflow.log_window import LogWindow

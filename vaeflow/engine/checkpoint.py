@@ -106,7 +106,7 @@ class CheckpointFolder:
         if best is None:
             raise UsageError(
                 f"{self._folder}: no checkpoint is the best: none was saved after an evaluation of a validation "
-                "split, and no callback chose one. Train with dataset.validation=N (or validation arrays of your own), or with "
+                "split, and no callback chose one. Train with dataset.validation=N (or arrays of your own), or with "
                 "a callback that chooses, such as best-checkpoint"
             )
         try:
