@@ -77,7 +77,7 @@ def resume(
     settings: Sequence[str] = (),
     folders: Folders | None = None,
 ) -> RunDirectory:
-    """Go on with a run from its newest checkpoint that is whole, on the same machines or others.
+    """Go on with a run from its newest valid checkpoint, on the same machines or others.
 
     Args:
         run_dir: the run's directory; every process of the job can read it.
@@ -87,7 +87,7 @@ def resume(
 
     Raises:
         UsageError: if it is no run's directory, or in use, or a setting is not the strategy's.
-        CheckpointError: if no checkpoint is whole, or it fits another model.
+        CheckpointError: if no checkpoint is valid, or it fits another model.
     """
     directory = RunDirectory.open(run_dir)
     resolved = resolve_run(directory, modules, _of_strategy(settings))
