@@ -156,7 +156,7 @@ def load(
     data_dir: str | Path | None = None,
     accept_changes: bool = False,
 ) -> LoadedRun:
-    """Load a run with the weights of its newest checkpoint that is whole.
+    """Load a run with the weights of its newest valid checkpoint.
 
     Args:
         run_dir: the run's directory.
@@ -168,7 +168,7 @@ def load(
     Raises:
         UsageError: if it is no run's directory, if no checkpoint is the best, or if what its figures depend on has
             changed.
-        CheckpointError: if none of its checkpoints is whole.
+        CheckpointError: if none of its checkpoints is valid.
     """
     directory = RunDirectory.open(Path(run_dir))
     resolved = resolve_run(directory, plugins)

@@ -37,7 +37,7 @@ def evaluate_run(
 
     Raises:
         UsageError: if there is no such run or split.
-        CheckpointError: if none of its checkpoints is whole.
+        CheckpointError: if none of its checkpoints is valid.
     """
     from vaeflow.api import load
 
