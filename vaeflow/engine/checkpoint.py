@@ -159,8 +159,8 @@ class CheckpointFolder:
         if best is None:
             raise UsageError(
                 f"{self._folder}: no checkpoint is the best: none was saved after an evaluation of a validation split, "
-                "and no callback chose one. Train with dataset.validation=N (or validation arrays of your own), or with "
-                "a callback that chooses, such as best-checkpoint"
+                "and no callback chose one. Train with dataset.validation=N (or validation arrays of your own), or "
+                "with a callback that chooses, such as best-checkpoint"
             )
         damage = checkpoint_files.damage(self._path(best.step), PROGRESS)
         if damage is not None:
