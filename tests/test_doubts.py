@@ -168,7 +168,7 @@ WARNINGS = {
     ),
     "no learning rate": (
         _same,
-        ("learning_rate={name='polynomial-decay', initial_learning_rate=0.0, end_learning_rate=0.0}",),
+        ("learning_rate=still",),
         "the learning rate is 0 at every step: no weight will",
     ),
     "no divergence": (
