@@ -124,7 +124,12 @@ def start(
     from vaeflow.runtime import Runtime, start_tensorflow
 
     start_tensorflow(Runtime(threads=record.environment["intra_op_threads"]))
-    return _join(resolved, dataset, topology, record, accept_changes=accept_changes)
+    experiment, record = _join(resolved, dataset, topology, record, accept_changes=accept_changes)
+    from vaeflow.doubts import doubts
+
+    for line in doubts(resolved, experiment):
+        say(f"warning: {line}")
+    return experiment, record
 
 
 def rejoin(
