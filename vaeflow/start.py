@@ -46,7 +46,10 @@ def prepare(resolved: Resolved, folders: Folders, *, to_train: bool = True) -> E
     _require_microbatches(resolved.config, topology.replicas or Job.current().processes)  # at least one a process
     dataset = resolved.dataset.build(folders)  # before TensorFlow's seconds: what is wrong is mostly wrong here
     start_tensorflow(Runtime(threads=threads_of(resolved.config, topology.local_processes)) if to_train else None)
-    return _join(resolved, dataset, topology)
+    experiment = _join(resolved, dataset, topology)
+    if to_train:
+        experiment.require_memory()
+    return experiment
 
 
 def rejoin(resolved: Resolved, dataset: Dataset) -> Experiment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -13,6 +14,7 @@ from vaeflow.contracts import Split
 from vaeflow.data.batches import Batches
 from vaeflow.data.noise import Noise
 from vaeflow.errors import UsageError
+from vaeflow.sizes import require_elbo, require_examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -93,11 +95,16 @@ class TrainedVAE:
             count: how many.
             seed: of the latents and, for draws, of the likelihood.
             expected: return expected values; False draws from the likelihood.
+
+        Raises:
+            UsageError: if memory does not do for so many.
         """
+        pixels = math.prod(self.x_shape)
+        require_examples(count, pixels * (1 if expected else 3) + 4 * self.latent_size, "examples", "count (--count)")
         z = self.model.prior.sample(Noise(seed, "sample/z").normal(0, 0, count, self.latent_size))
         if expected:
             return self.decode(np.asarray(z))
-        uniform = Noise(seed, "sample/x").uniform(0, 0, count, int(np.prod(self.x_shape)))
+        uniform = Noise(seed, "sample/x").uniform(0, 0, count, pixels)
         return self._in_blocks(self._draw, np.asarray(z), np.asarray(uniform).reshape((count, *self.x_shape)))
 
     def elbo(self, x: np.ndarray, *, samples: int = 1, seed: int = 0) -> np.ndarray:
@@ -107,11 +114,19 @@ class TrainedVAE:
             x: examples, binarized if the likelihood wants them so (see `prepare`).
             samples: L, samples of z an example.
             seed: of the noise.
+
+        Raises:
+            UsageError: if x has another shape, or memory does not do for so many samples.
         """
         x = self._checked(x, self.x_shape, "x")
-        width = self.model.posterior.noise_size
-        noise = np.asarray(Noise(seed, "elbo").normal(0, 0, len(x) * samples, width))
-        return self._in_blocks(self._bound, x, noise.reshape((len(x), samples, width)))
+        width, stream = self.model.posterior.noise_size, Noise(seed, "elbo")
+        require_elbo(self.model, BLOCK, samples)
+
+        def bound(x_block: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+            noise = stream.normal(0, first[0] * samples, BLOCK * samples, width)
+            return self._bound(x_block, tf.reshape(noise, (BLOCK, samples, width)))
+
+        return self._in_blocks(bound, x, np.arange(len(x), dtype=np.int64))
 
     def _bounds(self, x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         terms = self._averaged(lambda: self.model.terms(x, tf.transpose(noise, (1, 0, 2))))
@@ -134,5 +149,12 @@ class TrainedVAE:
         count = len(inputs[0])
         padding = -count % BLOCK
         padded = [np.concatenate([a, np.repeat(a[-1:], padding, axis=0)]) if padding else a for a in inputs]
-        blocks = [function(*(tf.constant(a[i : i + BLOCK]) for a in padded)) for i in range(0, count + padding, BLOCK)]
-        return np.concatenate([np.asarray(b) for b in blocks])[:count]
+        found: np.ndarray | None = None
+        for first in range(0, count, BLOCK):
+            block = np.asarray(function(*(tf.constant(a[first : first + BLOCK]) for a in padded)))
+            if found is None:
+                found = np.empty((count, *block.shape[1:]), block.dtype)
+            found[first : first + BLOCK] = block[: count - first]
+        if found is None:
+            raise AssertionError("there is at least one block")
+        return found
