@@ -53,12 +53,32 @@ best_option = click.option(
     "--best", is_flag=True, help="Take the best checkpoint: by the bound, or as a callback chose."
 )
 
+resume_option = click.option(
+    "--resume",
+    "resume_",
+    type=click.Choice(["never", "auto"]),
+    default="never",
+    show_default=True,
+    help="auto: go on with the run if --run-dir has it, and do nothing if it is finished. Example: --resume auto",
+)
+
 run_argument = click.argument("run", type=click.Path(path_type=Path))
 
 
 def examples(*commands: str) -> str:
     """Return the end of a help text: commands to copy, each on its line."""
     return "\n".join(["\b", "Examples:", *(f"  {command}" for command in commands)])
+
+
+def goes_on(resume: str, run_dir: object) -> bool:
+    """Return whether `--resume` says to go on with the run in a directory.
+
+    Raises:
+        UsageError: if it does, and no directory is named.
+    """
+    if resume == "auto" and not run_dir:
+        raise UsageError("--resume auto needs --run-dir: which run? For example --run-dir runs/first")
+    return resume == "auto"
 
 
 def require_run(run: Path) -> None:

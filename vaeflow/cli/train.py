@@ -7,7 +7,16 @@ from pathlib import Path
 import click
 
 from vaeflow.cli import recipes
-from vaeflow.cli.shared import data_dir_option, examples, folders, plugin_option, require_run, run_argument
+from vaeflow.cli.shared import (
+    data_dir_option,
+    examples,
+    folders,
+    goes_on,
+    plugin_option,
+    require_run,
+    resume_option,
+    run_argument,
+)
 from vaeflow.errors import UsageError
 from vaeflow.job import Job
 
@@ -35,14 +44,7 @@ strategy_option = click.option(
 @click.option(
     "--init-from", metavar="RUN", help="Start from the weights of another run: short for init_from=RUN. Example: runs/a"
 )
-@click.option(
-    "--resume",
-    "resume_",
-    type=click.Choice(["never", "auto"]),
-    default="never",
-    show_default=True,
-    help="auto: go on with the run if --run-dir has it, and do nothing if it is finished. Example: --resume auto",
-)
+@resume_option
 @plugin_option
 @data_dir_option
 @click.option("--dry-run", is_flag=True, help="Print the resolved config, parameters, steps and memory; train nothing.")
@@ -75,9 +77,7 @@ def train(
     from vaeflow.plugins.registry import Registry
     from vaeflow.run_directory import require_free
 
-    go_on = resume_ == "auto"
-    if go_on and run_dir is None:
-        raise UsageError("--resume auto needs --run-dir: which run? For example --run-dir runs/first")
+    go_on = goes_on(resume_, run_dir)
     composed = compose(recipe, _settings(settings, strategy, init_from))
     # A job's first process says so after all have met: the others would wait for it.
     if run_dir is not None and not dry_run and not go_on and Job.current().processes == 1:
