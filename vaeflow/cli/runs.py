@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vaeflow.cli.shared import best_option, data_dir_option, plugin_option, require_run, run_argument
+from vaeflow.cli.shared import best_option, data_dir_option, plugin_option, require_alone, require_run, run_argument
 
 
 @click.command()
@@ -36,6 +36,7 @@ def evaluate(
 
     Example: vaeflow evaluate runs/mnist-2d --split test --samples 100
     """
+    require_alone("evaluate")
     require_run(run)
     from vaeflow.evaluate import evaluate_run
 
@@ -64,6 +65,7 @@ def sample(
 
     Example: vaeflow sample runs/mnist-2d --count 100 --out samples.png
     """
+    require_alone("sample")
     require_run(run)
     from vaeflow.sampling import sample_run
 
@@ -81,6 +83,7 @@ def plot(run: Path, modules: tuple[str, ...], data_dir: Path | None) -> None:
 
     Example: vaeflow plot runs/mnist-2d
     """
+    require_alone("plot")
     require_run(run)
     from vaeflow.plotting import plot_run
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vaeflow.errors import UsageError, nearest
+from vaeflow.job import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +80,20 @@ def goes_on(resume: str, run_dir: object) -> bool:
     if resume == "auto" and not run_dir:
         raise UsageError("--resume auto needs --run-dir: which run? For example --run-dir runs/first")
     return resume == "auto"
+
+
+def require_alone(command: str) -> None:
+    """Check that a launcher did not start several processes, each of which would do all and write the same files.
+
+    Raises:
+        UsageError: if it did.
+    """
+    job = Job.current()
+    if job.processes > 1:
+        raise UsageError(
+            f"{job.launcher} started {job.processes} processes, and vaeflow {command} is the work of one: "
+            "start it without the launcher"
+        )
 
 
 def require_run(run: Path) -> None:
