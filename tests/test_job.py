@@ -235,3 +235,16 @@ def test_processes_share_the_cores_of_a_host(monkeypatch, environ, local_process
     assert threads_of(config, local_processes, environ) == threads
     assert threads_of(compose("mnist-2d", ["microbatches=4"]).config, local_processes, environ) == 1
     assert threads_of(compose("mnist-2d", ["threads=3"]).config, local_processes, environ) == 3
+
+
+@pytest.mark.parametrize("command", ["evaluate", "sample", "plot"])
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_the_work_of_one_process_is_not_done_twice(command, rank, tmp_path):
+    environ = {**os.environ, "HOROVOD_RANK": rank, "HOROVOD_SIZE": "2"}
+    done = vaeflow(command, tmp_path, env=environ, timeout=60)
+    assert done.returncode == 2
+    expected = (
+        f"horovodrun started 2 processes, and vaeflow {command} is the work of one: start it without the launcher"
+    )
+    assert done.stderr == f"vaeflow: {'[rank 1] ' if rank == '1' else ''}{expected}\n"
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -418,3 +419,50 @@ def with_tools(folder: Path, monkeypatch) -> None:
     script.chmod(0o755)
     beside = Path(sys.executable).parent
     monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{beside}{os.pathsep}{os.environ['PATH']}")
+
+
+def processes_with(argument: object) -> list[int]:
+    """Return the numbers of the processes that have an argument."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(argument).encode() in (path / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(path.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_the_same_command_resumes_a_local_job_that_was_killed(expected, tmp_path, monkeypatch):
+    arguments, state = expected
+    with_tools(tmp_path, monkeypatch)
+    run_dir = tmp_path / "run"
+    command = ["launch", "local", "--strategy=multiworker", "--run", f"--run-dir={run_dir}", "--resume=auto"]
+    start = [sys.executable, "-c", small_runs.CALL, *command, *arguments, "checkpoint.every_steps=1"]
+    with subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        while not list(run_dir.glob("checkpoints/step-*[1-9]")):
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(0.01)
+        for number in processes_with(f"--run-dir={run_dir}"):
+            if number != process.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGKILL)
+        process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert not (run_dir / "summary.json").exists()
+    done = small_runs.vaeflow(*command, *arguments, "checkpoint.every_steps=1", timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "going on from step" in done.stdout
+    assert small_runs.summary(run_dir)["state_sha256"] == state
+
+
+@pytest.mark.parametrize("arguments", [["local", "r"], ["hosts", "r", "--hosts=a:2"]])
+def test_resume_auto_of_a_job_needs_a_directory(arguments, capsys):
+    assert main(["launch", *arguments, "--resume=auto"]) == 2
+    assert "--resume auto needs --run-dir: which run?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["local", "mnist-2d"], ["hosts", "mnist-2d", "--hosts=a:2"]])
+def test_resume_auto_is_handed_on(arguments, capsys):
+    assert main(["launch", *arguments, "--run-dir=runs/a", "--resume=auto"]) == 0
+    assert "\nset -- mnist-2d --run-dir=runs/a --resume=auto\n" in capsys.readouterr().out

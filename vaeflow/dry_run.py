@@ -6,12 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 from vaeflow.config_resolve import to_toml
+from vaeflow.memory import MEBIBYTE, available, in_words
 
 if TYPE_CHECKING:
     from vaeflow.config_resolve import Resolved
     from vaeflow.experiment import Experiment
-
-MEBIBYTE = 2**20
 
 
 def describe(resolved: Resolved, experiment: Experiment) -> str:
@@ -30,7 +29,8 @@ def describe(resolved: Resolved, experiment: Experiment) -> str:
             f"steps         {timeline.total_steps:,} ({timeline.steps_per_epoch:,} an epoch)",
             (
                 f"memory        data {data / MEBIBYTE:.1f} MiB, training state {state / MEBIBYTE:.1f} MiB, "
-                f"activations about {_activations(experiment) / MEBIBYTE:.0f} MiB a microbatch"
+                f"activations about {_activations(experiment) / MEBIBYTE:.0f} MiB a microbatch; "
+                f"available {in_words(available().size)}"
             ),
             "nothing was trained or written: this was a dry run",
         ]
@@ -41,17 +41,9 @@ def _parameters(part: object) -> int:
     return sum(math.prod(v.shape) for v in getattr(part, "trainable_variables", []))
 
 
-def _activations(experiment: Experiment) -> int:
-    """Return bytes of all layers' outputs for one microbatch: what the backward pass keeps, to a factor of two.
+def _activations(experiment: Experiment) -> float:
+    """Return bytes of what the backward pass of one microbatch keeps, see `vaeflow.sizes`."""
+    from vaeflow.sizes import backward_bytes
 
-    Layers inside a subclassed network have no symbolic outputs and are left out.
-    """
-    import keras
-
-    rows = experiment.trainer.rows
-    numbers = 0
-    for network in (experiment.model.encoder, experiment.model.decoder):
-        for layer in network.layers:
-            outputs = keras.tree.flatten(getattr(layer, "output", ()))
-            numbers += rows * sum(math.prod(output.shape[1:]) for output in outputs)
-    return 4 * numbers
+    parts = experiment.trainer.step.microbatches
+    return parts.rows * backward_bytes(experiment.model, parts.objective.samples)

@@ -128,6 +128,8 @@ def of_the_machine(error: BaseException) -> str | None:
     """
     if isinstance(error, OSError) and error.errno in MACHINE:
         return f"{error.filename or 'disk'}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return f"out of memory{f': {error}' if str(error) else ''}"
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is not None and isinstance(error, tensorflow.errors.OpError):  # memory or a disk that is full, mostly
         return f"TensorFlow: {_without_traceback(str(error.message))}"

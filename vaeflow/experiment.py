@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from vaeflow.engine.state import TrainingState
 from vaeflow.engine.step import Trainer, TrainStep
 from vaeflow.errors import PluginError, UsageError
 from vaeflow.model import VAE
+from vaeflow.sizes import require_evaluation, require_training, sized_weights
 from vaeflow.trained import TrainedVAE
 from vaeflow.trial import try_metrics, try_model, try_objective, try_transform
 
@@ -66,6 +68,26 @@ class Experiment:
     metrics: dict[str, Metric]
     plots: dict[str, Plot]
 
+    def require_memory(self) -> None:
+        """Check, before anything is written, that training and its evaluations have memory enough.
+
+        Raises:
+            UsageError: if they have not.
+        """
+        parts = self.trainer.step.microbatches
+        here = self.strategy.replicas // self.strategy.processes
+        require_training(
+            self.model,
+            rows=parts.rows * here,
+            batch_size=self.config.batch_size,
+            samples=parts.objective.samples,
+            share=-(-parts.count // self.strategy.processes),
+            state=sum(int(v.dtype.size * math.prod(v.shape)) for v in self.state.variables.values()),
+        )
+        for split in self.batches.keys() - {"train"}:
+            examples = self.batches[split].examples
+            require_evaluation(self.model, self.config.evaluate.batch_size, self.config.evaluate.samples, examples)
+
     @property
     def learning_rate(self) -> float | None:
         """The optimizer's learning rate where it is a number; None where a schedule computes it."""
@@ -84,18 +106,21 @@ class Experiment:
             samples: L, samples of z an example; None for the config's.
 
         Raises:
-            UsageError: if the data set has no such split.
+            UsageError: if the data set has no such split, or memory would not do.
         """
         if split not in self.batches:
             there_are = ", ".join(self.batches)
             raise UsageError(f"data set {self.dataset.name!r} has no split {split!r}; there are: {there_are}")
+        wanted = samples or self.config.evaluate.samples
+        rows, examples = self.config.evaluate.batch_size, self.batches[split].examples
+        require_evaluation(self.model, rows, wanted, examples)
         return Evaluator(
             self.strategy,
             self.model,
             self.batches[split],
             self.average,
-            batch_size=self.config.evaluate.batch_size,
-            samples=samples or self.config.evaluate.samples,
+            batch_size=rows,
+            samples=wanted,
             seed=self.config.seed,
             metrics=self.metrics,
         )
@@ -165,7 +190,7 @@ def build_model(resolved: Resolved, x_shape: tuple[int, ...]) -> VAE:
     """
     config = resolved.config
     keras.utils.set_random_seed(config.seed)
-    with built_in(config.precision):
+    with built_in(config.precision), sized_weights():
         likelihood = resolved.likelihood.build(x_shape)
         model = VAE(
             x_shape=x_shape,

@@ -125,6 +125,7 @@ def start(
 
     start_tensorflow(Runtime(threads=record.environment["intra_op_threads"]))
     experiment, record = _join(resolved, dataset, topology, record, accept_changes=accept_changes)
+    experiment.require_memory()
     from vaeflow.doubts import doubts
 
     for line in doubts(resolved, experiment):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from vaeflow.data.noise import Noise
 from vaeflow.data.prepared import Values
 from vaeflow.errors import UsageError
 from vaeflow.mode import in_mode
+from vaeflow.sizes import require_elbo, require_examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -107,12 +109,17 @@ class TrainedVAE:
             count: how many.
             seed: of the latents and, for draws, of the likelihood.
             expected: return expected values; False draws from the likelihood.
+
+        Raises:
+            UsageError: if memory does not do for so many.
         """
+        pixels = math.prod(self.x_shape)
+        require_examples(count, pixels * (1 if expected else 3) + 4 * self.latent_size, "examples", "count (--count)")
         noise = Noise(seed, "sample/z").normal(0, 0, count, self.latent_size)
         z = self._averaged(lambda: self.model.prior.sample(noise))
         if expected:
             return self.decode(np.asarray(z))
-        uniform = Noise(seed, "sample/x").uniform(0, 0, count, int(np.prod(self.x_shape)))
+        uniform = Noise(seed, "sample/x").uniform(0, 0, count, pixels)
         return self._in_blocks(self._draw, np.asarray(z), np.asarray(uniform).reshape((count, *self.x_shape)))
 
     def elbo(self, x: np.ndarray, *, samples: int = 1, seed: int = 0, any_values: bool = False) -> np.ndarray:
@@ -125,12 +132,17 @@ class TrainedVAE:
             any_values: as in `encode`.
 
         Raises:
-            UsageError: as `encode` does.
+            UsageError: as `encode` does, or if memory does not do for so many samples.
         """
         x = self._checked_x(x, any_values=any_values)
-        width = self.model.posterior.noise_size
-        noise = np.asarray(Noise(seed, "elbo").normal(0, 0, len(x) * samples, width))
-        return self._in_blocks(self._bound, x, noise.reshape((len(x), samples, width)))
+        width, stream = self.model.posterior.noise_size, Noise(seed, "elbo")
+        require_elbo(self.model, BLOCK, samples)
+
+        def bound(x_block: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+            noise = stream.normal(0, first[0] * samples, BLOCK * samples, width)
+            return self._bound(x_block, tf.reshape(noise, (BLOCK, samples, width)))
+
+        return self._in_blocks(bound, x, np.arange(len(x), dtype=np.int64))
 
     def _bounds(self, x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         terms = self._averaged(lambda: self.model.terms(x, tf.transpose(noise, (1, 0, 2))))
@@ -167,5 +179,12 @@ class TrainedVAE:
         count = len(inputs[0])
         padding = -count % BLOCK
         padded = [np.concatenate([a, np.repeat(a[-1:], padding, axis=0)]) if padding else a for a in inputs]
-        blocks = [function(*(tf.constant(a[i : i + BLOCK]) for a in padded)) for i in range(0, count + padding, BLOCK)]
-        return np.concatenate([np.asarray(b) for b in blocks])[:count]
+        found: np.ndarray | None = None
+        for first in range(0, count, BLOCK):
+            block = np.asarray(function(*(tf.constant(a[first : first + BLOCK]) for a in padded)))
+            if found is None:
+                found = np.empty((count, *block.shape[1:]), block.dtype)
+            found[first : first + BLOCK] = block[: count - first]
+        if found is None:
+            raise AssertionError("there is at least one block")
+        return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vaeflow.cli.group import TeachingGroup
-from vaeflow.cli.shared import data_dir_option, examples, plugin_option
+from vaeflow.cli.shared import data_dir_option, examples, goes_on, plugin_option, resume_option
 from vaeflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ strategy_option = click.option(
 
 @launch.command()
 @_launcher
+@resume_option
 @click.option("--processes", type=AT_LEAST_ONE, default=2, show_default=True, help="How many.")
 @strategy_option
 @click.option(
@@ -73,7 +74,9 @@ strategy_option = click.option(
     show_default=True,
     help="How often processes that died are started again, from the newest checkpoint. It needs --run-dir.",
 )
-def local(*, processes: int, strategy: str, restarts: int, run: bool, run_dir: str, **training: Any) -> None:
+def local(
+    *, processes: int, strategy: str, restarts: int, run: bool, run_dir: str, resume_: str, **training: Any
+) -> None:
     """Start processes on this machine.
 
     Example: vaeflow launch local mnist-2d --processes 2 --run
@@ -82,22 +85,26 @@ def local(*, processes: int, strategy: str, restarts: int, run: bool, run_dir: s
 
     if restarts and not run_dir:
         raise UsageError("--restarts needs --run-dir: the run to go on with")
-    _finish(Local(_checked(processes=processes, strategy=strategy, **training), run_dir, restarts), run=run)
+    go_on = goes_on(resume_, run_dir)
+    started = _checked(processes=processes, strategy=strategy, **training)
+    _finish(Local(started, run_dir, restarts, go_on=go_on), run=run)
 
 
 @launch.command()
 @_launcher
+@resume_option
 @click.option("--hosts", required=True, help="NAME:PROCESSES of each host. Example: --hosts host1:4,host2:4")
 @click.option("--interface", default="", help="Network interface for all traffic. Example: --interface eth0")
-def hosts(*, hosts: str, interface: str, run: bool, run_dir: str, **training: Any) -> None:
+def hosts(*, hosts: str, interface: str, run: bool, run_dir: str, resume_: str, **training: Any) -> None:
     """Start Horovod on hosts that ssh reaches without a password.
 
     Example: vaeflow launch hosts mnist-2d --hosts host1:4,host2:4
     """
     from vaeflow.launching.launchers import Hosts, processes_on
 
+    go_on = goes_on(resume_, run_dir)
     started = _checked(processes=processes_on(hosts), strategy="horovod", **training)
-    _finish(Hosts(started, hosts, interface, run_dir), run=run)
+    _finish(Hosts(started, hosts, interface, run_dir, go_on=go_on), run=run)
 
 
 @launch.command()

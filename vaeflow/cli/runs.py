@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from vaeflow.cli.shared import accept_option, best_option, data_dir_option, plugin_option, require_run, run_argument
+from vaeflow.cli.shared import (
+    accept_option,
+    best_option,
+    data_dir_option,
+    plugin_option,
+    require_alone,
+    require_run,
+    run_argument,
+)
 
 
 @click.command()
@@ -44,6 +52,7 @@ def evaluate(
 
     Example: vaeflow evaluate runs/mnist-2d --split test --samples 100
     """
+    require_alone("evaluate")
     require_run(run)
     from vaeflow.evaluate import evaluate_run
 
@@ -83,6 +92,7 @@ def sample(
 
     Example: vaeflow sample runs/mnist-2d --count 100 --out samples.png
     """
+    require_alone("sample")
     require_run(run)
     from vaeflow.sampling import sample_run
 
@@ -114,6 +124,7 @@ def plot(run: Path, accept_changes: bool, modules: tuple[str, ...], data_dir: Pa
 
     Example: vaeflow plot runs/mnist-2d
     """
+    require_alone("plot")
     require_run(run)
     from vaeflow.plotting import plot_run
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vaeflow.errors import UsageError, nearest
+from vaeflow.job import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,12 +63,46 @@ best_option = click.option(
     help="Take the best checkpoint: by the validation split's bound, or as a callback chose.",
 )
 
+resume_option = click.option(
+    "--resume",
+    "resume_",
+    type=click.Choice(["never", "auto"]),
+    default="never",
+    show_default=True,
+    help="auto: go on with the run if --run-dir has it, and do nothing if it is finished. Example: --resume auto",
+)
+
 run_argument = click.argument("run", type=click.Path(path_type=Path))
 
 
 def examples(*commands: str) -> str:
     """Return the end of a help text: commands to copy, each on its line."""
     return "\n".join(["\b", "Examples:", *(f"  {command}" for command in commands)])
+
+
+def goes_on(resume: str, run_dir: object) -> bool:
+    """Return whether `--resume` says to go on with the run in a directory.
+
+    Raises:
+        UsageError: if it does, and no directory is named.
+    """
+    if resume == "auto" and not run_dir:
+        raise UsageError("--resume auto needs --run-dir: which run? For example --run-dir runs/first")
+    return resume == "auto"
+
+
+def require_alone(command: str) -> None:
+    """Check that a launcher did not start several processes, each of which would do all and write the same files.
+
+    Raises:
+        UsageError: if it did.
+    """
+    job = Job.current()
+    if job.processes > 1:
+        raise UsageError(
+            f"{job.launcher} started {job.processes} processes, and vaeflow {command} is the work of one: "
+            "start it without the launcher"
+        )
 
 
 def require_run(run: Path) -> None:

@@ -13,8 +13,10 @@ from vaeflow.cli.shared import (
     data_dir_option,
     examples,
     folders,
+    goes_on,
     plugin_option,
     require_run,
+    resume_option,
     run_argument,
 )
 from vaeflow.errors import UsageError
@@ -47,14 +49,7 @@ strategy_option = click.option(
 @click.option(
     "--init-from", metavar="RUN", help="Start from the weights of another run: short for init_from=RUN. Example: runs/a"
 )
-@click.option(
-    "--resume",
-    "resume_",
-    type=click.Choice(["never", "auto"]),
-    default="never",
-    show_default=True,
-    help="auto: go on with the run if --run-dir has it, and do nothing if it is finished. Example: --resume auto",
-)
+@resume_option
 @accept_option
 @plugin_option
 @data_dir_option
@@ -89,9 +84,7 @@ def train(
     from vaeflow.plugins.registry import Registry
     from vaeflow.run_directory import require_free
 
-    go_on = resume_ == "auto"
-    if go_on and run_dir is None:
-        raise UsageError("--resume auto needs --run-dir: which run? For example --run-dir runs/first")
+    go_on = goes_on(resume_, run_dir)
     from vaeflow.runs import run
 
     def find() -> Resolved:

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
+from vaeflow.memory import fits
+
 RESIDENT_BYTES = 2 * 1024**3
 
 
@@ -53,8 +55,8 @@ class MappedSource:
 
 
 def source_of(x: np.ndarray) -> Source:
-    """Return a source for examples [N, *X]: resident up to 2 GiB, else read as needed."""
-    if x.nbytes <= RESIDENT_BYTES:
+    """Return a source for examples [N, *X]: resident up to 2 GiB where memory does, else read as needed."""
+    if x.nbytes <= RESIDENT_BYTES and fits(x.nbytes):
         return ResidentSource(tf.constant(x))
     return MappedSource(x)
 

@@ -38,11 +38,13 @@ class Local:
         training: what is started.
         run_dir: the run's directory; empty for the next free one.
         restarts: how often processes that died are started again.
+        go_on: go on with the run if the directory has it.
     """
 
     training: Training
     run_dir: str = ""
     restarts: int = 0
+    go_on: bool = False
     command: ClassVar[tuple[str, ...]] = ("bash", "-c")
 
     def text(self) -> str:
@@ -53,7 +55,8 @@ class Local:
             "RESTARTS": str(self.restarts),
         }
         return with_variables(
-            with_arguments(launch_file("local.sh"), _arguments(self.training, self.run_dir)), variables
+            with_arguments(launch_file("local.sh"), _arguments(self.training, self.run_dir, go_on=self.go_on)),
+            variables,
         )
 
 
@@ -66,17 +69,19 @@ class Hosts:
         hosts: NAME:PROCESSES, with commas between.
         interface: network interface; empty for one that horovodrun finds.
         run_dir: the run's directory; empty for the next free one.
+        go_on: go on with the run if the directory has it.
     """
 
     training: Training
     hosts: str
     interface: str = ""
     run_dir: str = ""
+    go_on: bool = False
     command: ClassVar[tuple[str, ...]] = ("bash", "-c")
 
     def text(self) -> str:
         """Return the shell script."""
-        script = with_arguments(launch_file("horovodrun.sh"), _arguments(self.training, self.run_dir))
+        script = with_arguments(launch_file("horovodrun.sh"), _arguments(self.training, self.run_dir, go_on=self.go_on))
         return with_variables(script, {"HOSTS": self.hosts, **_given(INTERFACE=self.interface)})
 
 
@@ -168,8 +173,9 @@ class Kubernetes:
         return with_values(launch_file("kubernetes/mpijob.yaml"), {**shared, "LAUNCHER_ARGUMENTS": launched})
 
 
-def _arguments(training: Training, run_dir: str) -> list[str]:
-    return [*training.arguments, *([f"--run-dir={run_dir}"] if run_dir else [])]
+def _arguments(training: Training, run_dir: str, *, go_on: bool) -> list[str]:
+    directory = [f"--run-dir={run_dir}"] if run_dir else []
+    return [*training.arguments, *directory, *(["--resume=auto"] if go_on else [])]
 
 
 def _given(**values: str) -> dict[str, str]:
