@@ -29,11 +29,13 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+import converted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 PATIENCE = 20.0
 """Seconds after which a command that has not ended is killed: it hangs."""
@@ -62,6 +64,7 @@ class Done:
         stdout: its standard output.
         stderr: its standard error.
         seconds: from the fork to the end.
+        cpu_seconds: of a core that it had, with what it started.
         hung: whether it was killed after its time.
     """
 
@@ -69,6 +72,7 @@ class Done:
     stdout: str
     stderr: str
     seconds: float
+    cpu_seconds: float
     hung: bool
 
 
@@ -93,16 +97,29 @@ class Started:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
+    def _used(self) -> float:
+        """Return the seconds of a core that the process has had."""
+        with contextlib.suppress(OSError):
+            times = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+            return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+        return 0.0
+
     def wait(self, timeout: float = PATIENCE) -> Done:
-        """Wait for the end; after the time, kill the process and all that it started."""
-        hung = not _readable(self.reply, timeout)
+        """Wait for the end; kill the process and all that it started if it hangs.
+
+        It hangs if it is there after its time, unless it does something and had less than its time of a core: others
+        may use the machine, too.
+        """
+        hung, used = not _readable(self.reply, timeout), 0.0
+        while hung and used < (used := self._used()) < timeout:
+            hung = not _readable(self.reply, timeout / 4)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)  # what it left behind, too
-        status = int(os.read(self.reply, 64) or b"-1")
+        status, cpu_seconds = json.loads(os.read(self.reply, 64) or b"[-1, 0]")
         os.close(self.reply)
         stdout, stderr = (_content(descriptor) for descriptor in self.output)
         code = os.waitstatus_to_exitcode(status)
-        return Done(code, stdout, stderr, time.monotonic() - self.began, hung)
+        return Done(code, stdout, stderr, time.monotonic() - self.began, cpu_seconds, hung)
 
 
 class ForkServer:
@@ -154,6 +171,7 @@ class ForkServer:
         cwd: Path | None = None,
         environment: Mapping[str, str] | None = None,
         limits: Mapping[int, int] | None = None,
+        learn: bool = False,
     ) -> Started:
         """Start a command.
 
@@ -162,12 +180,14 @@ class ForkServer:
             cwd: where it runs; here, if left out.
             environment: variables on top of this process's.
             limits: by `resource.RLIMIT_*`.
+            learn: have what AutoGraph converts in this command converted in all that follow, see `converted`.
         """
         request = {
             "arguments": [str(argument) for argument in arguments],
             "cwd": str(cwd or os.getcwd()),  # noqa: PTH109
             "environment": {**os.environ, **self._environment, **(environment or {})},
             "limits": list((limits or {}).items()),
+            "learn": learn,
         }
         output = os.memfd_create("stdout"), os.memfd_create("stderr")
         reply, theirs = os.pipe()
@@ -214,6 +234,7 @@ def _require_untouched() -> None:
 def _serve(requests: socket.socket) -> list[str]:
     """Fork a child for each request; return its arguments, in the child."""
     waiting: dict[int, tuple[int, int]] = {}  # by the child's pidfd: its number and where its status goes
+    lessons: dict[int, int] = {}  # by the number of a child: where it writes what it converts
     with selectors.DefaultSelector() as selector:
         selector.register(requests, selectors.EVENT_READ)
         while True:
@@ -222,17 +243,27 @@ def _serve(requests: socket.socket) -> list[str]:
                     selector.unregister(key.fd)
                     pid, reply = waiting.pop(key.fd)
                     os.close(key.fd)
-                    os.write(reply, str(os.waitpid(pid, 0)[1]).encode())
+                    _, status, usage = os.wait4(pid, 0)
+                    if pid in lessons:
+                        converted.convert(lessons.pop(pid))
+                        _require_untouched()
+                    os.write(reply, json.dumps([status, usage.ru_utime + usage.ru_stime]).encode())
                     os.close(reply)
                     continue
                 message, descriptors, _, _ = socket.recv_fds(requests, REQUEST, 3)
                 if not message:
                     _end(waiting)
                 stdout, stderr, reply = descriptors
+                request = json.loads(message)
+                lesson = os.memfd_create("converted") if request["learn"] else None
                 pid = os.fork()
                 if pid == 0:
                     _close(reply, *waiting, *(other for _, other in waiting.values()))
-                    return _become(json.loads(message), stdout, stderr)
+                    if lesson is not None:
+                        converted.record(lesson)
+                    return _become(request, stdout, stderr)
+                if lesson is not None:
+                    lessons[pid] = lesson
                 os.write(reply, str(pid).encode())
                 _close(stdout, stderr)
                 child = os.pidfd_open(pid)
