@@ -32,7 +32,7 @@ COMMANDS = ("evaluate", "resume", "auto")
 STEPS, EVERY = 24, 8
 SETTINGS = (
     *("microbatches=4", "batch_size=8", f"steps={STEPS}", f"checkpoint.every_steps={EVERY}", "checkpoint.keep=4"),
-    *("log.every_steps=4", 'plots.draw=["samples"]'),
+    *("log.every_steps=4", 'plots.draw=["curves"]'),
 )
 MEMORY = {resource.RLIMIT_AS: 16 << 30}  # for a reader of /dev/zero
 ORDINARY = re.compile(r"epoch \d.* bound |.*from step \d+ of \d+$|.*finished already, at step \d+ of \d+")
