@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from damages import Scene, do_damage
+from damage_scene import Scene
+from damages import do_damage
 from fork_server import ForkServer
 from small_runs import on, rows, summary, write_digits
 
