@@ -180,7 +180,7 @@ TRAIN = {name: (["train", "mnist-2d", *given], line) for name, (given, line) in 
 COMMANDS = TRAIN | {
     "recipe": (["train", "mnist-3d"], "there is no recipe 'mnist-3d'; did you mean 'mnist-2d'?"),
     "recipe's file": (["train", "./mine.toml"], "mine.toml: No such file or directory"),
-    "a folder as recipe": (["train", "./run"], "run: Is a directory"),
+    "a folder as recipe": (["train", "./run"], "run: it is a directory, not a regular file"),
     "TOML": (["train", "syntax.toml"], "syntax.toml: not valid TOML: Invalid value (at line 2, column 10)"),
     "UTF-8": (["train", "latin.toml"], "latin.toml: not a text file in UTF-8 (byte 11)"),
     "both lengths in a file": (["train", "lengths.toml"], "lengths.toml: epochs and steps are both set"),
@@ -568,7 +568,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(run, fi
     path = damage(run, -1)
     assert main(["resume", str(run)]) == 0
     out = capfd.readouterr().out
-    assert f"warning: checkpoint {path} is damaged (state.data-00000-of-00001 has another checksum)" in out
+    assert f"warning: checkpoint {path} is corrupt (state.data-00000-of-00001 has another checksum)" in out
     assert "going on from step 12 of 16" in out
     assert tree(path).keys() == tree(finished / "checkpoints" / path.name).keys()
 
@@ -580,14 +580,16 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(run, fi
         (lambda path: (path / "manifest.json").write_text("{"), "manifest.json can't be read"),
         (lambda path: (path / "manifest.json").write_text('{"sha256": {}}'), "manifest.json is incomplete"),
         (lambda path: (path / "state.index").unlink(), "state.index is missing"),
-        (lambda path: (path / "progress.json").write_text(""), "progress.json has another checksum"),
-        (lambda path: (shutil.rmtree(path), path.touch()), "Not a directory"),
+        (lambda path: (path / "progress.json").write_text(""), "progress.json has 0 bytes"),
+        (lambda path: (shutil.rmtree(path), path.touch()), "it is a regular file, not a directory"),
     ],
 )
 def test_no_damage_of_the_newest_checkpoint_is_overlooked(harm, expected, run, capfd):
     harm(run / "checkpoints/step-000000016")
     assert main(["sample", str(run)]) == 0
-    assert f"is damaged ({expected}); the one before it is tried" in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert f"is corrupt ({expected}" in out
+    assert "; the one before it is used" in out
 
 
 def test_a_run_without_a_whole_checkpoint_is_not_begun_anew(run, capfd):
@@ -596,7 +598,7 @@ def test_a_run_without_a_whole_checkpoint_is_not_begun_anew(run, capfd):
     before = tree(run)
     assert main(["resume", str(run)]) == 1
     line = line_of(capfd.readouterr().err)
-    assert line.startswith(f"{run}/checkpoints: every checkpoint is damaged; nothing was changed")
+    assert line.startswith(f"{run}/checkpoints: every checkpoint is corrupt; nothing was changed")
     assert tree(run) == before
 
 

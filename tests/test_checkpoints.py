@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
+import math
+import os
 import shutil
 
 import numpy as np
 import pytest
-from small_runs import on, summary, train, write_digits
+from small_runs import on, summary, train, tree, write_digits
 
 import vaeflow as vf
 from vaeflow.cli import main
 from vaeflow.engine.checkpoint import Best, CheckpointFolder, Progress
 from vaeflow.engine.saving import BackgroundSaves
-from vaeflow.errors import CheckpointError, UnsavedError
+from vaeflow.errors import CheckpointError, UnsavedError, VaeflowError
 
 STATE = {"model/000/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "optimizer/000/slot": np.int64(5)}
 
@@ -33,7 +37,7 @@ def run(tmp_path_factory, digits):
 @pytest.fixture
 def folder(tmp_path):
     """Two checkpoints, of steps 1 and 2."""
-    made = CheckpointFolder(tmp_path / "checkpoints", keep=3, say=print, config="seed = 1\n")
+    made = CheckpointFolder(tmp_path / "checkpoints", keep=3, say=print, texts={"config.toml": "seed = 1\n"})
     for step in (1, 2):
         made.save({**STATE, "optimizer/000/slot": np.int64(step)}, Progress(step))
     return made
@@ -72,9 +76,9 @@ def test_every_damage_to_every_file(name, harm, folder, tmp_path, capsys):
     harm(newest / name)
     arrays, progress = folder.latest()
     assert (progress.step, arrays["optimizer/000/slot"]) == (1, 1)
-    assert f"warning: checkpoint {newest} is damaged" in capsys.readouterr().out
+    assert f"warning: checkpoint {newest} is corrupt" in capsys.readouterr().out
     harm(tmp_path / "checkpoints/step-000000001" / name)
-    with pytest.raises(CheckpointError, match="every checkpoint is damaged"):
+    with pytest.raises(CheckpointError, match="every checkpoint is corrupt"):
         folder.latest()
 
 
@@ -85,16 +89,220 @@ def test_damaged_ones_do_not_drive_out_those_that_are_whole(tmp_path, capsys):
         folder.save(STATE, Progress(step))
     for path in (tmp_path / "checkpoints").iterdir():
         flip(path / "progress.json")
-    with pytest.raises(CheckpointError, match="every checkpoint is damaged"):
+    with pytest.raises(CheckpointError, match="every checkpoint is corrupt"):
         folder.latest()
     for step in (5, 12, 14):
         folder.save(STATE, Progress(step))
         assert folder.latest()[1].step == step
-    assert [found.step for _, found in folder.whole()] == [14, 12]
+    assert [found.step for _, found in folder.valid()] == [14, 12]
     for step in (20, 30, 40):
         folder.save(STATE, Progress(step))
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-000000030", "step-000000040"]
-    assert "is damaged (progress.json has another checksum)" in capsys.readouterr().out
+    assert "is corrupt (progress.json has another checksum)" in capsys.readouterr().out
+
+
+# A stranger's checkpoints
+
+
+def sign(path, **content):
+    """Write the manifest again around what is there."""
+    files = sorted(file for file in path.iterdir() if file.is_file() and file.name != "manifest.json")
+    sums = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    made = {"sha256": sums, "bytes": {file.name: file.stat().st_size for file in files}}
+    (path / "manifest.json").write_text(json.dumps({**made, **content}))
+
+
+def change(path, **values):
+    """Change the progress and sign it."""
+    progress = path / "progress.json"
+    progress.write_text(json.dumps({**json.loads(progress.read_text()), **values}))
+    sign(path)
+
+
+def too_few(path):
+    sums = json.loads((path / "manifest.json").read_text())["sha256"]
+    sign(path, sha256={"progress.json": sums["progress.json"]}, bytes={})
+
+
+def naming(name):
+    def harm(path):
+        sums = json.loads((path / "manifest.json").read_text())["sha256"]
+        sign(path, sha256={**sums, name: "0" * 64}, bytes={})
+
+    return harm
+
+
+def huge(path):
+    os.truncate(path / "state.data-00000-of-00001", 1 << 40)
+
+
+def deep(path):
+    (path / "manifest.json").write_text("[" * 100_000)
+
+
+def swapped(path):
+    for name in ("progress.json", "state.data-00000-of-00001", "state.index"):
+        shutil.copy(path.parent / "step-000000001" / name, path / name)
+
+
+def swapped_whole(path):
+    one, aside = path.parent / "step-000000001", path.parent / "aside"
+    one.rename(aside)
+    path.rename(one)
+    aside.rename(path)
+
+
+def not_tensors(path):
+    (path / "state.index").write_bytes(bytes(100))
+    sign(path)
+
+
+def linked(name):
+    def harm(path):
+        (path / name).rename(path.parent / name)
+        (path / name).symlink_to(path.parent / name)
+
+    return harm
+
+
+def fifo(name):
+    def harm(path):
+        (path / name).unlink()
+        os.mkfifo(path / name)
+
+    return harm
+
+
+def folder_in_place(name):
+    def harm(path):
+        (path / name).unlink()
+        (path / name).mkdir()
+
+    return harm
+
+
+def linked_whole(path):
+    path.rename(path.parent / "elsewhere")
+    path.symlink_to(path.parent / "elsewhere")
+
+
+STRANGE = {
+    "lists too few files": (too_few, "manifest.json is incomplete"),
+    "names a device": (naming("/dev/zero"), "'/dev/zero' is no plain file name with its SHA-256"),
+    "names a file outside": (naming("../x"), "'../x' is no plain file name"),
+    "names a file that is not there": (naming("provenance.json"), "provenance.json is missing"),
+    "a file more": (lambda path: (path / "more").touch(), "'more' is not in manifest.json"),
+    "many files more": (lambda path: [(path / f"{i}").touch() for i in range(200)], "it has more than 100 files"),
+    "a deep manifest": (deep, "manifest.json can't be read"),
+    "sums that are none": (lambda path: sign(path, sha256=[1]), "manifest.json is incomplete"),
+    "sizes that are none": (lambda path: sign(path, bytes={"state.index": 1}), "manifest.json is incomplete"),
+    "a huge file": (huge, "state.data-00000-of-00001 has 1099511627776 bytes, not"),
+    "another step": (lambda path: change(path, step=1), "progress.json is that of step 1"),
+    "a step that is due": (lambda path: change(path, evaluation_is_due=True), "progress.json is that of step 2-due"),
+    "a text as step": (lambda path: change(path, step="2"), "progress.json: step: Input should be a valid integer"),
+    "a negative step": (lambda path: change(path, step=-2), "progress.json: step: Input should be greater"),
+    "infinite seconds": (lambda path: change(path, seconds=1e400), "progress.json: seconds: Input should be a finite"),
+    "a key more": (lambda path: change(path, steps=2), "progress.json: steps: Unexpected keyword"),
+    "a later best": (lambda path: change(path, best={"step": 9, "value": 0.0}), "best.step is later than step"),
+    "a callback's state": (lambda path: change(path, callbacks=[{"callback": 1}]), "callbacks: not a list of names"),
+    "a progress that is none": (
+        lambda path: ((path / "progress.json").write_text("[]"), sign(path)),
+        "progress.json: ",
+    ),
+    "a config that is none": (
+        lambda path: ((path / "config.toml").write_text("="), sign(path)),
+        "config.toml: not valid",
+    ),
+    "no tensors": (not_tensors, "TensorFlow can't read it"),
+    "files of another checkpoint": (swapped, "progress.json has another checksum"),
+    "another checkpoint": (swapped_whole, "progress.json is that of step 1"),
+    "a link as checkpoint": (linked_whole, "it is a symbolic link, not a directory"),
+    **{f"a link as {name}": (linked(name), f"'{name}' is a symbolic link, not a regular file") for name in FILES},
+    **{f"a FIFO as {name}": (fifo(name), f"'{name}' is a FIFO, not a regular file") for name in FILES},
+    **{f"a directory as {name}": (folder_in_place(name), f"'{name}' is a directory, not") for name in FILES},
+}
+
+
+def beside(folder):
+    """Return all files that are in no checkpoint."""
+    paths = [path for path in folder.rglob("*") if "step-" not in str(path)]
+    return {path: path.read_bytes() for path in paths if path.is_file()}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_a_strange_checkpoint(case, folder, tmp_path, capsys):
+    """It is named, nothing hangs, and the one before it is used; once the run is there again, it is written anew."""
+    harm, expected = STRANGE[case]
+    newest = tmp_path / "checkpoints/step-000000002"
+    harm(newest)
+    outside = beside(tmp_path)
+    if harm is swapped_whole:
+        with pytest.raises(CheckpointError, match="every checkpoint is corrupt"):
+            folder.latest()
+    else:
+        arrays, progress = folder.latest()
+        assert (progress.step, arrays["optimizer/000/slot"]) == (1, 1)
+    out = capsys.readouterr().out
+    assert f"warning: checkpoint {newest} is corrupt (" in out
+    assert expected in out
+    folder.save({**STATE, "optimizer/000/slot": np.int64(2)}, Progress(2))
+    arrays, progress = folder.latest()
+    assert (progress.step, arrays["optimizer/000/slot"]) == (2, 2)
+    assert not newest.is_symlink()
+    assert beside(tmp_path) == outside
+
+
+def test_an_old_manifest_has_no_sizes(folder, tmp_path, capsys):
+    path = tmp_path / "checkpoints/step-000000002/manifest.json"
+    path.write_text(json.dumps({"sha256": json.loads(path.read_text())["sha256"]}))
+    assert folder.latest()[1].step == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_a_valid_checkpoint_of_another_state_is_replaced(folder, tmp_path):
+    """A file of another run lies where this run saves next."""
+    before = tree(tmp_path)
+    folder.save({**STATE, "optimizer/000/slot": np.int64(2)}, Progress(2, seconds=1.0))
+    assert tree(tmp_path) == before  # it is there already
+    folder.save({**STATE, "optimizer/000/slot": np.int64(7)}, Progress(2))
+    assert folder.latest()[0]["optimizer/000/slot"] == 7
+
+
+def test_other_texts_and_other_names(tmp_path):
+    texts = {"config.toml": "seed = 1\n", "provenance.json": "{}"}
+    folder = CheckpointFolder(tmp_path / "checkpoints", keep=1, say=print, texts=texts)
+    folder.save(STATE, Progress(1))
+    kept = ["step-old", "step-000000001.bak", "step-0000000001", "notes"]
+    for name in kept:
+        (tmp_path / "checkpoints" / name).mkdir()
+    for step in (2, 3):
+        folder.save(STATE, Progress(step))
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == sorted([*kept, "step-000000003"])
+    progress = folder.latest()[1]
+    assert [folder.text_of(progress, name) for name in (*texts, "other.json")] == [*texts.values(), None]
+
+
+def test_progress_that_could_not_be_read_again_is_not_saved(folder, tmp_path):
+    deep_state = functools.reduce(lambda inner, _: {"a": inner}, range(100), {})
+    before = tree(tmp_path)
+    with pytest.raises(VaeflowError, match="the progress can't be saved: progress: nested deeper than 64"):
+        folder.save(STATE, Progress(3, callbacks=[{"callback": "mine", "state": deep_state}]))
+    assert tree(tmp_path) == before
+
+
+def test_progress_keeps_what_is_not_finite():
+    progress = Progress(3, window=[math.nan, math.inf], metrics={"test/bound": -math.inf})
+    again = Progress.from_json(progress.to_json())
+    assert str(again) == str(progress)
+
+
+def test_a_checkpoint_in_a_folder_with_brackets(tmp_path):
+    (tmp_path / "a[b]*?").mkdir()
+    folder = CheckpointFolder(tmp_path / "a[b]*?/checkpoints", keep=1, say=print)
+    folder.save(STATE, Progress(1))
+    arrays = folder.latest()[0]
+    assert arrays.keys() == STATE.keys()
+    assert all(np.array_equal(arrays[name], STATE[name]) for name in STATE)
 
 
 def test_the_best_stays(folder, tmp_path):

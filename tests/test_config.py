@@ -213,7 +213,7 @@ def test_a_file_that_cannot_be_used(content, line, tmp_path):
 def test_a_file_or_a_recipe_that_is_not_there(tmp_path):
     with pytest.raises(UsageError, match=r"none\.toml: No such file"):
         compose(tmp_path / "none.toml")
-    with pytest.raises(UsageError, match="Is a directory"):
+    with pytest.raises(UsageError, match="it is a directory, not a regular file"):
         compose(f"{tmp_path}/")
     with pytest.raises(UsageError, match=r"there is no recipe 'mnist'; did you mean 'mnist-2d'\?"):
         compose("mnist")

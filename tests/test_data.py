@@ -249,7 +249,7 @@ def pickled_objects(path):
         ("x.npy", damaged_magic, "x.npy: not a whole .npy array"),
         ("x.npy", pickled, "x.npy: not a whole .npy array"),
         ("x.npy", pickled_objects, "x.npy: an array of Python objects needs pickle, which is never loaded"),
-        ("x.npy", Path.mkdir, "x.npy: Is a directory"),
+        ("x.npy", Path.mkdir, "x.npy: it is a directory, not a regular file"),
     ],
 )
 def test_files_that_cannot_be_read(name, write, message, tmp_path):

@@ -38,7 +38,9 @@ class Saving:
 
     def __init__(self, disk):
         self.said, self.folder = [], disk / "checkpoints"
-        self.checkpoints = CheckpointFolder(self.folder, keep=3, say=self.said.append, config="seed = 1\n")
+        self.checkpoints = CheckpointFolder(
+            self.folder, keep=3, say=self.said.append, texts={"config.toml": "seed = 1\n"}
+        )
         self.saves = BackgroundSaves(self.checkpoints, self.said.append)
         assert self.save(1) == 1
 

@@ -113,7 +113,7 @@ def train(
 def load(
     run_dir: str | Path, *, best: bool = False, plugins: Sequence[str] = (), data_dir: str | Path | None = None
 ) -> LoadedRun:
-    """Load a run with the weights of its newest checkpoint that is whole.
+    """Load a run with the weights of its newest valid checkpoint.
 
     Args:
         run_dir: the run's directory.
@@ -124,7 +124,7 @@ def load(
 
     Raises:
         UsageError: if it is no run's directory.
-        CheckpointError: if none of its checkpoints is whole.
+        CheckpointError: if none of its checkpoints is valid.
     """
     directory = RunDirectory.open(Path(run_dir))
     resolved = resolve_run(directory, plugins)

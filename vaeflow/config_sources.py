@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaeflow.errors import UsageError
+from vaeflow.errors import FileError, UsageError
+from vaeflow.files import DEEPEST, parse_toml, read_toml
 from vaeflow.recipes import recipe
 
 if TYPE_CHECKING:
@@ -70,59 +70,41 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
                 f"{COMMAND_LINE}: {override!r} is not KEY=VALUE, such as epochs=5 or encoder.width=64 "
                 "(no spaces around =)"
             )
-        _put(tree, key.split("."), parse_value(text))
+        keys = key.split(".")
+        if len(keys) > DEEPEST:
+            raise UsageError(f"{COMMAND_LINE}: {key[:99]!r}...: nested deeper than {DEEPEST}")
+        _put(tree, keys, parse_value(text, f"{COMMAND_LINE}: {key}"))
     return tree
 
 
-def parse_value(text: str) -> Any:
+def parse_value(text: str, place: str = "value") -> Any:
     """Return the value of a setting: TOML, or else plain text.
+
+    Args:
+        text: what stands right of the equals sign.
+        place: the setting; errors start with it.
+
+    Raises:
+        UsageError: if it is nested too deep, or an integer has more than 64 bits.
 
     >>> [parse_value(text) for text in ("1e-3", "true", "[1, 2]", "mlp", '"5"')]
     [0.001, True, [1, 2], 'mlp', '5']
     """
     try:
-        parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        return text
+        parsed = parse_toml(f"value = {text}", place)
+    except FileError as error:
+        if error.syntax:
+            return text
+        raise
     value = parsed["value"]
     return value if len(parsed) == 1 and isinstance(value, _TOML_TYPES) else text
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return a TOML file's tree.
-
-    Raises:
-        UsageError: if the file can't be read or isn't TOML.
-    """
-    try:
-        return parse_toml(path.read_text(encoding="utf-8"), str(path))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not a text file in UTF-8 (byte {error.start})") from error
-
-
-def parse_toml(text: str, place: str) -> dict[str, Any]:
-    """Return the tree of a TOML text.
-
-    Args:
-        text: the file's content.
-        place: the file, for the error.
-
-    Raises:
-        UsageError: if it isn't TOML.
-    """
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{place}: not valid TOML: {error}") from error
 
 
 def _from_source(source: str | Path) -> list[Layer]:
     is_file = isinstance(source, Path) or source.endswith(".toml") or "/" in source or "\\" in source
     if not is_file:
         return [_recipe_layer(str(source))]
-    tree = read_toml(Path(source))
+    tree = read_toml(Path(source), follow=True)
     base = tree.pop(BASE, None)
     top = Layer(str(source), tree)
     if base is None:

@@ -24,6 +24,19 @@ class UsageError(VaeflowError):
     exit_code = 2
 
 
+class FileError(UsageError):
+    """A file that can't be used: not there, not a regular file, too large, not UTF-8, not valid. Exit code 2.
+
+    Args:
+        message: the file, and what is wrong.
+        syntax: whether it is that the text is no JSON or TOML.
+    """
+
+    def __init__(self, message: str, *, syntax: bool = False) -> None:
+        super().__init__(message)
+        self.syntax = syntax
+
+
 class DataError(UsageError):
     """A data set that cannot be trained on: missing, damaged, of the wrong shape or range. Exit code 2."""
 

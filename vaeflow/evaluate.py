@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vaeflow.run_directory import write_json
+from vaeflow.partials import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ def evaluate_run(
 
     Raises:
         UsageError: if there is no such run or split.
-        CheckpointError: if none of its checkpoints is whole.
+        CheckpointError: if none of its checkpoints is valid.
     """
     from vaeflow.api import load
 

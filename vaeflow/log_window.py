@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vaeflow.engine.step import SCALARS
+from vaeflow.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +38,16 @@ class LogWindow:
         return float(self._sums[1 + EXAMPLES])
 
     def add(self, rows: np.ndarray) -> None:
-        """Add steps' rows, [steps, len(SCALARS) + K]."""
+        """Add steps' rows, [steps, len(SCALARS) + K].
+
+        Raises:
+            CheckpointError: if the sums of a checkpoint are others.
+        """
         for row in np.asarray(rows, np.float64):
+            if self._sums.size not in (0, 1 + row.size):
+                raise CheckpointError(
+                    f"the checkpoint has {self._sums.size} sums of the log; this run has {1 + row.size}"
+                )
             self._sums = _added(self._sums if self._sums.size else np.zeros(1 + row.size), row)
 
     def take(self, *, loss_scale: bool) -> tuple[dict[str, float], np.ndarray]:

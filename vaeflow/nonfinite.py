@@ -73,7 +73,7 @@ class NonFiniteSteps:
 
 
 def put_back(folder: CheckpointFolder, experiment: Experiment) -> int:
-    """Put an experiment into the state of the newest checkpoint that is whole and finite; return its step.
+    """Put an experiment into the state of the newest checkpoint that is valid and finite; return its step.
 
     Checkpoints that a signal left between the regular ones come last: a run that nobody stopped has none.
 
@@ -82,10 +82,10 @@ def put_back(folder: CheckpointFolder, experiment: Experiment) -> int:
         experiment: what is changed.
 
     Raises:
-        CheckpointError: if no checkpoint is whole.
+        CheckpointError: if no checkpoint is valid.
     """
     every = experiment.config.checkpoint.every_steps or experiment.timeline.steps_per_epoch
-    regular = (found for found in folder.whole() if found[1].step % every == 0 and _finite(found[0]))
+    regular = (found for found in folder.valid() if found[1].step % every == 0 and _finite(found[0]))
     arrays, progress = next(regular, None) or folder.latest()
     experiment.state.assign(arrays)
     return progress.step

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
-import os
-import shutil
 import tomllib
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaeflow.errors import UsageError, VaeflowError
+from vaeflow import run_layout
+from vaeflow.errors import CheckpointError, FileError, UsageError, VaeflowError
+from vaeflow.files import DIRECTORY, LARGE, kind_of, read_json, read_text, read_toml
+from vaeflow.partials import write_json, write_text
 from vaeflow.provenance import differences, environment
 
 if TYPE_CHECKING:
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from vaeflow.engine.strategies.base import Strategy
 
 BITS_DEPEND_ON = ("intra_op_threads", "device_kind", "packages", "components", "vaeflow")
+
+
+class Begun(Enum):
+    """How far a directory's run is, by what is there."""
+
+    NOTHING = "nothing but a lock and partial files: no run has begun"
+    UNTOUCHED = "a config, and what is written before the first checkpoint: its state is still the config's"
+    TRAINED = "checkpoints"
+    LOST = "what training leaves, and no checkpoint"
+    OTHER = "no run's"
 
 
 @dataclass(frozen=True)
@@ -37,66 +47,134 @@ class RunDirectory:
     @property
     def config(self) -> Path:
         """The config as resolved."""
-        return self.path / "config.toml"
+        return self.path / run_layout.CONFIG
 
     @property
     def environment(self) -> Path:
         """Versions, devices and the commit."""
-        return self.path / "environment.json"
+        return self.path / run_layout.ENVIRONMENT
 
     @property
     def summary(self) -> Path:
         """Final figures; there once the run has ended."""
-        return self.path / "summary.json"
+        return self.path / run_layout.SUMMARY
+
+    @property
+    def metrics(self) -> Path:
+        """The log's rows."""
+        return self.path / run_layout.METRICS
 
     @property
     def checkpoints(self) -> Path:
         """The folder of checkpoints."""
-        return self.path / "checkpoints"
+        return self.path / run_layout.CHECKPOINTS
 
     @classmethod
-    def create(cls, wanted: Path | None, name: str) -> RunDirectory:
-        """Make a directory that no run has used.
+    @contextlib.contextmanager
+    def claimed(cls, wanted: Path | None, name: str, *, go_on: bool) -> Iterator[tuple[RunDirectory, bool]]:
+        """Hold a directory for a run, so that no other process writes there.
 
         Args:
             wanted: where the user wants it; None takes the next free `runs/NAME`, `runs/NAME-2` and so on.
             name: the recipe's name.
+            go_on: whether a run that is there already is resumed.
+
+        Yields:
+            The directory, and whether it has a run; if not, nothing has begun there.
 
         Raises:
-            UsageError: if the wanted directory holds something already.
+            UsageError: if the directory holds something else or is in use.
+            CheckpointError: if it has a run whose checkpoints are gone.
             VaeflowError: if the disk refuses.
         """
         try:
-            return cls(_made(wanted) if wanted is not None else _next_free(Path("runs"), name))
+            directory = cls(_next_free(Path("runs"), name) if wanted is None else _made(wanted, go_on=go_on))
         except OSError as error:
             where = error.filename or wanted or "runs"
             raise VaeflowError(f"the run directory {where} can't be made: {error.strerror}") from error
+        with directory.locked():
+            yield directory, directory.has_run(go_on=go_on)  # another process may have begun one meanwhile
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
-        """Return the directory of a run that exists.
+        """Return the directory of a run that exists. Nothing in it leads out of it.
 
         Raises:
-            UsageError: if it is none.
+            UsageError: if it is none, or one of its names is that of a link or the like.
+            CheckpointError: if its checkpoints are gone.
         """
         directory = cls(path)
-        if not directory.config.is_file():
-            what = "has no config.toml" if path.is_dir() else "does not exist"
-            raise UsageError(f"{path} is no run directory: it {what}")
+        if not path.is_dir():
+            raise UsageError(f"{path} is no run directory: it does not exist")
+        begun = directory.begun()
+        if begun in (Begun.NOTHING, Begun.OTHER):
+            raise UsageError(f"{path} is no run directory: it has no config.toml{directory._hint()}")
+        run_layout.require_usual(path)
+        if begun is Begun.LOST:
+            raise CheckpointError(
+                f"{path}: the checkpoints are missing, but the run was trained: {directory.trace()} is there; nothing "
+                "was changed. Put the checkpoints back, or train in another directory"
+            )
         return directory
+
+    def begun(self) -> Begun:
+        """Say how far the directory's run is: the one rule of what it means that nothing has begun."""
+        names = run_layout.used_names(self.path)
+        if not names:
+            return Begun.NOTHING
+        if run_layout.CONFIG not in names:
+            return Begun.OTHER
+        if run_layout.has_checkpoint(self.path):
+            return Begun.TRAINED
+        return Begun.UNTOUCHED if run_layout.is_untouched(self.path) else Begun.LOST
+
+    def has_run(self, *, go_on: bool) -> bool:
+        """Say whether a run is there; False if nothing has begun.
+
+        Args:
+            go_on: whether it is resumed then.
+
+        Raises:
+            UsageError: if something else is there, or a run that is not resumed.
+            CheckpointError: if it has a run whose checkpoints are gone.
+        """
+        if self.begun() is Begun.NOTHING:
+            run_layout.require_usual(self.path)  # the lock may be a link
+            return False
+        if not go_on:
+            raise UsageError(
+                f"--run-dir: {self.path} exists already; a run is never overwritten: `vaeflow resume {self.path}` goes "
+                "on with it, or name another"
+            )
+        RunDirectory.open(self.path)
+        return True
+
+    def _hint(self) -> str:
+        """Return what can be done where there is no config.toml."""
+        if run_layout.has_checkpoint(self.path):
+            return "; each checkpoint has a copy of it, which can be put back"
+        return "; nothing has begun there: `vaeflow train` can begin in it" if self.begun() is Begun.NOTHING else ""
+
+    def trace(self) -> str:
+        """Return a name that shows that a run was trained."""
+        first = {run_layout.CONFIG, run_layout.ENVIRONMENT, run_layout.INIT}
+        return next(name for name in run_layout.used_names(self.path) if name not in first)
 
     def untouched(self) -> bool:
         """Say whether the run was stopped before it saved or logged anything: its state is still the config's."""
-        return not (self.path / "metrics.jsonl").exists() and not any(self.checkpoints.glob("step-*"))
+        return self.begun() is Begun.UNTOUCHED
 
     def require_same(self, resolved: Resolved) -> None:
         """Raise a UsageError if the run's config is another one; how replicas are run does not count."""
-        for key, there, here in differences(tomllib.loads(self.config.read_text()), tomllib.loads(resolved.to_toml())):
+        for key, there, here in self._changes(resolved):
             if _stem(key) != "strategy":
                 raise UsageError(
                     f"--resume: {self.path} has another run: {key} is {there!r} there and {here!r} here; name another "
                     "directory"
                 )
+
+    def _changes(self, resolved: Resolved) -> list[tuple[str, Any, Any]]:
+        return differences(read_toml(self.config), tomllib.loads(resolved.to_toml()))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -107,7 +185,7 @@ class RunDirectory:
         """
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self.path / ".lock", timeout=0)
+        lock = FileLock(self.path / run_layout.LOCK, timeout=0)
         try:
             lock.acquire()
         except Timeout:
@@ -123,31 +201,53 @@ class RunDirectory:
         """Write the config and the environment of a run that begins.
 
         Raises:
-            OSError: if the disk refuses; the directory is removed again then, since nothing could go on with it.
+            OSError: if the disk refuses; nothing is left then, since nothing could be resumed.
         """
         try:
-            write_atomically(self.config, resolved.to_toml())
+            write_text(self.config, resolved.to_toml())
             write_json(self.environment, environment(resolved, strategy))
         except OSError:
-            shutil.rmtree(self.path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                for path in (self.config, self.environment, self.path / run_layout.LOCK):
+                    path.unlink(missing_ok=True)
+                self.path.rmdir()
             raise
+
+    def describe_again(self, resolved: Resolved, strategy: Strategy) -> None:
+        """Write the environment of a run that was stopped before its first checkpoint, and that begins again.
+
+        Raises:
+            UsageError: if the config is not all there: no checkpoint has another copy of it.
+        """
+        text = read_text(self.config)
+        missing = next((key for key, there, _ in self._changes(resolved) if there is None), None)
+        if missing is not None or not text.endswith("\n"):
+            what = f"{missing} is missing" if missing else "its last line is cut"
+            raise UsageError(
+                f"{self.config} is incomplete: {what}. Nothing was trained yet: remove {self.path} and begin anew"
+            )
+        write_json(self.environment, environment(resolved, strategy))
 
     def origins(self) -> set[str]:
         """Return where the components of the run were from, `vaeflow-flows 0.1.0`; nothing if that can't be read."""
         try:
-            return set(json.loads(self.environment.read_text())["components"].values())
-        except (OSError, ValueError, KeyError, AttributeError):
+            components = read_json(self.environment, limit=LARGE).get("components")
+        except FileError:
             return set()
+        return {one for one in components.values() if isinstance(one, str)} if isinstance(components, dict) else set()
 
     def describe_resumed(self, resolved: Resolved, strategy: Strategy, step: int) -> list[str]:
-        """Write the environment that a run goes on in from a step.
+        """Write the environment that a run is resumed in from a step.
 
         Returns:
             What may change the run's bits from here on, in words.
         """
-        before = json.loads(self.environment.read_text()) if self.environment.is_file() else {}
         now = environment(resolved, strategy)
         write_json(self.path / f"environment-{step:09d}.json", now)
+        try:
+            before = read_json(self.environment, limit=LARGE)
+        except FileError as error:
+            return [f"what the run began with is not known ({error})"]
         matter = [*BITS_DEPEND_ON, *(["replicas"] if resolved.config.microbatches == "auto" else [])]
         return [f"{key} {there} is now {here}" for key, there, here in differences(before, now) if _stem(key) in matter]
 
@@ -156,17 +256,26 @@ def _stem(key: str) -> str:
     return key.partition(".")[0]
 
 
-def require_free(wanted: Path) -> None:
-    """Raise a UsageError if a directory for a new run is there and holds something."""
-    if wanted.exists() and (not wanted.is_dir() or any(wanted.iterdir())):
-        raise UsageError(
-            f"--run-dir: {wanted} exists already; a run is never overwritten: `vaeflow resume {wanted}` goes on "
-            "with it, or name another"
-        )
+def require_free(wanted: Path, *, go_on: bool = False) -> None:
+    """Check that a run can begin in a directory, before anything is written there.
+
+    Args:
+        wanted: the directory; it need not be there.
+        go_on: whether a run that is there already is resumed.
+
+    Raises:
+        UsageError: if something else is there, or a run that is not resumed.
+        CheckpointError: if it has a run whose checkpoints are gone.
+    """
+    kind = kind_of(wanted, follow=True)
+    if kind not in (DIRECTORY, None):
+        raise UsageError(f"--run-dir: {wanted} exists already, and is {kind}: name another")
+    if kind is not None:
+        RunDirectory(wanted).has_run(go_on=go_on)
 
 
-def _made(wanted: Path) -> Path:
-    require_free(wanted)
+def _made(wanted: Path, *, go_on: bool) -> Path:
+    require_free(wanted, go_on=go_on)
     wanted.mkdir(parents=True, exist_ok=True)
     return wanted
 
@@ -181,27 +290,3 @@ def _next_free(folder: Path, name: str) -> Path:
             path.mkdir(parents=True)
             return path
         number += 1
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file whole or not at all. JSON has no NaN and no infinity: both are null."""
-    write_atomically(path, json.dumps(_spelled(content), indent=2, allow_nan=False) + "\n")
-
-
-def _spelled(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _spelled(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from vaeflow.config_layers import compose
 from vaeflow.config_resolve import resolve
 from vaeflow.data import Folders
 from vaeflow.elastic import Members
-from vaeflow.errors import PluginError, UsageError
+from vaeflow.errors import PluginError, UsageError, VaeflowError
 from vaeflow.job import Job
 from vaeflow.plugins.registry import Registry
 from vaeflow.run_directory import RunDirectory
@@ -59,10 +59,8 @@ def run(
         return None
 
     def claim(stack: contextlib.ExitStack) -> tuple[RunDirectory, bool]:
-        there = RunDirectory(run_dir) if go_on and run_dir is not None else None
-        begun = there is not None and there.config.is_file()
-        directory = there if there and begun else RunDirectory.create(run_dir, resolved.config.name)
-        stack.enter_context(directory.locked())
+        claimed = RunDirectory.claimed(run_dir, resolved.config.name, go_on=go_on)
+        directory, begun = stack.enter_context(claimed)
         if begun:
             directory.require_same(resolved)
         else:
@@ -79,7 +77,7 @@ def resume(
     settings: Sequence[str] = (),
     folders: Folders | None = None,
 ) -> RunDirectory:
-    """Go on with a run from its newest checkpoint that is whole, on the same machines or others.
+    """Go on with a run from its newest valid checkpoint, on the same machines or others.
 
     Args:
         run_dir: the run's directory; every process of the job can read it.
@@ -89,7 +87,7 @@ def resume(
 
     Raises:
         UsageError: if it is no run's directory, or in use, or a setting is not the strategy's.
-        CheckpointError: if no checkpoint is whole, or it fits another model.
+        CheckpointError: if no checkpoint is valid, or it fits another model.
     """
     directory = RunDirectory.open(run_dir)
     resolved = resolve_run(directory, modules, _of_strategy(settings))
@@ -182,8 +180,11 @@ def _train_together(resolved: Resolved, experiment: Experiment, claim: Claim, me
 
 def _require_weights(source: Path) -> None:
     """Look before any device starts. On a job's other ranks the disk may be another: rank 0 alone reads it."""
-    if Job.current().rank == 0 and not RunDirectory(source).config.is_file():
-        raise UsageError(f"init_from: {source} is no run directory: it has no config.toml")
+    if Job.current().rank == 0:
+        try:
+            RunDirectory.open(source)
+        except VaeflowError as error:
+            raise type(error)(f"init_from: {error}") from error
 
 
 def _of_strategy(settings: Sequence[str]) -> Sequence[str]:

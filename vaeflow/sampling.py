@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from vaeflow.errors import UsageError
+from vaeflow.files import kind_of
+from vaeflow.partials import written_aside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,18 +50,13 @@ def sample_run(
         raise UsageError(f"--out {target}: the file's name must end with .npy or .png")
     if not target.parent.is_dir():
         raise UsageError(f"--out {target}: there is no directory {target.parent}")
-    if target.exists():
+    if kind_of(target) is not None:
         raise UsageError(f"--out {target} exists already and nothing is overwritten: name another file")
     from vaeflow.api import load
 
     samples = load(run_dir, best=best, plugins=modules, data_dir=data_dir).sample(count, seed=seed)
-    aside = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        with aside.open("wb") as file:
-            _write(samples, file, picture=target.suffix == ".png")
-        aside.replace(target)
-    finally:
-        aside.unlink(missing_ok=True)
+    with written_aside(target) as aside, aside.open("wb") as file:
+        _write(samples, file, picture=target.suffix == ".png")
     return target
 
 

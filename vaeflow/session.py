@@ -12,11 +12,14 @@ from vaeflow.callbacks import Callbacks, RunView
 from vaeflow.config_resolve import to_toml
 from vaeflow.elastic import LeavingError, MembersChangedError
 from vaeflow.errors import ElsewhereError, NonFiniteError, RankError, StoppedError, VaeflowError, of_the_machine
+from vaeflow.files import parse_toml
+from vaeflow.partials import write_json
 from vaeflow.provenance import differences
 from vaeflow.requests import Requests
-from vaeflow.run_directory import RunDirectory, write_json
+from vaeflow.run_directory import RunDirectory
+from vaeflow.run_layout import CONFIG, clean
 from vaeflow.start import say
-from vaeflow.summary import summarise
+from vaeflow.summary import settle, summarise
 from vaeflow.watch import Watch
 
 if TYPE_CHECKING:
@@ -60,26 +63,34 @@ class Session:
     request: StopRequest
 
     def go_on(self) -> None:
-        """Train from the newest checkpoint that is whole to the end; from the start if the run never got to its first.
+        """Train from the newest valid checkpoint to the end; from the start if the run never got to its first.
 
         Raises:
             CheckpointError: if there is none, or it is another model's.
         """
         total = self.experiment.timeline.total_steps
-        untouched = self.processes.on_chief(lambda: "yes" if self.directory.untouched() else "no") == "yes"
-        if untouched:
+        if self.processes.on_chief(self._begun_again) == "yes":
             self.begin()
             return
         progress = self._restore()
-        if self._finished(progress):
+        finished = self.processes.on_chief(lambda: self._finished(progress))
+        if finished:
             early = f" ({progress.stopped})" if progress.stopped else ""
             at = f"at step {progress.step} of {total}{early}"
-            say(f"{self.directory.path}: finished already, {at}; nothing was changed")
+            say(f"{self.directory.path}: finished already, {at}; {finished}")
             self._leave()
         else:
             say(f"{self.directory.path}: going on from step {progress.step} of {total}")
             self._describe_resumed(progress)
             self.fit(progress)
+
+    def _begun_again(self) -> str:
+        """Say whether the run was stopped before its first checkpoint; its environment is then written again."""
+        if not self.directory.untouched():
+            return "no"
+        self.directory.describe_again(self.resolved, self.experiment.strategy)
+        say(f"{self.directory.path}: it was stopped before its first checkpoint; it begins again, at step 0")
+        return "yes"
 
     def take_over(self, snapshot: Snapshot) -> None:
         """Train from what the processes of an elastic job remember to the end."""
@@ -120,11 +131,12 @@ class Session:
             StoppedError: if a signal asked one of the processes to stop.
             MembersChangedError: if processes of an elastic job come or go, or one was lost.
         """
+        from vaeflow.engine.checkpoint import Progress
         from vaeflow.engine.saving import BackgroundSaves
 
         folder = checkpoints(self.directory, self.resolved.config)
         if self.processes.chief:
-            folder.clean()
+            clean(self.directory.path)
         self._share_state()
         self.members.remember(str(self.directory.path), self.experiment.state, progress)
         saves = BackgroundSaves(folder, say)
@@ -143,7 +155,8 @@ class Session:
                     raise
                 raise ended from error
         if self.processes.chief:
-            summarise(self.directory, self.resolved, loop)
+            last = Progress(loop.step, loop.seconds, metrics=loop.metrics, stopped=loop.requests.stopped)
+            summarise(self.directory, self.resolved, self.experiment, last)
         self._leave(watch)
 
     def _ended(self, error: BaseException, watch: Watch) -> BaseException:
@@ -207,7 +220,8 @@ class Session:
 
     def _restore_here(self) -> str:
         progress = restore(self.directory, self.experiment)
-        there = tomllib.loads(checkpoints(self.directory, self.resolved.config).config_of(progress))
+        text = checkpoints(self.directory, self.resolved.config).text_of(progress, CONFIG) or ""
+        there = parse_toml(text, f"the config of step {progress.step}'s checkpoint")
         for key, before, now in differences(there, tomllib.loads(self.resolved.to_toml())):
             if not key.startswith("strategy"):
                 say(f"the checkpoint of step {progress.step} was saved with {key} = {before!r}; now it is {now!r}")
@@ -222,10 +236,10 @@ class Session:
         self._share_state()
         return step
 
-    def _finished(self, progress: Progress) -> bool:
-        """Say whether nothing is left to do."""
-        summarised = self.processes.on_chief(lambda: "yes" if self.directory.summary.exists() else "no") == "yes"
-        return summarised and bool(progress.step >= self.experiment.timeline.total_steps or progress.stopped)
+    def _finished(self, progress: Progress) -> str:
+        """Return in words what was done about a run that has nothing left to do; an empty text for another."""
+        ended = progress.step >= self.experiment.timeline.total_steps or progress.stopped
+        return settle(self.directory, self.resolved, self.experiment, progress) if ended else ""
 
     def _describe_resumed(self, progress: Progress) -> None:
         """Record where the run goes on, and say what changes its bits."""
@@ -265,7 +279,7 @@ def restore(directory: RunDirectory, experiment: Experiment, *, best: bool = Fal
     Args:
         directory: of the run.
         experiment: what is changed.
-        best: take the best checkpoint, not the newest that is whole.
+        best: take the best checkpoint, not the newest valid one.
 
     Raises:
         CheckpointError: if there is none, or it is another model's.
@@ -281,4 +295,4 @@ def checkpoints(directory: RunDirectory, config: Config) -> CheckpointFolder:
     from vaeflow.engine.checkpoint import CheckpointFolder
 
     keep, text = config.checkpoint.keep, to_toml(config)
-    return CheckpointFolder(directory.checkpoints, keep=keep, say=say, config=text, beside=directory.config)
+    return CheckpointFolder(directory.checkpoints, keep=keep, say=say, texts={CONFIG: text}, beside=directory.config)

@@ -2,45 +2,84 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vaeflow.run_directory import write_json
+from vaeflow.errors import FileError
+from vaeflow.files import kind_of, read_json
+from vaeflow.partials import as_json, write_json
 
 if TYPE_CHECKING:
     from vaeflow.config_resolve import Resolved
-    from vaeflow.loop import Loop
+    from vaeflow.engine.checkpoint import Progress
+    from vaeflow.experiment import Experiment
     from vaeflow.run_directory import RunDirectory
 
 
-def summarise(directory: RunDirectory, resolved: Resolved, loop: Loop) -> None:
+def summarise(directory: RunDirectory, resolved: Resolved, experiment: Experiment, progress: Progress) -> None:
     """Write summary.json.
 
     Args:
         directory: of the run.
         resolved: the config and its components.
-        loop: has come to the end.
+        experiment: in the run's last state.
+        progress: how far it is.
     """
-    experiment, config = loop.experiment, resolved.config
-    examples = loop.step // loop.view.steps_per_epoch * len(experiment.dataset.train)
-    examples += loop.step % loop.view.steps_per_epoch * config.batch_size
-    write_json(
-        directory.summary,
-        {
-            "name": config.name,
-            "seed": config.seed,
-            "dataset": config.dataset.name,
-            "binarization": config.binarization.name,
-            "precision": config.precision,
-            "strategy": experiment.strategy.name,
-            "replicas": experiment.strategy.replicas,
-            "steps": loop.step,
-            "epochs": loop.step / loop.view.steps_per_epoch,
-            "stopped_early": loop.requests.stopped or None,
-            "metrics": loop.metrics,
-            "weights_sha256": experiment.state.weights_sha256(),
-            "state_sha256": experiment.state.sha256(),
-            "seconds": loop.seconds,
-            "examples_per_second": examples / loop.seconds if loop.seconds else 0.0,
-            "traces": experiment.trainer.traces,
-        },
-    )
+    steps_per_epoch, seconds = experiment.timeline.steps_per_epoch, progress.seconds
+    examples = progress.step // steps_per_epoch * len(experiment.dataset.train)
+    examples += progress.step % steps_per_epoch * resolved.config.batch_size
+    how = {
+        "strategy": experiment.strategy.name,
+        "replicas": experiment.strategy.replicas,
+        "seconds": seconds,
+        "examples_per_second": examples / seconds if seconds else 0.0,
+        "traces": experiment.trainer.traces,
+    }
+    write_json(directory.summary, {**_results(resolved, experiment, progress), **how})
+
+
+def settle(directory: RunDirectory, resolved: Resolved, experiment: Experiment, progress: Progress) -> str:
+    """Write the summary of a run that has ended again if it can't be read, or is that of another run or step.
+
+    Args:
+        directory: of the run.
+        resolved: the config and its components.
+        experiment: in the state of the newest checkpoint, the run's last.
+        progress: of that checkpoint.
+
+    Returns:
+        In words what was done; an empty text if there is no summary: the run was stopped before all was written.
+    """
+    if kind_of(directory.summary) is None:
+        return ""
+    reason = _flaw(directory, as_json(_results(resolved, experiment, progress)))
+    if reason is None:
+        return "nothing was changed"
+    summarise(directory, resolved, experiment, progress)
+    return f"its summary was written again from the newest checkpoint ({reason})"
+
+
+def _flaw(directory: RunDirectory, results: dict[str, Any]) -> str | None:
+    try:
+        there = read_json(directory.summary)
+    except FileError as error:
+        return str(error)
+    wrong = next((key for key in results if there.get(key) != results[key]), None)
+    return f"{directory.summary}: {wrong} is another" if wrong else None
+
+
+def _results(resolved: Resolved, experiment: Experiment, progress: Progress) -> dict[str, Any]:
+    """Return what follows from the config and the last state, on whatever machine."""
+    config = resolved.config
+    return {
+        "name": config.name,
+        "seed": config.seed,
+        "dataset": config.dataset.name,
+        "binarization": config.binarization.name,
+        "precision": config.precision,
+        "steps": progress.step,
+        "epochs": progress.step / experiment.timeline.steps_per_epoch,
+        "stopped_early": progress.stopped or None,
+        "metrics": progress.metrics,
+        "weights_sha256": experiment.state.weights_sha256(),
+        "state_sha256": experiment.state.sha256(),
+    }

@@ -8,8 +8,9 @@ import os
 from typing import IO, TYPE_CHECKING
 
 from vaeflow.callbacks.base import Callback
+from vaeflow.metrics_rows import read_rows
+from vaeflow.partials import written_aside
 from vaeflow.plots import METRICS
-from vaeflow.run_directory import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,14 +30,18 @@ class MetricsLog(Callback):
         self._waiting = b""
 
     def on_start(self, run: RunView) -> None:
-        """Open the file; a resumed run first drops the rows that it is about to write again.
+        """Open the file; a resumed run first drops the rows that it is about to write again, and what is no row.
 
         Raises:
+            FileError: if there is something else than a regular file.
             OSError: if the disk refuses.
         """
         path = run.directory / METRICS
-        kept = rows_until(path, run.first_step) if path.exists() else []
-        write_atomically(path, "".join(f"{row}\n" for row in kept))
+        if run.first_step and not path.exists():
+            run.say(f"warning: {path} is missing: the log up to step {run.first_step} is lost; the run is resumed")
+        dropped = keep_rows(path, run.first_step)
+        if dropped:
+            run.say(f"warning: {path}: {dropped} line{'s' if dropped > 1 else ''} could not be read and were dropped")
         self._file = path.open("ab", buffering=0)
 
     def on_log(self, run: RunView, record: Record) -> None:  # noqa: ARG002
@@ -83,24 +88,23 @@ class MetricsLog(Callback):
                     self._write(file)
 
 
-def rows_until(path: Path, step: int) -> list[str]:
-    """Return the lines of a metrics file up to a step and with it; none for step 0, where a run begins anew.
-
-    A line that is no JSON object (the last one, if a machine died while it was written) is dropped.
+def keep_rows(path: Path, step: int) -> int:
+    """Take a metrics file back to a step: its rows up to it and with it stay; none for step 0, where a run begins anew.
 
     Args:
-        path: the file.
-        step: optimizer steps of the checkpoint that a run goes on from.
+        path: the file; made if need be.
+        step: optimizer steps of the checkpoint that a run is resumed from.
+
+    Returns:
+        How many lines were dropped because they are no rows: the last one, if a machine died while it was written.
     """
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [line for line in lines if 0 <= _step_of(line) <= step] if step else []
-
-
-def _step_of(line: str) -> int:
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return -1
+    dropped = 0
+    with written_aside(path) as aside, aside.open("wb") as kept:
+        for line, row in read_rows(path) if step and path.exists() else ():
+            dropped += row is None
+            if row is not None and row["step"] <= step:
+                kept.write(line + b"\n")
+    return dropped
 
 
 def _number(value: float) -> float | None:

@@ -80,8 +80,8 @@ def train(
         raise UsageError("--resume auto needs --run-dir: which run? For example --run-dir runs/first")
     composed = compose(recipe, _settings(settings, strategy, init_from))
     # A job's first process says so after all have met: the others would wait for it.
-    if run_dir is not None and not dry_run and not go_on and Job.current().processes == 1:
-        require_free(run_dir)
+    if run_dir is not None and not dry_run and Job.current().processes == 1:
+        require_free(run_dir, go_on=go_on)
     resolved = resolve(composed, Registry.load(modules))
     from vaeflow.runs import run
 
@@ -99,7 +99,7 @@ def resume(
 ) -> None:
     """Go on with a run that was stopped or killed.
 
-    It starts from the newest checkpoint that is whole. RUN is the directory of the run. On as many replicas as before,
+    It starts from the newest valid checkpoint. RUN is the directory of the run. On as many replicas as before,
     or with a number of microbatches on any, the weights become, bit for bit, those of an uninterrupted run.
 
     Example: vaeflow resume runs/mnist-2d --strategy mirrored strategy.replicas=2

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from vaeflow.errors import DataError
+from vaeflow.errors import DataError, FileError
+from vaeflow.files import open_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,13 +27,15 @@ def open_idx(path: Path) -> np.ndarray:
         DataError: if the file is missing or damaged.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path, follow=True) as file:
             compressed = file.read(2) == GZIP_MAGIC
         if compressed:
             with gzip.open(path) as unzipped:
                 return _read(path, unzipped)
         with path.open("rb") as file:
             return _map(path, file)
+    except FileError as error:
+        raise DataError(str(error)) from error
     except EOFError as error:
         raise DataError(f"{path}: the file is cut short ({error})") from error
     except (OSError, zlib.error) as error:

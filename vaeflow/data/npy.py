@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
 import struct
-import uuid
 import zipfile
 import zlib
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from vaeflow.errors import DataError, VaeflowError
+from vaeflow.errors import DataError, FileError, VaeflowError
+from vaeflow.files import open_regular
+from vaeflow.partials import written_aside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ def open_npy(path: Path, offset: int = 0) -> np.ndarray:
         DataError: if there is no such array, or if it holds Python objects.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path, follow=True) as file:
             file.seek(offset)
             shape, fortran, dtype = _header(file)
             start = file.tell()
@@ -43,6 +43,8 @@ def open_npy(path: Path, offset: int = 0) -> np.ndarray:
         if math.prod(shape) == 0:
             return np.empty(shape, dtype)
         return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
+    except FileError as error:
+        raise DataError(str(error)) from error
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except (ValueError, OverflowError) as error:
@@ -58,9 +60,11 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
         DataError: if the file is missing or damaged, or if an array holds Python objects.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path, follow=True) as file, zipfile.ZipFile(file) as archive:
             members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
             return {member.filename.removesuffix(".npy"): _open_member(path, archive, member) for member in members}
+    except FileError as error:
+        raise DataError(str(error)) from error
     except zipfile.BadZipFile as error:
         raise DataError(f"{path}: not a whole .npz file ({_first_line(error)})") from error
     except OSError as error:
@@ -110,20 +114,11 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     Raises:
         VaeflowError: if the folder cannot be written to; nothing is left then.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                for name, array in arrays.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, array, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with written_aside(path) as aside, zipfile.ZipFile(aside, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
     except OSError as error:
         raise VaeflowError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        # What a failed write leaves; the folder itself may be what is wrong.
-        if temporary.parent.is_dir():
-            temporary.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import shutil
 import sys
 import sysconfig
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from vaeflow.errors import VaeflowError
 from vaeflow.horovod_build.patch import fingerprint
 from vaeflow.horovod_build.sdist import HOROVOD
+from vaeflow.partials import written_aside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,12 +99,7 @@ class Wheels:
         """
         folder = self.folder(target)
         folder.mkdir(parents=True, exist_ok=True)
-        kept, half = folder / wheel.name, folder / f".{wheel.name}.{os.getpid()}.tmp"
-        try:
-            shutil.copyfile(wheel, half)
-            with half.open("rb+") as file:
-                os.fsync(file.fileno())
-            half.replace(kept)
-        finally:
-            half.unlink(missing_ok=True)
+        kept = folder / wheel.name
+        with written_aside(kept) as aside:
+            shutil.copyfile(wheel, aside)
         return kept

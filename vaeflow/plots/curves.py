@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vaeflow.files import kind_of
+from vaeflow.metrics_rows import read_rows
 from vaeflow.plots import style
 
 if TYPE_CHECKING:
@@ -38,14 +39,15 @@ def read(metrics: Path) -> list[Curve]:
     """Return the curves of a run's metrics.jsonl: of training the mean of each epoch, of other splits each evaluation.
 
     Args:
-        metrics: the file; one that isn't there has no curves.
+        metrics: the file; one that isn't there has no curves, and lines that are no rows are left out.
 
     Raises:
+        FileError: if it is no regular file.
         OSError: if it cannot be read.
     """
-    if not metrics.is_file():
+    if kind_of(metrics) is None:
         return []
-    rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    rows = [row for _, row in read_rows(metrics) if row is not None]
     curves = [_epoch_means(rows)]
     for split in ("validation", "test"):
         points = [(row["epoch"], row[f"{split}/bound"]) for row in rows if _has(row, f"{split}/bound")]

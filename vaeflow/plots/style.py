@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
+
+from vaeflow.partials import written_aside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,10 +62,6 @@ def save(figure: Figure, path: Path) -> Path:
         OSError: if the disk refuses; an earlier file of this name is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with written_aside(path) as aside:
         figure.savefig(aside, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
     return path

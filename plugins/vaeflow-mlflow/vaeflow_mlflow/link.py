@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from vaeflow.errors import PluginError
+from vaeflow.errors import FileError, PluginError
+from vaeflow.files import read_json
+from vaeflow.partials import write_json
 from vaeflow.plots import FOLDER as PLOTS
 from vaeflow.plots import METRICS
-from vaeflow.run_directory import write_json
 from vaeflow_mlflow.describe import CHANGED, ENDED, LONGEST_TAG, cut, merged, params_of, points_in, shown, tags_of
 
 if TYPE_CHECKING:
@@ -162,8 +163,8 @@ class Link:
 def read_id(directory: Path) -> str | None:
     """Return the id that a run's directory keeps; None if there is none that can be read."""
     try:
-        return str(json.loads((directory / RUN_FILE).read_text(encoding="utf-8"))["run_id"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_json(directory / RUN_FILE)["run_id"])
+    except (FileError, KeyError):
         return None
 
 

@@ -62,7 +62,8 @@ class TensorBoard(Callback):
         """
         folder = self._folder(run)
         folder.mkdir(parents=True, exist_ok=True)
-        drop_after(folder, run.first_step)
+        for lost in drop_after(folder, run.first_step):
+            run.say(f"warning: {lost}")
         self._writer = tf.summary.create_file_writer(str(folder))
         if self._images and not is_image(run.trained.x_shape):
             run.say(f"TensorBoard shows no images: examples of shape {run.trained.x_shape} are no [H, W, 1 or 3]")

@@ -7,22 +7,22 @@ ignores a folder without an event file, so these lie beside the scalars.
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf import text_format
 from tensorboard.plugins import projector
 
+from vaeflow.partials import write_text, written_aside
 from vaeflow.plots.grid import is_image, tile
-from vaeflow.run_directory import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from vaeflow.plots.examples import Examples
 
-VECTORS, LABELS, SPRITE = "latents.tsv", "labels.tsv", "sprite.png"
+VECTORS, LABELS, SPRITE, CONFIG = "latents.tsv", "labels.tsv", "sprite.png", "projector_config.pbtxt"
 LEAST_DIMENSIONS = 3
 SPRITE_SIDE = 8192  # pixels; browsers take no larger texture
 
@@ -43,16 +43,16 @@ def write_projector(folder: Path, means: np.ndarray, examples: Examples) -> None
     embedding = config.embeddings.add()
     embedding.tensor_name = f"latent means ({examples.split})"
     embedding.tensor_path = VECTORS
-    write_atomically(folder / VECTORS, _tsv(means))
+    write_text(folder / VECTORS, _tsv(means))
     if examples.y is not None:
-        write_atomically(folder / LABELS, "".join(f"{label}\n" for label in examples.y))
+        write_text(folder / LABELS, "".join(f"{label}\n" for label in examples.y))
         embedding.metadata_path = LABELS
     if _fits(examples):
         _write_sprite(folder / SPRITE, examples.x)
         height, width = examples.x.shape[1:3]
         embedding.sprite.image_path = SPRITE
         embedding.sprite.single_image_dim.extend([width, height])
-    projector.visualize_embeddings(str(folder), config)
+    write_text(folder / CONFIG, text_format.MessageToString(config))  # TensorBoard's own function writes in place
 
 
 def _tsv(means: np.ndarray) -> str:
@@ -72,9 +72,5 @@ def _write_sprite(path: Path, images: np.ndarray) -> None:
     square = np.zeros((side * side, *images.shape[1:]), np.float32)
     square[: len(images)] = images
     pixels = np.round(tile(square, side) * 255.0).astype(np.uint8)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with written_aside(path) as aside:
         aside.write_bytes(tf.io.encode_png(pixels).numpy())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

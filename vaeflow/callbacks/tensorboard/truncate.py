@@ -2,51 +2,66 @@
 
 from __future__ import annotations
 
-import os
+import math
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from vaeflow.partials import written_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 EVENT_FILES = "events.out.tfevents.*"
+FRAME = 16  # bytes of a record's length and checksums
 
 
-def drop_after(folder: Path, step: int) -> None:
+def drop_after(folder: Path, step: int) -> list[str]:
     """Drop what was logged after a step, and what a killed process left half written.
 
     Some of TensorBoard's readers would show both, what was logged before a kill and what is logged again.
 
     Args:
         folder: where the event files are.
-        step: of the checkpoint that a run goes on from; 0, where a run begins anew, drops all.
+        step: of the checkpoint that a run is resumed from; 0, where a run begins anew, drops all.
+
+    Returns:
+        What could not be read and was dropped, a file in words each.
 
     Raises:
         OSError: if the disk refuses.
     """
+    lost = []
     for path in sorted(folder.glob(EVENT_FILES)):
         if step == 0:
             path.unlink()
-        else:
-            _rewrite(path, step)
+        elif unread := _rewrite(path, step):
+            lost.append(f"{path}: the last {unread} bytes could not be read and were dropped")
+    return lost
 
 
-def _rewrite(path: Path, step: int) -> None:
-    aside = path.with_name(f".{os.getpid()}.partial")
-    try:
-        with tf.io.TFRecordWriter(str(aside)) as writer:
-            for record in _whole_records(path):
-                if tf.compat.v1.Event.FromString(record).step <= step:
-                    writer.write(record)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+def _rewrite(path: Path, step: int) -> int:
+    """Rewrite a file; return how many bytes at its end could not be read."""
+    unread = path.stat().st_size
+    with written_aside(path) as aside, tf.io.TFRecordWriter(str(aside)) as writer:
+        for record in _whole_records(path):
+            unread -= len(record) + FRAME
+            if _step_of(record) <= step:
+                writer.write(record)
+    return unread
 
 
 def _whole_records(path: Path) -> Iterator[bytes]:
     try:
         yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-    except tf.errors.DataLossError:
+    except (tf.errors.DataLossError, tf.errors.OutOfRangeError):
         return  # the rest of the file was being written when its process was killed
+
+
+def _step_of(record: bytes) -> float:
+    try:
+        return int(tf.compat.v1.Event.FromString(record).step)
+    except DecodeError:  # not TensorBoard's
+        return math.inf

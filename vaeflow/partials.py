@@ -1,0 +1,115 @@
+"""Files that appear under their name once all of them is on the disk; what a killed process left of them is removed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import secrets
+import shutil
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_PARTIAL = re.compile(r"\..+\.partial", re.DOTALL)
+
+
+def is_partial(name: str) -> bool:
+    """Say whether a name is that of a file which was being written.
+
+    >>> [is_partial(name) for name in (".summary.json.4711-5ae0.partial", "summary.json", "partial")]
+    [True, False, False]
+    """
+    return _PARTIAL.fullmatch(name) is not None
+
+
+@contextlib.contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Yield a free name beside a file; what is written under it is synced and renamed, or removed after an error.
+
+    Args:
+        path: the file, or a directory that is not there yet.
+
+    Raises:
+        OSError: if the disk refuses; what had the name before is untouched.
+    """
+    # Random, too: hosts and containers that share a disk have the same process ids, and nobody can put a link there.
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    try:
+        with named(path):
+            yield aside
+        sync(aside)
+        aside.replace(path)
+        sync(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            remove(aside)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    Raises:
+        OSError: if the disk refuses.
+    """
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file whole or not at all. JSON has no NaN and no infinity: both are null."""
+    write_text(path, json.dumps(as_json(content), indent=2, allow_nan=False) + "\n")
+
+
+def as_json(value: Any) -> Any:
+    """Return a value as a JSON file has it: null for NaN and infinities."""
+    if isinstance(value, dict):
+        return {key: as_json(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def remove_partials(folder: Path, *, directories: bool = False) -> None:
+    """Remove what a killed process left half written in a folder; what is in folders below stays.
+
+    Args:
+        folder: may not be there.
+        directories: remove those, too.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for path in [path for path in folder.iterdir() if is_partial(path.name)]:
+            if directories or path.is_symlink() or not path.is_dir():
+                with contextlib.suppress(OSError):
+                    remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a directory and all that is in it. Of a link, the link is removed and not where it leads."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with named(path):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Have the system's errors name a file; those of writing and syncing do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
