@@ -171,14 +171,15 @@ def trained(done: Done, scene: Scene, runs: Runs, before: dict, damage: str) -> 
         lost = [name for name in differences(before, after) if name.startswith("checkpoints/") and name in before]
         return [f"an error, and lost {lost}"] if lost else []
     wrong = []
+    begun_again = "epoch 1/3" in done.stdout and "from step" not in done.stdout
     if not same_end(scene.run, runs.finished):
-        if not words(done):
-            wrong.append("other bits, without a word")
+        if not (begun_again and words(done)):  # by a config that was changed before anything was trained
+            wrong.append("other bits")
     elif "config.toml" not in damage and "metrics.jsonl" not in damage and rows(scene.run) != rows(runs.finished):
         wrong.append("other rows in metrics.jsonl")
-    begun_again = "epoch 1/3" in done.stdout and set(before) & {"summary.json", "metrics.jsonl", "checkpoints", "plots"}
-    if begun_again and not words(done) and "from step" not in done.stdout:
-        wrong.append(f"begun again, without a word, where there was {begun_again}")
+    trained_before = set(before) & {"summary.json", "metrics.jsonl", "checkpoints", "plots"}
+    if begun_again and trained_before and not words(done):
+        wrong.append(f"begun again, without a word, where there was {sorted(trained_before)}")
     if left := [name for name in after if name.endswith(".partial") and name not in before]:
         wrong.append(f"left {left}")
     return wrong
