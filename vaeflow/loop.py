@@ -276,14 +276,9 @@ class Loop:
         )
 
     def _better(self) -> Best | None:
-        """Return the best checkpoint, where the state that was just evaluated may be one.
-
-        The validation split decides, or a callback: figures of the test split would flatter what was chosen by them.
-        """
-        if self._best and self._best.chosen:
-            return self._best
-        value = self.metrics.get("validation/bound")
-        if value is None or math.isnan(value) or (self._best and self._best.value >= value):
+        """Return the best checkpoint by the validation split, or as a callback chose; the test split chooses none."""
+        value = self.metrics.get("validation/bound", math.nan)
+        if math.isnan(value) or (self._best and (self._best.chosen or self._best.value >= value)):
             return self._best
         return Best(self.step, value)
 
