@@ -20,6 +20,7 @@ CASES = {
     ("encoder", "rows"): "float32 [2, 128]; wanted is features [B, F], floats: return one tensor, a row of fea",
     ("encoder", "integers"): "int32 [3, 128]; wanted is features [B, F], floats",
     ("encoder", "scalar"): "float32 []; wanted is features [B, F], floats: end with keras.layers.Flatten()",
+    ("encoder", "varying"): "returned for x of 2 examples of ones: float32 [2, 4]; wanted is features [B, 3], as for",
     ("encoder", "fails"): f"failed on {X}: InvalidArgumentError:",
     ("decoder", "flat"): "decoder 'wrong' puts out (16,), but likelihood 'bernoulli' takes (4, 4, 1) for examp",
     ("decoder", "two"): "2 outputs (a tuple); wanted is parameters [B, 4, 4, 1], floats: return one tensor",

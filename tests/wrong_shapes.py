@@ -7,7 +7,9 @@ from typing import Literal
 from vaeflow import Component, hookimpl
 
 
-def encoder(x_shape, *, returns: Literal["maps", "two", "list", "dict", "rows", "integers", "scalar", "fails"]):
+def encoder(
+    x_shape, *, returns: Literal["maps", "two", "list", "dict", "rows", "integers", "scalar", "varying", "fails"]
+):
     """Features, wrong in one way."""
     import keras
     import tensorflow as tf
@@ -29,6 +31,7 @@ def encoder(x_shape, *, returns: Literal["maps", "two", "list", "dict", "rows", 
                 "dict": {"h": flat},
                 "rows": flat[:2],
                 "integers": tf.cast(flat, tf.int32),
+                "varying": flat[:, : 3 + int(tf.reduce_max(x))] if tf.executing_eagerly() else flat,
                 "scalar": tf.reduce_mean(flat),
             }[returns]
 

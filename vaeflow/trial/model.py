@@ -65,6 +65,14 @@ class _Tried:
         elif tf.is_tensor(features) and features.shape.rank != 2:
             mend = "end with keras.layers.Flatten() or keras.layers.GlobalAveragePooling2D()"
         tensor(features, f"{label} returned for {what}", wanted="features [B, F], floats", shape=(B, None), mend=mend)
+        other = computed(label, what, lambda: model.encoder(tf.ones((B - 1, *model.x_shape)), training=False))
+        tensor(
+            other,
+            f"{label} returned for x of {B - 1} examples of ones",
+            wanted=f"features [B, {features.shape[1]}], as for {B} examples of zeros",
+            shape=(B - 1, features.shape[1]),
+            mend="F must depend on no example and not on their number",
+        )
         return tf.cast(features, tf.float32)
 
     def decoder(self, z: tf.Tensor) -> tf.Tensor:
