@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -195,6 +196,7 @@ def _edit_json(drawn: Random, scene: Scene, path: Path) -> str | None:
 
 
 def _sign(manifest: Path, entries: dict[str, object], few: bool = False) -> bool:
+    """Have a manifest list files with these checksums and the sizes that they have, or no more if `few`."""
     try:
         tree = json.loads(manifest.read_bytes())
         for name, digest in entries.items():
@@ -202,10 +204,20 @@ def _sign(manifest: Path, entries: dict[str, object], few: bool = False) -> bool
                 del tree["sha256"][name]
             else:
                 tree["sha256"][name] = digest
-    except (ValueError, KeyError, TypeError, RecursionError):
+            sizes = tree.get("bytes", {})
+            sizes.pop(name, None)
+            if not few and "bytes" in tree:
+                sizes[name] = _size(manifest.parent / name)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
     manifest.write_text(json.dumps(tree))
     return True
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        return path.stat().st_size
+    return 0
 
 
 def _is_there(path: Path) -> bool:
