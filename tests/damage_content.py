@@ -115,7 +115,7 @@ def edited_config(drawn: Random, scene: Scene) -> str | None:
 
 def signed_again(drawn: Random, scene: Scene) -> str | None:
     """Damage one file of a checkpoint, and write its checksum into the manifest."""
-    path = one(drawn, [folder for folder in scene.checkpoints() if (folder / "manifest.json").is_file()])
+    path = _folder(drawn, scene)
     names = (
         sorted(each.name for each in path.iterdir() if each.is_file() and each.name != "manifest.json") if path else []
     )
@@ -134,7 +134,8 @@ def signed_again(drawn: Random, scene: Scene) -> str | None:
 
 def strange_manifest(drawn: Random, scene: Scene) -> str | None:
     """Have a manifest name too few files, or others."""
-    path = one(drawn, [folder / "manifest.json" for folder in scene.checkpoints()])
+    folder = _folder(drawn, scene)
+    path = folder / "manifest.json" if folder else None
     if path is None or not _is_there(path):
         return None
     few = drawn.random() < 0.4
@@ -146,6 +147,12 @@ def strange_manifest(drawn: Random, scene: Scene) -> str | None:
     return (
         f"{scene.short(path)} {'lacks' if few else 'names'} {name[:30]!r}" if _sign(path, {name: digest}, few) else None
     )
+
+
+def _folder(drawn: Random, scene: Scene) -> Path | None:
+    """Choose a checkpoint that has a manifest."""
+    manifest = one(drawn, [path for path in scene.files("manifest.json") if path.parent in scene.checkpoints()])
+    return manifest.parent if manifest else None
 
 
 def _flip_or_cut(drawn: Random, scene: Scene, path: Path) -> str:
