@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -114,7 +115,7 @@ def edited_config(drawn: Random, scene: Scene) -> str | None:
 
 def signed_again(drawn: Random, scene: Scene) -> str | None:
     """Damage one file of a checkpoint, and write its checksum into the manifest."""
-    path = one(drawn, [folder for folder in scene.checkpoints() if (folder / "manifest.json").is_file()])
+    path = _folder(drawn, scene)
     names = (
         sorted(each.name for each in path.iterdir() if each.is_file() and each.name != "manifest.json") if path else []
     )
@@ -133,7 +134,8 @@ def signed_again(drawn: Random, scene: Scene) -> str | None:
 
 def strange_manifest(drawn: Random, scene: Scene) -> str | None:
     """Have a manifest name too few files, or others."""
-    path = one(drawn, [folder / "manifest.json" for folder in scene.checkpoints()])
+    folder = _folder(drawn, scene)
+    path = folder / "manifest.json" if folder else None
     if path is None or not _is_there(path):
         return None
     few = drawn.random() < 0.4
@@ -145,6 +147,12 @@ def strange_manifest(drawn: Random, scene: Scene) -> str | None:
     return (
         f"{scene.short(path)} {'lacks' if few else 'names'} {name[:30]!r}" if _sign(path, {name: digest}, few) else None
     )
+
+
+def _folder(drawn: Random, scene: Scene) -> Path | None:
+    """Choose a checkpoint that has a manifest."""
+    manifest = one(drawn, [path for path in scene.files("manifest.json") if path.parent in scene.checkpoints()])
+    return manifest.parent if manifest else None
 
 
 def _flip_or_cut(drawn: Random, scene: Scene, path: Path) -> str:
@@ -195,6 +203,7 @@ def _edit_json(drawn: Random, scene: Scene, path: Path) -> str | None:
 
 
 def _sign(manifest: Path, entries: dict[str, object], few: bool = False) -> bool:
+    """Have a manifest list files with these checksums and the sizes that they have, or no more if `few`."""
     try:
         tree = json.loads(manifest.read_bytes())
         for name, digest in entries.items():
@@ -202,10 +211,20 @@ def _sign(manifest: Path, entries: dict[str, object], few: bool = False) -> bool
                 del tree["sha256"][name]
             else:
                 tree["sha256"][name] = digest
-    except (ValueError, KeyError, TypeError, RecursionError):
+            sizes = tree.get("bytes", {})
+            sizes.pop(name, None)
+            if not few and "bytes" in tree:
+                sizes[name] = _size(manifest.parent / name)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
     manifest.write_text(json.dumps(tree))
     return True
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        return path.stat().st_size
+    return 0
 
 
 def _is_there(path: Path) -> bool:

@@ -53,10 +53,16 @@ class Scene:
 
 
 def one(drawn: Random, paths: list[Path]) -> Path | None:
-    """Choose a path; the files of checkpoints are many, so draw the name first."""
+    """Choose a path: first the name, since checkpoints have many files; then, half of the time, the last in order.
+
+    The last is the newest checkpoint's, or the run's own.
+    """
     names = sorted({path.name for path in paths})
-    name = drawn.choice(names) if names else None
-    return drawn.choice([path for path in paths if path.name == name]) if names else None
+    if not names:
+        return None
+    name = drawn.choice(names)
+    found = [path for path in paths if path.name == name]
+    return found[-1] if drawn.random() < 0.5 else drawn.choice(found)
 
 
 def is_small(path: Path) -> bool:

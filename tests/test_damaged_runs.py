@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from fork_server import Done
 
-CHOSEN = (0, 1, 2, 3)
+CHOSEN = (1, 17, 22, 26, 37, 57, 70, 83, 89, 96, 118, 138)  # of most kinds
 FIRST = int(os.environ.get("VAEFLOW_FIRST_DAMAGE", "0"))
 NUMBERS = range(FIRST, FIRST + int(os.environ["VAEFLOW_DAMAGES"])) if "VAEFLOW_DAMAGES" in os.environ else CHOSEN
 COMMANDS = ("evaluate", "resume", "auto")
