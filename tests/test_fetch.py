@@ -270,7 +270,7 @@ def test_a_broken_cache_file_is_said_and_fetched_anew(damage, mirror, folders, m
     data = bytearray((mnist_folders.cache / "mnist.npz").read_bytes())
     data[1_000_000] ^= 1 if damage == "flipped" else 0
     folders.cache.mkdir()
-    left_behind = folders.cache / ".mnist.npz.0123.tmp"
+    left_behind = folders.cache / ".mnist.npz.0123.partial"
     left_behind.touch()
     (folders.cache / "mnist.npz").write_bytes(data[: {"cut": 2_000_000, "empty": 0}.get(damage)])
     path = fetch("mnist", folders, say=lines.append)

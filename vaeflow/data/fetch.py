@@ -99,7 +99,7 @@ def _fill(cached: Path, wanted: Published, sources: Iterable[Mirror], say: Say) 
 
 
 def _keep(cached: Path, content: Content, label: str) -> None:
-    for left_behind in cached.parent.glob(f".{cached.name}.*.tmp"):  # by a process that was killed: we hold the lock
+    for left_behind in cached.parent.glob(f".{cached.name}.*.partial"):  # by one that was killed: we hold the lock
         left_behind.unlink(missing_ok=True)
     write_npz(cached, {**content._asdict(), "source": np.array(label)})
 
