@@ -213,7 +213,10 @@ def test_one_cause_is_said_once(tmp_path):
     first, second = contracts.check(subject, ["shapes", "rows"])
     assert first.outcome == "broken"
     assert first.message.endswith("could not be built: KeyError: 'width'")
-    assert (second.outcome, second.message) == ("left out", "what breaks the rule 'shapes' breaks it too")
+    assert (second.outcome, second.message) == (
+        "left out",
+        "not run, because the rule 'shapes' is broken: mend that first",
+    )
 
 
 def test_what_must_be_told_something_is_said_to_be_left_out(tmp_path, monkeypatch, capsys):
