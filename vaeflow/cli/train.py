@@ -14,6 +14,7 @@ from vaeflow.cli.shared import (
     goes_on,
     plugin_option,
     require_run,
+    require_text,
     resume_option,
     run_argument,
 )
@@ -77,6 +78,7 @@ def train(
     from vaeflow.plugins.registry import Registry
     from vaeflow.run_directory import require_free
 
+    require_text("--run-dir", run_dir)
     go_on = goes_on(resume_, run_dir)
     composed = compose(recipe, _settings(settings, strategy, init_from))
     # A job's first process says so after all have met: the others would wait for it.

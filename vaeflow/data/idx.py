@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from vaeflow.data.files import require_regular
 from vaeflow.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def open_idx(path: Path) -> np.ndarray:
         DataError: if the file is missing or damaged.
     """
     try:
+        require_regular(path)
         with path.open("rb") as file:
             compressed = file.read(2) == GZIP_MAGIC
         if compressed:

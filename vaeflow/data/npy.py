@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from vaeflow.data.files import require_regular
 from vaeflow.errors import DataError, VaeflowError
+from vaeflow.memory import fits, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +34,7 @@ def open_npy(path: Path, offset: int = 0) -> np.ndarray:
         DataError: if there is no such array, or if it holds Python objects.
     """
     try:
+        require_regular(path)
         with path.open("rb") as file:
             file.seek(offset)
             shape, fortran, dtype = _header(file)
@@ -58,6 +61,7 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
         DataError: if the file is missing or damaged, or if an array holds Python objects.
     """
     try:
+        require_regular(path)
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
             return {member.filename.removesuffix(".npy"): _open_member(path, archive, member) for member in members}
@@ -70,6 +74,11 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
 def _open_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     if member.compress_type == zipfile.ZIP_STORED:
         return open_npy(path, _payload(path, member))
+    if not fits(member.file_size):
+        raise DataError(
+            f"{path}: {member.filename} is compressed, and would take {in_words(member.file_size)} of memory, which "
+            "there is not: write the file by np.savez, which does not compress"
+        )
     try:
         with archive.open(member) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
