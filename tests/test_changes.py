@@ -23,7 +23,7 @@ def small(x_shape, *, width: int = 8):
 def vaeflow_components():
     yield Component("encoder", "small", small)
 """
-SETTINGS = ("microbatches=4", "epochs=1", "checkpoint.every_steps=4")
+SETTINGS = ("epochs=1", "checkpoint.every_steps=4")
 
 
 @pytest.fixture(scope="module")
@@ -157,14 +157,14 @@ def test_a_checkpoint_of_an_earlier_version_says_that_it_has_no_record(run, caps
 
 def test_weights_of_another_activation_are_named(run, tmp_path, capsys):
     change_plugin(run)
-    settings = [s for s in on(run.parent / "digits.npz", "steps=1", "microbatches=4") if not s.startswith("encoder")]
+    settings = [s for s in on(run.parent / "digits.npz", "steps=1") if not s.startswith("encoder")]
     other = str(tmp_path / "other")
     assert command("train", "mnist-2d", "--run-dir", other, *settings, "encoder=small", f"init_from={run}") == 0
     assert "warning: init_from: the weights of" in capsys.readouterr().out
 
 
 def test_the_environment_has_fingerprints(tmp_path, tiny_arrays):
-    run = train(tmp_path / "run", tiny_arrays, "steps=1", "microbatches=4")
+    run = train(tmp_path / "run", tiny_arrays, "steps=1")
     environment = json.loads((run / "environment.json").read_text())
     assert set(environment["data"]) == {"train.x", "train.y", "test.x", "test.y"}
     assert environment["code"]["vaeflow"].startswith("sha256 ")

@@ -16,6 +16,7 @@ from vaeflow.cli import main
 from vaeflow.cli.app import app
 from vaeflow.cli.entry import _report
 from vaeflow.errors import CheckpointError, UsageError
+from vaeflow.interrupts import Interrupts
 
 CALL = "import sys; from vaeflow.cli import main; code = main(sys.argv[1:]);"
 
@@ -132,7 +133,7 @@ def test_a_duplicate_plugin_is_one_line(site, capsys):
     ],
 )
 def test_an_exception_is_one_line_and_a_code(error, line, code, capsys):
-    assert _report(error) == code
+    assert _report(error, Interrupts()) == code
     assert capsys.readouterr().err == line
 
 

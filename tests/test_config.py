@@ -137,7 +137,7 @@ def test_what_is_not_toml_is_text():
         ("microbatches=200", "command line: microbatches = 200 is more than batch_size = 100"),
         ("precision=half", "command line: precision: 'half' is not 'float32' or 'mixed_bfloat16' or 'mixed_float16'"),
         ("ema=1", "command line: ema: 1 is not a number greater than 0 and less than 1 or none"),
-        ("clip_norm=nan", "command line: clip_norm: nan is not a number greater than 0 or none"),
+        ("clip_norm=nan", "command line: clip_norm: nan is not a number: no two runs with it are the same"),
         ("encoder=5", "command line: encoder: 5 is not a component's name or a table {name = ...}"),
         ("encoder.name=5", "command line: encoder.name: 5 is not a text"),
         ("checkpoint=3", "command line: checkpoint: 3 is not a table"),

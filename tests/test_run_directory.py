@@ -21,7 +21,7 @@ from vaeflow.files import parse_json, parse_toml, read_bytes, read_json, read_te
 from vaeflow.partials import written_aside
 from vaeflow.run_directory import Begun, RunDirectory
 
-SETTINGS = ("steps=12", "checkpoint.every_steps=3", "microbatches=4")
+SETTINGS = ("steps=12", "checkpoint.every_steps=3")
 PATIENCE = 60.0  # seconds that one command in this process may take on a busy machine
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from vaeflow.config import KINDS_OF_SELECTIONS, Config
-from vaeflow.config_numbers import require_representable
 from vaeflow.config_sources import COMMAND_LINE, Layer, layers
+from vaeflow.config_values import require_representable
 from vaeflow.errors import UsageError, nearest
 from vaeflow.words import type_in_words, value_in_words
 

@@ -9,7 +9,7 @@ import tomli_w
 
 from vaeflow.config import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config, Selection
 from vaeflow.config_layers import Composed
-from vaeflow.config_numbers import require_representable
+from vaeflow.config_values import require_representable
 from vaeflow.errors import UsageError
 
 if TYPE_CHECKING:

@@ -59,7 +59,7 @@ def one_line(text: str, longest: int = LONGEST_LINE) -> str:
         text = text[: 4 * longest] + _CUT + text[-4 * longest :]
     line = " ".join(text.split())
     if not line.isprintable():
-        line = "".join(c for c in line if not unicodedata.category(c).startswith("C"))
+        line = " ".join("".join(c for c in line if not unicodedata.category(c).startswith("C")).split())
     if len(line) <= longest:
         return line
     end = longest // 4

@@ -161,8 +161,8 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     'there are: adam, sgd'
     """
     choices = sorted(allowed)
-    looked_at = choices[:MOST_NAMES] if len(name) <= LONGEST_NAME else []  # or it would take seconds, and minutes
-    close = difflib.get_close_matches(name, looked_at, n=1)
+    short = len(name) <= LONGEST_NAME  # or it would take minutes
+    close = difflib.get_close_matches(name, choices[:MOST_NAMES], n=1) if short else []
     more = [f"and {len(choices) - MOST_NAMES} more"] if len(choices) > MOST_NAMES else []
     listing = ", ".join([*choices[:MOST_NAMES], *more]) if choices else "none"
     return f"did you mean {close[0]!r}? There are: {listing}" if close else f"there are: {listing}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaeflow.adding import add_in_order
-from vaeflow.errors import UsageError
+from vaeflow.errors import UsageError, VaeflowError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,10 +42,14 @@ def start_tensorflow(runtime: Runtime | None = None) -> None:
 
     Raises:
         UsageError: if TensorFlow has run already in this process with other settings.
+        VaeflowError: if TensorFlow can't be imported.
     """
     set_environment()
     with _quiet_stderr():
-        import tensorflow as tf
+        try:
+            import tensorflow as tf
+        except ImportError as error:  # too little memory to map it, mostly
+            raise VaeflowError(f"TensorFlow can't be imported: {error}") from error
 
         tf.config.list_physical_devices()
     tf.get_logger().setLevel("ERROR")

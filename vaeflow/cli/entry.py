@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     interrupts = Interrupts()
     if argv is None:
         open_standard_streams()
+        os.environ["MPLBACKEND"] = "agg"  # the user's may be missing here, and nothing is shown in a window
         interrupts.listen()
     set_environment()  # before a plugin imports Keras
     try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vaeflow.echo import shown
 from vaeflow.errors import UsageError, nearest
 from vaeflow.job import Job
 
@@ -78,6 +79,18 @@ run_argument = click.argument("run", type=click.Path(path_type=Path))
 def examples(*commands: str) -> str:
     """Return the end of a help text: commands to copy, each on its line."""
     return "\n".join(["\b", "Examples:", *(f"  {command}" for command in commands)])
+
+
+def require_text(option: str, path: Path | None) -> None:
+    """Check that a path is text: TensorFlow, TOML and JSON keep it as such.
+
+    Raises:
+        UsageError: if it is bytes of another encoding.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{option}: {shown(str(path))} is not text in UTF-8") from None
 
 
 def goes_on(resume: str, run_dir: object) -> bool:

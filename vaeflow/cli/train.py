@@ -16,6 +16,7 @@ from vaeflow.cli.shared import (
     goes_on,
     plugin_option,
     require_run,
+    require_text,
     resume_option,
     run_argument,
 )
@@ -84,6 +85,7 @@ def train(
     from vaeflow.plugins.registry import Registry
     from vaeflow.run_directory import require_free
 
+    require_text("--run-dir", run_dir)
     go_on = goes_on(resume_, run_dir)
     from vaeflow.runs import run
 

@@ -6,12 +6,13 @@ share the pages. MNIST takes 47 MB for its 60000 x 784 training pixels (188 MB a
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vaeflow.contracts import Dataset, Split
     from vaeflow.data import Folders
 
@@ -157,4 +158,6 @@ def _idx_split(images: str, labels: str | None, *, check: bool) -> Split:
 
 
 def _path(given: str) -> Path:
-    return Path(given).expanduser()
+    from vaeflow.data.files import expanded
+
+    return expanded(given)

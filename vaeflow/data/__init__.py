@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,14 @@ class Folders:
 
         Returns:
             Folders; the cache is VAEFLOW_CACHE_DIR or the platform's own folder for caches.
+
+        Raises:
+            DataError: if ~ names no home directory.
         """
         import platformdirs
 
+        from vaeflow.data.files import expanded
+
         given = user or os.environ.get("VAEFLOW_DATA_DIR") or None
         cache = os.environ.get("VAEFLOW_CACHE_DIR") or platformdirs.user_cache_dir("vaeflow")
-        return cls(Path(given).expanduser() if given else None, Path(cache).expanduser())
+        return cls(expanded(given) if given else None, expanded(cache))

@@ -12,6 +12,7 @@ import numpy as np
 
 from vaeflow.errors import DataError, FileError, VaeflowError
 from vaeflow.files import open_regular
+from vaeflow.memory import fits, in_words
 from vaeflow.partials import written_aside
 
 if TYPE_CHECKING:
@@ -74,6 +75,11 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
 def _open_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     if member.compress_type == zipfile.ZIP_STORED:
         return open_npy(path, _payload(path, member))
+    if not fits(member.file_size):
+        raise DataError(
+            f"{path}: {member.filename} is compressed, and would take {in_words(member.file_size)} of memory, which "
+            "there is not: write the file by np.savez, which does not compress"
+        )
     try:
         with archive.open(member) as file:
             return np.lib.format.read_array(file, allow_pickle=False)

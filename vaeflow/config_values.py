@@ -1,4 +1,4 @@
-"""Which numbers a config may hold: those that TensorFlow computes with, in float32 and 64-bit integers."""
+"""Which values a config may hold: numbers that TensorFlow computes with, and texts that a file can hold."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ LARGEST_WHOLE = 2**63 - 1
 
 
 def require_representable(tree: Mapping[str, Any], place_of: Callable[[str], str | None]) -> None:
-    """Check every number of a config, its components' options too.
+    """Check every number and text of a config, its components' options too.
 
     Args:
         tree: values by key, nested.
         place_of: returns the file, or the command line, that a dotted key was set in.
 
     Raises:
-        UsageError: if one is another number, infinite or 0 once it is computed with.
+        UsageError: if a number is another one, infinite or 0, once it is computed with, or a text is no Unicode.
     """
     for key, value in _leaves(tree):
-        problem = _problem(value)
+        problem = _problem_of_text(value) if isinstance(value, str) else _problem_of_number(value)
         if problem:
             place = place_of(key)
             raise UsageError(f"{f'{place}: ' if place else ''}{key}: {shown(value)} {problem}")
 
 
-def _problem(value: object) -> str:
+def _problem_of_number(value: object) -> str:
     if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
         return f"has more than 64 bits: whole numbers are at most {LARGEST_WHOLE}"
     if not isinstance(value, float) or math.isinf(value):  # infinity stays what it is
@@ -47,6 +47,16 @@ def _problem(value: object) -> str:
         return f"is infinite in float32, which TensorFlow computes in: at most {LARGEST:.2g}"
     if 0 < abs(value) < SMALLEST:
         return f"is 0 in float32, which TensorFlow computes in: at least {SMALLEST:.2g}, or 0"
+    return ""
+
+
+def _problem_of_text(text: str) -> str:
+    if "\0" in text:
+        return "holds a NUL character"
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # the command line had bytes of another encoding
+        return "is not text in UTF-8"
     return ""
 
 
