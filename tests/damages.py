@@ -1,12 +1,13 @@
 """What can happen to a run's directory, drawn at random.
 
-A damage is a function that does one kind of it and says what it did. It follows from the number that was drawn and from
-the names in the directory, so that it can be done again to a copy. Where a kind finds nothing to damage it returns
-None, and another one is drawn.
+A kind is a function that does one damage and says what it did. It follows from the number of the damage and from the
+names in the directory, so that it can be done again to a copy. Where a kind finds nothing to damage it returns None,
+and another one is drawn.
 """
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING
 
 from damage_content import (
@@ -35,24 +36,29 @@ from damage_names import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from random import Random
 
     from damage_scene import Scene
 
-    Damage = Callable[[Random, Scene], str | None]
+    Kind = Callable[[Random, Scene], str | None]
 
-DAMAGES: tuple[Damage, ...] = (
-    *(flip, cut, append, remove, remove_folder, only_some_left, rename, swap, swap_folder),
-    *(link, link, moved_outside, other_kind, stray, strange_content, strange_value, edited_config),
-    *(signed_again, signed_again, strange_manifest, forbidden),
+KINDS: tuple[Kind, ...] = (
+    *(link, other_kind, signed_again, strange_content, strange_manifest, only_some_left, swap_folder, moved_outside),
+    *(rename, stray, cut, edited_config, swap, strange_value, flip, append, remove, remove_folder, forbidden),
 )
+OFTEN = (*KINDS, link, signed_again, strange_content)
 
 
-def do_damage(drawn: Random, scene: Scene) -> str:
-    """Do one damage, or two at once, and return in words what was done."""
-    wanted, done = 1 if drawn.random() < 0.75 else 2, []
+def do_damage(number: int, scene: Scene) -> str:
+    """Do the damage of a number, and return in words what was done.
+
+    The first numbers are those of one kind each, in their order. The others are of one kind or of two at once.
+    """
+    drawn, done = Random(number), []
+    kinds, wanted = ((KINDS[number],), 1) if number < len(KINDS) else (OFTEN, drawn.choice([1, 1, 1, 2]))
     while len(done) < wanted:
-        said = drawn.choice(DAMAGES)(drawn, scene)
+        said = drawn.choice(kinds)(drawn, scene)
         if said is not None:
             done.append(said)
+        else:
+            kinds = OFTEN
     return "; ".join(done)

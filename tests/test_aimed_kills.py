@@ -1,6 +1,7 @@
 """Kills at every change of the disk in a run's first and last second: `--resume auto` ends with the undisturbed bits.
 
-`VAEFLOW_AIMED_KILLS=200 python -m pytest -n 2 tests/test_aimed_kills.py` is the long form, `make test-faults`.
+So do those in the first second of a run that is resumed.
+`VAEFLOW_AIMED_KILLS=300 python -m pytest -n 2 tests/test_aimed_kills.py` is the long form, `make test-faults`.
 """
 
 from __future__ import annotations
@@ -39,11 +40,13 @@ class Undisturbed:
         arguments: of the command, but the run's directory.
         run: its directory.
         aims: what is killed: changes, each also in its middle if it is a write.
+        start: a run that was killed before, which the next kill finds; None if it finds nothing.
     """
 
     arguments: list[str]
     run: Path
     aims: list[tuple[Change, bool]]
+    start: Path | None = None
 
 
 @pytest.fixture(scope="module")
@@ -54,40 +57,68 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, mnist_content, server):
-    """A run without TensorBoard's logs and one with them."""
+    """A run without TensorBoard's logs, one with them, and one that is resumed in its middle."""
     folder = tmp_path_factory.mktemp("undisturbed")
     settings = on(write_digits(folder / "digits.npz", mnist_content, train=64, test=8), *SETTINGS)
-    return [watched_run(folder, server, [*settings, f"log.tensorboard={board}"]) for board in ("false", "true")]
+    made = []
+    for board in ("false", "true"):
+        run, arguments = folder / board, command(settings, board)
+        seen = watched_run(server, arguments, run)
+        made.append(Undisturbed(arguments, run, with_middles(first_and_last(seen))))
+    start = killed_run(server, arguments, folder / "killed", saves(seen)[-2])
+    resumed = shutil.copytree(start, folder / "resumed")
+    seen = watched_run(server, arguments, resumed)
+    return [*made, Undisturbed(arguments, run, with_middles(until_the_first_save(seen)), start)]
 
 
-def watched_run(folder, server, settings):
-    run, log = folder / settings[-1], folder / f"{settings[-1]}.log"
-    arguments = ["train", "mnist-2d", *settings, "--resume", "auto", "--run-dir"]
+def command(settings, board):
+    return ["train", "mnist-2d", *settings, f"log.tensorboard={board}", "--resume", "auto", "--run-dir"]
+
+
+def watched_run(server, arguments, run):
+    """Run to the end and return what changed."""
+    log = run.with_suffix(".log")
     done = server.run(*arguments, run, environment=watched(run, log), timeout=PATIENCE, learn=True)
     assert (done.returncode, done.stderr) == (0, "")
-    aims = [aim for change in first_and_last(changes(log)) for aim in ways(change)]
-    return Undisturbed(arguments, run, aims)
+    return changes(log)
 
 
-def first_and_last(changes):
+def killed_run(server, arguments, run, save):
+    """Return a run that was killed after a save."""
+    killed = server.run(*arguments, run, environment=killed_at(run, save.number + 1, torn=False), timeout=PATIENCE)
+    assert killed.returncode == -signal.SIGKILL
+    return run
+
+
+def saves(seen):
+    return [change for change in seen if change.what == "rename" and "/step-" in change.path[-15:]]
+
+
+def until_the_first_save(seen):
+    return [change for change in seen if change.number <= saves(seen)[0].number]
+
+
+def first_and_last(seen):
     """Return what changes until the first checkpoint is there and the logs are open, and from the last save on."""
-    saves = [change.number for change in changes if change.what == "rename" and "/step-" in change.path[-15:]]
-    assert len(saves) == 1 + STEPS // EVERY
-    begun = next(c.number for c in changes if c.number > saves[0] and c.path == "/metrics.jsonl" and c.what == "write")
-    saving = next(c.number for c in changes if c.number > saves[-2] and f"step-{STEPS:09d}" in c.path)
-    return [change for change in changes if change.number <= begun or change.number >= saving]
+    numbers = [change.number for change in saves(seen)]
+    assert len(numbers) == 1 + STEPS // EVERY
+    begun = next(c.number for c in seen if c.number > numbers[0] and c.path == "/metrics.jsonl" and c.what == "write")
+    saving = next(c.number for c in seen if c.number > numbers[-2] and f"step-{STEPS:09d}" in c.path)
+    return [change for change in seen if change.number <= begun or change.number >= saving]
 
 
-def ways(change):
-    return [(change, False), (change, True)] if change.what == "write" else [(change, False)]
+def with_middles(chosen):
+    return [(change, torn) for change in chosen for torn in (False, True) if change.what == "write" or not torn]
 
 
 @pytest.mark.parametrize("number", range(KILLS))
 def test_killed_at_a_change_of_the_disk(tmp_path, server, undisturbed, number):
-    """By turns without and with TensorBoard's logs, spread evenly over the changes there are."""
-    there = undisturbed[number % 2]
-    change, torn = there.aims[number // 2 * len(there.aims) // -(-KILLS // 2)]
+    """By turns without and with TensorBoard's logs and in a resumed run, spread evenly over the changes there are."""
+    there = undisturbed[number % 3]
+    change, torn = there.aims[number // 3 * len(there.aims) // -(-KILLS // 3)]
     run = tmp_path / "run"
+    if there.start is not None:
+        shutil.copytree(there.start, run)
     killed = server.run(*there.arguments, run, environment=killed_at(run, change.number, torn=torn), timeout=PATIENCE)
     assert killed.returncode == -signal.SIGKILL, (change, killed)
     done = server.run(*there.arguments, run, timeout=PATIENCE)
