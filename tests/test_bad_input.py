@@ -424,7 +424,9 @@ MLP = ("encoder=mlp", "decoder=mlp")
 def test_components(arrays, settings, expected, here, capfd):
     _save(here / "data.npz", **arrays)
     data = ["dataset=arrays", "dataset.path=data.npz"]
-    line = refused(["train", "mnist-2d", *data, *SHORT, *settings, "--plugin", "broken.py"], capfd, here)
+    line = refused(
+        ["train", "mnist-2d", *data, *SHORT, "batch_size=6", *settings, "--plugin", "broken.py"], capfd, here
+    )
     assert expected.format(here=here) in line
 
 
@@ -587,9 +589,10 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(run, fi
 def test_no_damage_of_the_newest_checkpoint_is_overlooked(harm, expected, run, capfd):
     harm(run / "checkpoints/step-000000016")
     assert main(["sample", str(run)]) == 0
-    out = capfd.readouterr().out
-    assert f"is corrupt ({expected}" in out
-    assert "; the one before it is used" in out
+    out, warnings = capfd.readouterr()
+    assert f"is corrupt ({expected}" in warnings
+    assert "; the one before it is used" in warnings
+    assert len(out.splitlines()) == 1  # the file's path, for programs
 
 
 def test_a_run_without_a_whole_checkpoint_is_not_begun_anew(run, capfd):
@@ -605,7 +608,8 @@ def test_a_run_without_a_whole_checkpoint_is_not_begun_anew(run, capfd):
 def test_a_checkpoint_of_another_model(run, capfd):
     config = run / "config.toml"
     config.write_text(config.read_text().replace("latent_size = 2", "latent_size = 3"))
-    assert "is of another model" in refused(["resume", run], capfd, run, code=1)
+    assert "latent_size was 2 and is 3" in refused(["resume", run], capfd, run)
+    assert "is of another model" in refused(["resume", run, "--accept-changes"], capfd, run, code=1)
 
 
 HOLD = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 
@@ -153,6 +154,21 @@ def test_a_checkpoint_of_an_earlier_version_says_that_it_has_no_record(run, caps
     assert command("resume", str(run)) == 0
     assert "has no record of code and data" in capsys.readouterr().out
     assert summary(run)["state_sha256"] == summary(run.with_name("whole"))["state_sha256"]
+
+
+def test_other_versions_are_said_and_recorded(run, capsys):
+    """The record of a checkpoint that an earlier Keras saved, signed as it would have been."""
+    checkpoint = max((run / "checkpoints").iterdir())
+    record, manifest = checkpoint / "provenance.json", checkpoint / "manifest.json"
+    record.write_text(record.read_text().replace('"keras": "', '"keras": "2.'))
+    signed = json.loads(manifest.read_text())
+    signed["sha256"][record.name] = hashlib.sha256(record.read_bytes()).hexdigest()
+    signed["bytes"][record.name] = record.stat().st_size
+    manifest.write_text(json.dumps(signed))
+    assert command("resume", str(run)) == 0
+    said = capsys.readouterr().out
+    assert "from here on the weights may differ, bit for bit, from an uninterrupted run's: keras was '2." in said
+    assert "step 4: keras was '2." in summary(run)["changes"][0]
 
 
 def test_weights_of_another_activation_are_named(run, tmp_path, capsys):

@@ -12,10 +12,10 @@ from vaeflow.provenance.changes import Changes, changes
 from vaeflow.provenance.code import packages_of
 from vaeflow.provenance.record import Provenance, differences
 from vaeflow.run_layout import CONFIG
-from vaeflow.start import say
+from vaeflow.start import say, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy as np
 
@@ -35,19 +35,26 @@ OF_FIGURES = ("dataset", "binarization", *OF_MODEL)
 """The components, beside transforms and metrics, whose code a trained model's figures depend on."""
 
 
-def checkpoints(directory: RunDirectory, config: Config, record: Provenance | None = None) -> CheckpointFolder:
+def checkpoints(
+    directory: RunDirectory,
+    config: Config,
+    record: Provenance | None = None,
+    *,
+    tell: Callable[[str], None] = say,
+) -> CheckpointFolder:
     """Return the checkpoints of a run.
 
     Args:
         directory: of the run.
         config: the run's.
         record: what the bits depend on; each checkpoint that is saved holds it.
+        tell: prints one line for people.
     """
     from vaeflow.engine.checkpoint import CheckpointFolder
 
     texts = {CONFIG: to_toml(config)} | ({} if record is None else {PROVENANCE: record.to_json()})
     keep = config.checkpoint.keep
-    return CheckpointFolder(directory.checkpoints, keep=keep, say=say, texts=texts, beside=directory.config)
+    return CheckpointFolder(directory.checkpoints, keep=keep, say=tell, texts=texts, beside=directory.config)
 
 
 def restore_to_train(
@@ -110,11 +117,11 @@ def restore_to_read(
         CheckpointError: if there is no such checkpoint, or it is another model's.
         UsageError: if config, code or data have changed, and nobody accepts that.
     """
-    folder = checkpoints(directory, resolved.config)
+    folder = checkpoints(directory, resolved.config, tell=warn)
     arrays, progress = folder.best() if best else folder.latest()
     behind = [getattr(resolved, key) for key in OF_FIGURES]
     packages = packages_of([*behind, *resolved.transforms, *resolved.metrics])
-    before = _record_of(folder, progress)
+    before = _record_of(folder, progress, tell=warn)
     found = changes(before, record, resolved.config, packages, length_matters=experiment.length_matters)
     if found.serious and not accept_changes:
         raise UsageError(
@@ -159,13 +166,13 @@ def with_changes(progress: Progress, found: Changes) -> Progress:
     return replace(progress, changes=[*progress.changes, *lines])
 
 
-def _record_of(folder: CheckpointFolder, progress: Progress) -> Provenance:
+def _record_of(folder: CheckpointFolder, progress: Progress, *, tell: Callable[[str], None] = say) -> Provenance:
     """Return the record that a checkpoint holds: it counts, not what stands beside the checkpoints."""
     place = f"the checkpoint of step {progress.step}"
     text = folder.text_of(progress, PROVENANCE)
     if text is not None:
         return Provenance.from_tree(parse_json(text, f"{place}: {PROVENANCE}"))
-    say(
+    tell(
         f"warning: {place} has no record of code and data, since an earlier vaeflow saved it: whether they have "
         "changed is not known"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TYPE_CHECKING
 
 from vaeflow.engine.strategies.single import SingleStrategy
@@ -27,6 +28,14 @@ def say(line: str) -> None:
     if Job.current().rank == 0:
         with contextlib.suppress(OSError):  # nobody reads any more: a closed terminal does not end a run
             tqdm.write(line)
+
+
+def warn(line: str) -> None:
+    """Print one line on standard error: the standard output of `evaluate` and the like is for programs."""
+    from tqdm import tqdm
+
+    with contextlib.suppress(OSError):
+        tqdm.write(line, file=sys.stderr)
 
 
 def prepare(resolved: Resolved, folders: Folders) -> Experiment:
