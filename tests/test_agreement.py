@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from jobs import HOROVOD, finish, free_ports, start, tf_configs
+from jobs import HOROVOD, begin, finish, free_ports, start, tf_configs
 from other_values import keys_of, other_settings
 from small_runs import CALL, on, write_digits
 
@@ -96,6 +96,18 @@ def test_a_setting_of_one_rank(tmp_path, data, strategy, setting):
     run = tmp_path / "run"
     done, seconds = ranks(strategy, training(run, data), training(run, data, setting))
     assert_named(done, seconds, "the ranks of this job differ", *CASES[setting])
+    assert not run.exists()
+
+
+@pytest.mark.horovod
+@HOROVOD
+def test_horovodrun_itself(tmp_path, data):
+    """Its own server is the meeting's place; its exit code is 1 whatever went wrong."""
+    other = "import os, sys; sys.argv += ['seed=1'] * (os.environ['HOROVOD_RANK'] == '1'); " + CALL
+    run = tmp_path / "run"
+    done = finish(begin("horovod", 2, *training(run, data), program=("-c", other)))
+    assert done.codes == [1]
+    assert "vaeflow: the ranks of this job differ: seed is 0 at rank 0 and 1 at rank 1" in done.outputs[0]
     assert not run.exists()
 
 
