@@ -41,6 +41,7 @@ PATIENCE = 20.0
 """Seconds after which a command that has not ended is killed: it hangs."""
 
 REQUEST = 1 << 20  # bytes
+NUMBER = 16  # digits of a process's number; what follows in the same pipe is its end
 FIRST = 60.0  # seconds for the imports
 IMPORTED = (  # what commands import late, beside all of vaeflow
     "numpy",
@@ -115,8 +116,11 @@ class Started:
             hung = not _readable(self.reply, timeout / 4)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)  # what it left behind, too
-        status, cpu_seconds = json.loads(os.read(self.reply, 64) or b"[-1, 0]")
+        reply = os.read(self.reply, 64)
         os.close(self.reply)
+        if not reply:
+            raise RuntimeError("the server was killed while a command ran")
+        status, cpu_seconds = json.loads(reply)
         stdout, stderr = (_content(descriptor) for descriptor in self.output)
         code = os.waitstatus_to_exitcode(status)
         return Done(code, stdout, stderr, time.monotonic() - self.began, cpu_seconds, hung)
@@ -193,9 +197,10 @@ class ForkServer:
         reply, theirs = os.pipe()
         socket.send_fds(self._socket, [json.dumps(request).encode()], [*output, theirs])
         os.close(theirs)
-        if not _readable(reply, PATIENCE):
+        pid = os.read(reply, NUMBER) if _readable(reply, PATIENCE) else b""
+        if not pid:
             raise RuntimeError(f"the server does not answer: {_content(self._log)}")
-        return Started(int(os.read(reply, 64) or b"0"), output, reply)
+        return Started(int(pid), output, reply)
 
 
 def _readable(descriptor: int, timeout: float) -> bool:
@@ -264,7 +269,7 @@ def _serve(requests: socket.socket) -> list[str]:
                     return _become(request, stdout, stderr)
                 if lesson is not None:
                     lessons[pid] = lesson
-                os.write(reply, str(pid).encode())
+                os.write(reply, str(pid).zfill(NUMBER).encode())
                 _close(stdout, stderr)
                 child = os.pidfd_open(pid)
                 waiting[child] = pid, reply

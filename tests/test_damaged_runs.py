@@ -136,17 +136,18 @@ def tried(folder: Path, server: ForkServer, runs: Runs, number: int, command: st
 def misbehaved(done: Done):
     """Yield what no command may do."""
     lines = done.stderr.splitlines()
+    last = lines.pop() if done.returncode and lines else ""
     if done.hung:
         yield "hangs"
     elif "Traceback" in done.stdout + done.stderr or "this is a bug" in done.stderr:
         yield "a bug, by its own words"
     elif done.returncode not in (0, 1, 2, 74):
         yield "an exit code that is not 0, 1, 2 or 74"
-    elif done.returncode and (len(lines) != 1 or not lines[0].startswith("vaeflow: ")):
-        yield "not one line"
-    elif lines and not done.returncode:
-        yield "done, but something is on standard error"
-    elif max(map(len, lines), default=0) > 2000:
+    elif done.returncode and not last.startswith("vaeflow: "):
+        yield "an error without its line"
+    elif not all(line.startswith("warning: ") for line in lines):
+        yield "a line on standard error that is no warning"
+    elif max(map(len, [*lines, last])) > 2000:
         yield "a line that nobody can read"
 
 
@@ -198,7 +199,7 @@ def same_end(run: Path, undisturbed: Path) -> bool:
 
 def words(done: Done) -> list[str]:
     """Return the lines that say something beyond what an undisturbed command says."""
-    lines = f"\n{done.stdout}".partition("\n{\n")[0].splitlines()
+    lines = [*f"\n{done.stdout}".partition("\n{\n")[0].splitlines(), *done.stderr.splitlines()]
     return [line for line in lines if line and not ORDINARY.match(line)]
 
 

@@ -32,6 +32,7 @@ def settings(tmp_path_factory, mnist_content):
     return on(data, "microbatches=4", "batch_size=8", "steps=12", "optimizer=adam", 'plots.draw=["samples"]')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 def test_the_bits_are_those_of_a_plain_start(tmp_path, server, settings, topology):
     """Also where AutoGraph's conversions were inherited, by the third."""
