@@ -37,8 +37,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     Raises:
         OSError: if the disk refuses; what had the name before is untouched.
     """
-    # Random, too: hosts and containers that share a disk have the same process ids, and nobody can put a link there.
-    aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    aside = _partial(path)
     try:
         with named(path):
             yield aside
@@ -87,11 +86,24 @@ def remove_partials(folder: Path, *, directories: bool = False) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a directory and all that is in it. Of a link, the link is removed and not where it leads."""
-    if path.is_dir() and not path.is_symlink():
+    """Remove a file, or a directory and all that is in it. Of a link, the link is removed and not where it leads.
+
+    A directory first gets a partial file's name, so that a kill leaves no half of it under its own.
+    """
+    if not path.is_dir() or path.is_symlink():
+        path.unlink(missing_ok=True)
+    elif is_partial(path.name):
         shutil.rmtree(path)
     else:
-        path.unlink(missing_ok=True)
+        shutil.rmtree(path.rename(_partial(path)))
+
+
+def _partial(path: Path) -> Path:
+    """Return a free name beside a path.
+
+    It is random: hosts and containers that share a disk have the same process ids, and nobody can put a link there.
+    """
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
 
 
 def sync(path: Path) -> None:

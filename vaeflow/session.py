@@ -243,8 +243,10 @@ class Session:
 
     def _finished(self, progress: Progress) -> str:
         """Return in words what was done about a run that has nothing left to do; an empty text for another."""
-        ended = progress.step >= self.experiment.timeline.total_steps or progress.stopped
-        return settle(self.directory, self.resolved, self.experiment, progress) if ended else ""
+        if progress.step < self.experiment.timeline.total_steps and not progress.stopped:
+            return ""
+        clean(self.directory.path)
+        return settle(self.directory, self.resolved, self.experiment, progress)
 
     def _describe_resumed(self, progress: Progress) -> None:
         """Record where the run is resumed, and what has changed up to there."""

@@ -52,10 +52,11 @@ def settle(directory: RunDirectory, resolved: Resolved, experiment: Experiment, 
     if kind_of(directory.summary) is None:
         return ""
     reason = _flaw(directory, as_json(_results(resolved, experiment, progress)))
+    lost = "" if kind_of(directory.metrics) is not None else f"; {directory.metrics.name} is missing"
     if reason is None:
-        return "nothing was changed"
+        return f"nothing was changed{lost}"
     summarise(directory, resolved, experiment, progress)
-    return f"its summary was written again from the newest checkpoint ({reason})"
+    return f"its summary was written again from the newest checkpoint ({reason}){lost}"
 
 
 def _flaw(directory: RunDirectory, results: dict[str, Any]) -> str | None:

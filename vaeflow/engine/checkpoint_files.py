@@ -67,7 +67,7 @@ def read_arrays(folder: Path) -> dict[str, np.ndarray]:
         # TensorFlow takes [, *, ? in a path for a pattern, and this path has none of them.
         reader = tf.train.load_checkpoint(f"/proc/self/fd/{descriptor}/{STATE}")
         arrays = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except Exception as error:  # TensorFlow's own, and whatever Python makes of what it finds
         raise FileError(f"{folder / STATE}: TensorFlow can't read it ({_reason(str(error))})") from error
     finally:
         os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
@@ -54,10 +55,26 @@ def _rewrite(path: Path, step: int) -> int:
 
 
 def _whole_records(path: Path) -> Iterator[bytes]:
-    try:
-        yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-    except (tf.errors.DataLossError, tf.errors.OutOfRangeError):
-        return  # the rest of the file was being written when its process was killed
+    with tempfile.NamedTemporaryFile() as copy:
+        # TensorFlow makes room for as many bytes as a record claims to have: what claims too many is not handed to it.
+        copy.write(path.read_bytes()[: _framed(path)])
+        copy.flush()
+        try:
+            yield from tf.data.TFRecordDataset(copy.name).as_numpy_iterator()
+        except (tf.errors.DataLossError, tf.errors.OutOfRangeError):
+            return  # the rest of the file was being written when its process was killed
+
+
+def _framed(path: Path) -> int:
+    """Return how many bytes of a file are records as long as they claim to be."""
+    size, end = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while end + FRAME <= size:
+            file.seek(end)
+            end += FRAME + int.from_bytes(file.read(8), "little")
+            if end > size:
+                return file.tell() - 8
+    return end
 
 
 def _step_of(record: bytes) -> float:
