@@ -238,10 +238,19 @@ class RunDirectory:
 
     def describe_resumed(
         self, resolved: Resolved, strategy: Strategy, record: Provenance, step: int, changes: Sequence[str]
-    ) -> None:
-        """Write the environment that a run is resumed in at a step, and what has changed by then, in words."""
+    ) -> str:
+        """Write the environment that a run is resumed in at a step, and what has changed by then, in words.
+
+        Returns:
+            Why what the run began with can't be read; an empty text if it can.
+        """
         content = {**_environment(resolved, strategy, record), "changes": list(changes)}
         write_json(self.path / f"environment-{step:09d}.json", content)
+        try:
+            read_json(self.environment, limit=LARGE)
+        except FileError as error:
+            return str(error)
+        return ""
 
 
 def _environment(resolved: Resolved, strategy: Strategy, record: Provenance) -> dict[str, Any]:

@@ -253,10 +253,11 @@ class Session:
 
         def describe() -> str:
             strategy, step = self.experiment.strategy, progress.step
-            self.directory.describe_resumed(self.resolved, strategy, self.record, step, progress.changes)
-            return ""
+            return self.directory.describe_resumed(self.resolved, strategy, self.record, step, progress.changes)
 
-        self.processes.on_chief(describe)
+        reason = self.processes.on_chief(describe)
+        if reason:
+            say(f"warning: what the run began with is not known ({reason}); the checkpoint's own record was compared")
 
     def _leave(self, watch: Watch | None = None) -> None:
         """End together: a process that ends early looks like one that died."""
