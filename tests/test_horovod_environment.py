@@ -27,11 +27,12 @@ WORKER = """
 import os, sys
 from vaeflow.job import Job
 from vaeflow.cli.entry import _report
+from vaeflow.interrupts import Interrupts
 from vaeflow.engine.strategies.horovod_environment import prepare_horovod_environment
 try:
     prepare_horovod_environment(Job.current())
 except Exception as error:
-    sys.exit(_report(error))
+    sys.exit(_report(error, Interrupts()))
 assert "tensorflow" not in sys.modules
 import horovod.tensorflow as hvd
 import tensorflow as tf
