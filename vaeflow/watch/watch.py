@@ -32,6 +32,7 @@ DEFAULT_SILENCE = 10.0
 GRACE = 2.0  # seconds in which the main thread may end by itself: mostly its sums fail, too
 ELASTIC_GRACE = 40.0  # where no connection can be cut, Gloo gives a sum up after 30 s by itself
 LATE = 1.5  # seconds; a beat may have been sent just before a process stopped
+LATER = 1.0  # seconds more until a process that hangs is killed: the others name its silence first
 LOST = 1  # exit code
 
 
@@ -79,7 +80,7 @@ class Watch:
         if self._count > 1:
             self._meet(processes)
             # The launcher of an elastic job goes on without a process once that has ended.
-            self._guardian = Guardian(self._silence) if elastic else None
+            self._guardian = Guardian(self._silence + LATER) if elastic else None
             _thread(self._beat)
 
     def end(self) -> End | None:
