@@ -101,9 +101,7 @@ def load(
     _require_microbatches(resolved.config, topology.replicas or Job.current().processes)  # at least one a process
     dataset = resolved.dataset.build(folders)
     record = record.with_data(dataset)
-    accepted = meeting.agree(record) if meeting is not None else ""
-    if accepted:
-        say(f"warning: the ranks differ, which --accept-changes allows: {accepted}")
+    _say_accepted(meeting.agree(record) if meeting is not None else "")
     return dataset, record
 
 
@@ -184,13 +182,17 @@ def _prove(strategy: Strategy, config: Config, record: Provenance, *, accept_cha
 
     prove_reductions(strategy)
     if strategy.processes > 1:
-        accepted = require_agreement(Processes(strategy), record, accept=accept_changes)
-        if accepted:
-            say(f"warning: the ranks differ, which --accept-changes allows: {accepted}")
+        _say_accepted(require_agreement(Processes(strategy), record, accept=accept_changes))
     if config.compression != "none":
         prove_reductions(strategy, config.compression)
     where = f"{strategy.replicas} replicas in {strategy.processes} process{'es' if strategy.processes > 1 else ''}"
     say(f"strategy {strategy.name}: {where}; a test of its sums came out right")
+
+
+def _say_accepted(differences: str) -> None:
+    """Say how ranks differ, if they do and may."""
+    if differences:
+        say(f"warning: the ranks differ, which --accept-changes allows: {differences}")
 
 
 def _require_microbatches(config: Config, replicas: int) -> None:
