@@ -14,7 +14,7 @@ from vaeflow.engine.strategies.arrival import ranks_in_words
 from vaeflow.engine.strategies.meeting import MeetingPlace
 from vaeflow.errors import ElsewhereError, RankError, UsageError, VaeflowError
 from vaeflow.job import Job
-from vaeflow.provenance.record import Difference, Provenance, differences, listed
+from vaeflow.provenance.record import Difference, Provenance, differences, listed, shown
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 ACCEPT = "accept_changes"
 FAILED = 20.0  # seconds that a process with an error of its own waits to tell the others
-LONGEST = 300  # characters of a value: two long paths shall be told apart
 
 
 class FirstMeeting:
@@ -177,5 +176,5 @@ def _values(one: Difference, ranks: list[int]) -> str:
     """Return who has which value: `0 at rank 0 and 1 at ranks 1, 2`."""
     by_value: dict[str, list[int]] = {}
     for rank, value in zip(ranks, one.values, strict=True):
-        by_value.setdefault("missing" if value is None else repr(value)[:LONGEST], []).append(rank)
+        by_value.setdefault(shown(value), []).append(rank)
     return " and ".join(f"{value} at {ranks_in_words(those)}" for value, those in by_value.items())

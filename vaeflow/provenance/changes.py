@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vaeflow.config import changes_bits
 from vaeflow.provenance.code import VAEFLOW
-from vaeflow.provenance.record import differences, listed
+from vaeflow.provenance.record import differences, listed, shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -63,7 +63,7 @@ def changes(
             kind = "harmless"
         if kind is not None:
             there, here = one.values
-            found[kind].append(f"{one.name} was {_shown(there)} and is {_shown(here)}")
+            found[kind].append(f"{one.name} was {shown(there)} and is {shown(here)}")
     return Changes(*map(tuple, found.values()))
 
 
@@ -84,7 +84,3 @@ def _kind_of_code(one: Difference, packages: Collection[str] | None) -> str | No
     if packages is not None:
         return "serious" if one.key in packages and one.key != VAEFLOW else None
     return "environment" if one.key == VAEFLOW or str(one.values[0]).startswith("version") else "serious"
-
-
-def _shown(value: object) -> str:
-    return "missing" if value is None else repr(value)[:300]

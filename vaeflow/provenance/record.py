@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PARTS = ("config", "code", "data", "environment")
 MOST = 8  # differences that a message lists
+LONGEST = 300  # characters of a value: two long paths shall be told apart
 
 
 @dataclass(frozen=True)
@@ -147,3 +148,8 @@ def listed(lines: Sequence[str]) -> str:
     """Return the first of some lines as one, and how many more there are."""
     more = f"; and {len(lines) - MOST} more" if len(lines) > MOST else ""
     return "; ".join(lines[:MOST]) + more
+
+
+def shown(value: object) -> str:
+    """Return a record's value as a message shows it; None is what a record lacks."""
+    return "missing" if value is None else repr(value)[:LONGEST]
