@@ -65,7 +65,7 @@ def change_plugin(run):
 def change_data(run):
     data = run.parent / "digits.npz"
     arrays = dict(np.load(data))
-    arrays["x_train"][100, 10, 10] ^= 255
+    arrays["x_train"] ^= 255  # all of them: the steps that are left see a part
     np.savez(data, **arrays)
     return "the data's train.x was 'uint8 [256, 28, 28, 1] sha256 "
 

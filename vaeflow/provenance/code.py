@@ -19,6 +19,8 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaeflow.provenance.environment import PACKAGES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -40,7 +42,8 @@ def fingerprints(components: Iterable[Bound]) -> dict[str, str]:
 
     Returns:
         `sha256 1f2e...` for vaeflow and for each package or file that holds a component or is not installed;
-        `version 1.2` for other installed distributions that these import.
+        `version 1.2` for other installed distributions that these import, other than the packages of which the
+        environment has the version.
     """
     waiting = sorted({file for bound in components for file in _files_behind(bound)})
     digests = {root: _digest(root) for root in [_root_of(Path(__file__))]}
@@ -55,7 +58,7 @@ def fingerprints(components: Iterable[Bound]) -> dict[str, str]:
             if file is None:
                 continue
             if _is_installed(file):
-                versions |= _version_of(name)
+                versions |= {} if name in PACKAGES else _version_of(name)
             else:
                 waiting.append(file)
     return dict(sorted((versions | _named(digests)).items()))
