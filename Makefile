@@ -30,13 +30,14 @@ test-cluster: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests/cluster --cluster
 
 # Real processes: a hundred killed at random moments, which takes about an hour; 300 killed at single changes of the disk;
-# 2,000 damaged run directories. docs/faults.md says what one of each costs.
+# 2,000 damaged run directories; ranks that differ in any key of the config. docs/faults.md says what one of each costs.
 test-faults: $(VENV)/installed-dev
 	$(BIN)/vaeflow data fetch mnist
 	$(BIN)/vaeflow horovod install --if-possible
 	VAEFLOW_KILLS=100 $(BIN)/python -m pytest tests/test_faults.py
 	VAEFLOW_AIMED_KILLS=300 $(BIN)/python -m pytest -n 2 tests/test_aimed_kills.py
 	VAEFLOW_DAMAGES=2000 $(BIN)/python -m pytest -n 2 tests/test_damaged_runs.py
+	VAEFLOW_MATRIX=1 $(BIN)/python -m pytest tests/test_agreement.py
 
 # Every rule on every component, built in and of plugins/; it writes docs/checked.md. It takes about half an hour.
 check-components: $(VENV)/installed-dev

@@ -140,7 +140,7 @@ def strange_manifest(drawn: Random, scene: Scene) -> str | None:
         return None
     few = drawn.random() < 0.4
     odd = ["/dev/zero", "../../config.toml", "../../../outside/fifo", ".", "", "\0", "x" * 5000, "/etc/passwd", "fifo"]
-    name = drawn.choice(["state.index", "config.toml", "state.data-00000-of-00001", "progress.json"] if few else odd)
+    name = drawn.choice(["state.safetensors", "config.toml", "progress.json"] if few else odd)
     if name == "fifo" and not (path.parent / "fifo").exists():
         os.mkfifo(path.parent / "fifo")
     digest = None if few else drawn.choice(["0" * 64, hashlib.sha256(b"").hexdigest(), 7, None, ["x"]])

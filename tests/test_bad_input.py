@@ -500,7 +500,7 @@ def test_a_full_disk_while_training(tensorboard, here, digits, capfd):
         out, err = capfd.readouterr()
         found = sorted(path.name for path in (disk / "run/checkpoints").iterdir())
         shutil.copytree(disk / "run", here / "run", dirs_exist_ok=True)
-    assert re.search(r"step \d+ could not be saved: .*(No space left on device|could not be written)", line_of(err))
+    assert re.search(r"step \d+ could not be saved: .*No space left on device", line_of(err))
     assert "Earlier checkpoints are whole, and training goes on" in out
     assert found
     assert all(name.startswith("step-") for name in found)
@@ -548,8 +548,8 @@ def test_a_disk_that_takes_no_more_than_some_checkpoints(good, digits, tmp_path,
     saved = [f"step-{step:09d}" for step in (0, 3, 6)[: good + 1]]
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == saved
     for step in range(3 * good + 3, 16, 3):
-        assert f"warning: step {step} could not be saved: the checkpoint {run}/checkpoints/.step-{step:09d}." in out
-    assert line_of(err).startswith("step 16 could not be saved: the checkpoint")
+        assert f"warning: step {step} could not be saved: {run}/checkpoints/.step-{step:09d}." in out
+    assert line_of(err).startswith(f"step 16 could not be saved: {run}/checkpoints/.step-000000016.")
     assert not (run / "summary.json").exists()
     assert main(["resume", str(run), "--plugin", str(tmp_path / "limit.py")]) == 0
     assert json.loads((run / "summary.json").read_text())["steps"] == 16
@@ -558,7 +558,7 @@ def test_a_disk_that_takes_no_more_than_some_checkpoints(good, digits, tmp_path,
 def damage(run, number):
     """Flip a byte of a checkpoint's weights."""
     path = sorted((run / "checkpoints").iterdir())[number]
-    file = next(path.glob("state.data*"))
+    file = path / "state.safetensors"
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
@@ -570,7 +570,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(run, fi
     path = damage(run, -1)
     assert main(["resume", str(run)]) == 0
     out = capfd.readouterr().out
-    assert f"warning: checkpoint {path} is corrupt (state.data-00000-of-00001 has another checksum)" in out
+    assert f"warning: checkpoint {path} is corrupt (state.safetensors has another checksum)" in out
     assert "going on from step 12 of 16" in out
     assert tree(path).keys() == tree(finished / "checkpoints" / path.name).keys()
 
@@ -581,7 +581,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(run, fi
         (lambda path: (path / "manifest.json").unlink(), "manifest.json is missing"),
         (lambda path: (path / "manifest.json").write_text("{"), "manifest.json can't be read"),
         (lambda path: (path / "manifest.json").write_text('{"sha256": {}}'), "manifest.json is incomplete"),
-        (lambda path: (path / "state.index").unlink(), "state.index is missing"),
+        (lambda path: (path / "state.safetensors").unlink(), "state.safetensors is missing"),
         (lambda path: (path / "progress.json").write_text(""), "progress.json has 0 bytes"),
         (lambda path: (shutil.rmtree(path), path.touch()), "it is a regular file, not a directory"),
     ],

@@ -145,15 +145,17 @@ def test_data_may_move(run):
     assert summary(run)["weights_sha256"] == summary(run.with_name("whole"))["weights_sha256"]
 
 
-def test_a_checkpoint_of_an_earlier_version_says_that_it_has_no_record(run, capsys):
-    for checkpoint in (run / "checkpoints").iterdir():
-        (checkpoint / "provenance.json").unlink()
-        manifest = json.loads((checkpoint / "manifest.json").read_text())
-        del manifest["sha256"]["provenance.json"]
-        (checkpoint / "manifest.json").write_text(json.dumps({"sha256": manifest["sha256"]}))
-    assert command("resume", str(run)) == 0
-    assert "has no record of code and data" in capsys.readouterr().out
-    assert summary(run)["state_sha256"] == summary(run.with_name("whole"))["state_sha256"]
+def test_a_checkpoint_without_its_record_is_refused(run, capsys):
+    checkpoint = max((run / "checkpoints").iterdir())
+    (checkpoint / "provenance.json").unlink()
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    for listed in (manifest["sha256"], manifest["bytes"]):
+        del listed["provenance.json"]
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+    before = tree(run)
+    assert command("resume", str(run)) == 1
+    assert "the checkpoint of step 4 has no provenance.json" in capsys.readouterr().err
+    assert tree(run) == before
 
 
 def test_other_versions_are_said_and_recorded(run, capsys):

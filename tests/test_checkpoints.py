@@ -68,7 +68,7 @@ def garble(path):
     path.write_bytes(bytes(reversed(path.read_bytes())) + b"?")
 
 
-FILES = ("config.toml", "manifest.json", "progress.json", "state.data-00000-of-00001", "state.index")
+FILES = ("config.toml", "manifest.json", "progress.json", "state.safetensors")
 
 
 @pytest.mark.parametrize("harm", [truncate, flip, empty, remove, garble], ids=lambda harm: harm.__name__)
@@ -130,13 +130,13 @@ def too_few(path):
 def naming(name):
     def harm(path):
         sums = json.loads((path / "manifest.json").read_text())["sha256"]
-        sign(path, sha256={**sums, name: "0" * 64}, bytes={})
+        sign(path, sha256={**sums, name: "0" * 64}, bytes=dict.fromkeys([*sums, name], 0))
 
     return harm
 
 
 def huge(path):
-    os.truncate(path / "state.data-00000-of-00001", 1 << 40)
+    os.truncate(path / "state.safetensors", 1 << 40)
 
 
 def deep(path):
@@ -144,7 +144,7 @@ def deep(path):
 
 
 def swapped(path):
-    for name in ("progress.json", "state.data-00000-of-00001", "state.index"):
+    for name in ("progress.json", "state.safetensors"):
         shutil.copy(path.parent / "step-000000001" / name, path / name)
 
 
@@ -156,7 +156,7 @@ def swapped_whole(path):
 
 
 def not_tensors(path):
-    (path / "state.index").write_bytes(bytes(100))
+    (path / "state.safetensors").write_bytes(bytes(100))
     sign(path)
 
 
@@ -198,8 +198,8 @@ STRANGE = {
     "many files more": (lambda path: [(path / f"{i}").touch() for i in range(200)], "it has more than 100 files"),
     "a deep manifest": (deep, "manifest.json can't be read"),
     "sums that are none": (lambda path: sign(path, sha256=[1]), "manifest.json is incomplete"),
-    "sizes that are none": (lambda path: sign(path, bytes={"state.index": 1}), "manifest.json is incomplete"),
-    "a huge file": (huge, "state.data-00000-of-00001 has 1099511627776 bytes, not"),
+    "sizes that are none": (lambda path: sign(path, bytes={"state.safetensors": 1}), "manifest.json is incomplete"),
+    "a huge file": (huge, "state.safetensors has 1099511627776 bytes, not"),
     "another step": (lambda path: change(path, step=1), "progress.json is that of step 1"),
     "a step that is due": (lambda path: change(path, evaluation_is_due=True), "progress.json is that of step 2-due"),
     "a text as step": (lambda path: change(path, step="2"), "progress.json: step: Input should be a valid integer"),
@@ -216,7 +216,7 @@ STRANGE = {
         lambda path: ((path / "config.toml").write_text("="), sign(path)),
         "config.toml: not valid",
     ),
-    "no tensors": (not_tensors, "TensorFlow can't read it"),
+    "no tensors": (not_tensors, "state.safetensors can't be read"),
     "files of another checkpoint": (swapped, "progress.json has another checksum"),
     "another checkpoint": (swapped_whole, "progress.json is that of step 1"),
     "a link as checkpoint": (linked_whole, "it is a symbolic link, not a directory"),
@@ -253,13 +253,6 @@ def test_a_strange_checkpoint(case, folder, tmp_path, capsys):
     assert (progress.step, arrays["optimizer/000/slot"]) == (2, 2)
     assert not newest.is_symlink()
     assert beside(tmp_path) == outside
-
-
-def test_an_old_manifest_has_no_sizes(folder, tmp_path, capsys):
-    path = tmp_path / "checkpoints/step-000000002/manifest.json"
-    path.write_text(json.dumps({"sha256": json.loads(path.read_text())["sha256"]}))
-    assert folder.latest()[1].step == 2
-    assert capsys.readouterr().out == ""
 
 
 def test_a_valid_checkpoint_of_another_state_is_replaced(folder, tmp_path):

@@ -191,8 +191,8 @@ def same_end(run: Path, undisturbed: Path) -> bool:
     try:
         if summary(run)["state_sha256"] != summary(undisturbed)["state_sha256"]:
             return False
-        names = [f"checkpoints/step-{STEPS:09d}/state{end}" for end in (".index", ".data-00000-of-00001")]
-        return all((run / name).read_bytes() == (undisturbed / name).read_bytes() for name in names)
+        name = f"checkpoints/step-{STEPS:09d}/state.safetensors"
+        return (run / name).read_bytes() == (undisturbed / name).read_bytes()
     except (OSError, ValueError, KeyError):
         return False
 

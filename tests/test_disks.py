@@ -19,7 +19,7 @@ from vaeflow.engine.saving import BackgroundSaves
 from vaeflow.errors import UnsavedError
 
 STATE = {"model/000/kernel": np.arange(3000, dtype=np.float32), "optimizer/000/slot": np.int64(5)}  # three pages
-STAGES = ["the directory", "the data", "the index", "progress.json", "config.toml", "the manifest"]
+STAGES = ["the directory", "the arrays", "progress.json", "config.toml", "the manifest"]
 SETTINGS = ("steps=12", "checkpoint.every_steps=3", "optimizer=adam", "ema=0.9")
 
 
@@ -71,7 +71,7 @@ class Saving:
 
 def assert_names(stage, line):
     """Check that the line names the file that could not be written."""
-    names = {"the directory": ".partial", "the data": "state", "the index": "state", "the manifest": "manifest.json"}
+    names = {"the directory": ".partial", "the arrays": "state.safetensors", "the manifest": "manifest.json"}
     assert names.get(stage, stage) in line, line
 
 
@@ -88,11 +88,11 @@ def test_no_file_more(stage, tmp_path):
 
 @pytest.mark.parametrize("stage", STAGES[1:])
 def test_no_byte_more(stage, tmp_path):
-    """A directory takes no page of such a disk, TensorFlow's data three or four, and each file after it one."""
+    """A directory takes no page of such a disk, the arrays three or four, and each file after it one."""
     with disks.mounted(tmp_path / "disk", "size=1m") as disk:
         saving = Saving(disk)
-        data = -(-next(saving.folder.rglob("state.data*")).stat().st_size // disks.PAGE)
-        disks.leave_pages(disk, 1 if stage == "the data" else data + STAGES.index(stage) - 2)
+        arrays = -(-next(saving.folder.rglob("state.safetensors")).stat().st_size // disks.PAGE)
+        disks.leave_pages(disk, 1 if stage == "the arrays" else arrays + STAGES.index(stage) - 2)
         assert_names(stage, saving.assert_refused("No space left on device"))
         disks.make_room(disk)
         saving.assert_goes_on()

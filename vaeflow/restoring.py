@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vaeflow.config_resolve import to_toml
-from vaeflow.errors import UsageError
-from vaeflow.files import parse_json, parse_toml
+from vaeflow.errors import CheckpointError, UsageError
+from vaeflow.files import parse_json
 from vaeflow.provenance.changes import Changes, changes
 from vaeflow.provenance.code import packages_of
 from vaeflow.provenance.record import Provenance, differences
@@ -121,7 +121,7 @@ def restore_to_read(
     arrays, progress = folder.best() if best else folder.latest()
     behind = [getattr(resolved, key) for key in OF_FIGURES]
     packages = packages_of([*behind, *resolved.transforms, *resolved.metrics])
-    before = _record_of(folder, progress, tell=warn)
+    before = _record_of(folder, progress)
     found = changes(before, record, resolved.config, packages, length_matters=experiment.length_matters)
     if found.serious and not accept_changes:
         raise UsageError(
@@ -166,14 +166,10 @@ def with_changes(progress: Progress, found: Changes) -> Progress:
     return replace(progress, changes=[*progress.changes, *lines])
 
 
-def _record_of(folder: CheckpointFolder, progress: Progress, *, tell: Callable[[str], None] = say) -> Provenance:
+def _record_of(folder: CheckpointFolder, progress: Progress) -> Provenance:
     """Return the record that a checkpoint holds: it counts, not what stands beside the checkpoints."""
     place = f"the checkpoint of step {progress.step}"
     text = folder.text_of(progress, PROVENANCE)
-    if text is not None:
-        return Provenance.from_tree(parse_json(text, f"{place}: {PROVENANCE}"))
-    tell(
-        f"warning: {place} has no record of code and data, since an earlier vaeflow saved it: whether they have "
-        "changed is not known"
-    )
-    return Provenance(config=parse_toml(folder.text_of(progress, CONFIG) or "", f"{place}: {CONFIG}"))
+    if text is None:
+        raise CheckpointError(f"{place} has no {PROVENANCE}: what its weights belong to is not known")
+    return Provenance.from_tree(parse_json(text, f"{place}: {PROVENANCE}"))

@@ -57,7 +57,7 @@ class CheckpointFolder:
 
         Raises:
             OSError: if the disk refuses; earlier checkpoints are untouched.
-            VaeflowError: if it refuses TensorFlow, or the progress could not be read again.
+            VaeflowError: if an array is of a type that no checkpoint has, or the progress could not be read again.
         """
         if self._beside is not None:
             self._beside.stat()

@@ -1,4 +1,4 @@
-"""The files of one checkpoint: arrays in TensorFlow's format, what belongs to them, and a manifest of checksums."""
+"""The files of one checkpoint: arrays in the safetensors format, what belongs to them, and a manifest of checksums."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
+import safetensors.numpy
+from safetensors import SafetensorError
 
+from vaeflow.engine.state import sha256_of
 from vaeflow.errors import FileError, VaeflowError
 from vaeflow.files import DIRECTORY, LARGE, REGULAR, kind_of, open_regular, parse_json, parse_toml, read_json, read_text
 from vaeflow.partials import named, sync
@@ -21,9 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST = "manifest.json"
-STATE = "state"  # the prefix of TensorFlow's files
-INDEX = f"{STATE}.index"
-DATA = re.compile(rf"{STATE}\.data-\d{{5}}-of-\d{{5}}")
+STATE = "state.safetensors"
+EARLIER = "state.index"  # of checkpoints in TensorFlow's format
+ARRAYS = "arrays_sha256"  # the key of the manifest
 MOST_FILES = 100
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -39,9 +41,10 @@ def write(folder: Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str, st
 
     Raises:
         OSError: if the disk refuses.
-        VaeflowError: if it refuses TensorFlow, or a text is too long to be read again.
+        VaeflowError: if an array is of a type that the format does not have, or a text is too long to be read again.
     """
-    _write_arrays(folder / STATE, arrays)
+    with named(folder / STATE):
+        (folder / STATE).write_bytes(_serialized(arrays))
     for name, text in texts.items():
         if len(text.encode()) > LARGE:
             raise VaeflowError(
@@ -49,7 +52,11 @@ def write(folder: Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str, st
             )
         _write_text(folder / name, text)
     paths = sorted(folder.iterdir())
-    manifest = {"sha256": {p.name: _sha256(p) for p in paths}, "bytes": {p.name: p.stat().st_size for p in paths}}
+    manifest = {
+        "sha256": {path.name: _sha256(path) for path in paths},
+        "bytes": {path.name: path.stat().st_size for path in paths},
+        ARRAYS: _sha256_of(arrays),
+    }
     _write_text(folder / MANIFEST, json.dumps(manifest, indent=1))
     for path in folder.iterdir():
         sync(path)
@@ -60,20 +67,16 @@ def read_arrays(folder: Path) -> dict[str, np.ndarray]:
     """Return the arrays of a checkpoint that `require_valid` has passed.
 
     Raises:
-        FileError: if TensorFlow can't read them.
+        FileError: if they can't be read, or are others than those that were saved.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open_regular(folder / STATE) as file:
+        content = file.read()
     try:
-        # TensorFlow takes [, *, ? in a path for a pattern, and this path has none of them.
-        reader = tf.train.load_checkpoint(f"/proc/self/fd/{descriptor}/{STATE}")
-        arrays = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except Exception as error:  # TensorFlow's own, and whatever Python makes of what it finds
-        raise FileError(f"{folder / STATE}: TensorFlow can't read it ({_reason(str(error))})") from error
-    finally:
-        os.close(descriptor)
-    texts = sorted(name for name, array in arrays.items() if np.asarray(array).dtype.hasobject)
-    if texts:
-        raise FileError(f"{folder / STATE}: {texts[0]!r} is no array of numbers")
+        arrays = safetensors.numpy.load(content)
+    except (SafetensorError, KeyError, ValueError) as error:  # a type that numpy does not have is a KeyError
+        raise FileError(f"{STATE} can't be read ({error})") from error
+    if _sha256_of(arrays) != read_json(folder / MANIFEST).get(ARRAYS):
+        raise FileError(f"{STATE} has other arrays than those that were saved")
     return arrays
 
 
@@ -82,15 +85,16 @@ def require_valid(folder: Path, required: Iterable[str]) -> None:
 
     Args:
         folder: the checkpoint.
-        required: files without which it is none, beside TensorFlow's.
+        required: files without which it is none, beside the arrays.
 
     Raises:
         FileError: if not; the message is about the first thing that is wrong.
     """
     there = _files_in(folder)
     sums, sizes = _read_manifest(folder)
-    lacking = next((name for name in (*required, INDEX) if name not in sums), None)
-    if lacking is not None or not any(map(DATA.fullmatch, sums)):
+    if EARLIER in sums:
+        raise FileError("its arrays are in TensorFlow's format, which earlier versions of vaeflow saved")
+    if any(name not in sums for name in (*required, STATE)):
         raise FileError(f"{MANIFEST} is incomplete")
     for name in sums:
         if name not in there:
@@ -136,15 +140,15 @@ def _files_in(folder: Path) -> dict[str, int]:
 
 
 def _read_manifest(folder: Path) -> tuple[dict[str, str], dict[str, int]]:
-    """Return the checksums and the sizes that a manifest lists, by file name; older ones list no sizes."""
+    """Return the checksums and the sizes that a manifest lists, by file name."""
     if kind_of(folder / MANIFEST) is None:
         raise FileError(f"{MANIFEST} is missing")
     try:
         content = read_json(folder / MANIFEST)
     except FileError:
         raise FileError(f"{MANIFEST} can't be read") from None
-    sums, sizes = content.get("sha256"), content.get("bytes", {})
-    if not isinstance(sums, dict) or not isinstance(sizes, dict) or (sizes and sizes.keys() != sums.keys()):
+    sums, sizes = content.get("sha256"), content.get("bytes")
+    if not isinstance(sums, dict) or not isinstance(sizes, dict) or sizes.keys() != sums.keys():
         raise FileError(f"{MANIFEST} is incomplete")
     for name, digest in sums.items():
         if not _NAME.fullmatch(name) or name == MANIFEST or not _is_sha256(digest):
@@ -163,21 +167,17 @@ def _write_text(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def _write_arrays(prefix: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    try:
-        tf.raw_ops.SaveV2(
-            prefix=str(prefix),
-            tensor_names=list(arrays),
-            shape_and_slices=[""] * len(arrays),
-            tensors=[tf.constant(a) for a in arrays.values()],
-        )
-    except tf.errors.OpError as error:  # TensorFlow's own class for a full disk and the like
-        raise VaeflowError(f"the checkpoint {prefix.parent} could not be written: {_reason(error.message)}") from error
+def _serialized(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return arrays as a file's content: the same bytes for the same arrays."""
+    dense = {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in arrays.items()}
+    for name, array in dense.items():
+        if array.dtype.isbuiltin != 1 or array.dtype.hasobject:
+            raise VaeflowError(f"{name} can't be saved: a checkpoint has no arrays of {array.dtype}")
+    return safetensors.numpy.save(dense)
 
 
-def _reason(message: str) -> str:
-    """Return what TensorFlow says, without the graph's names."""
-    return " ".join(re.sub(r"\{\{.*?\}\}|\[Op:\w+\]", "", message).split())
+def _sha256_of(arrays: Mapping[str, np.ndarray]) -> str:
+    return sha256_of(sorted((name, np.asarray(array)) for name, array in arrays.items()))
 
 
 def _sha256(path: Path) -> str:
