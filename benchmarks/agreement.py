@@ -20,15 +20,15 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from vaeflow.config_layers import compose
-from vaeflow.config_resolve import resolve
+from vaeflow.config.compose import compose
+from vaeflow.config.resolve import resolve
 from vaeflow.contracts import Dataset, Split
-from vaeflow.data import Folders
-from vaeflow.data.npy import open_npy
-from vaeflow.engine.strategies.meeting import MeetingPlace
-from vaeflow.job import Job
+from vaeflow.data.sets import Folders
+from vaeflow.data.sets.npy import open_npy
+from vaeflow.distributed.job.first_meeting import MeetingPlace
+from vaeflow.distributed.job.job import Job
 from vaeflow.plugins.registry import Registry
-from vaeflow.provenance import code, data
+from vaeflow.training.provenance import code, data
 
 SHAPE = (64, 64, 3)
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaeflow.data import Folders
-from vaeflow.data.content import read_content
-from vaeflow.data.fetch import fetch
+from vaeflow.data.sets import Folders
+from vaeflow.data.sets.content import read_content
+from vaeflow.data.sets.fetch import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

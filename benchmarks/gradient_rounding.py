@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaeflow.config_layers import compose
-from vaeflow.config_resolve import resolve
-from vaeflow.data import Folders
+from vaeflow.config.compose import compose
+from vaeflow.config.resolve import resolve
+from vaeflow.data.sets import Folders
 from vaeflow.plugins.registry import Registry
-from vaeflow.start import prepare
+from vaeflow.training.setup import prepare
 
 if TYPE_CHECKING:
-    from vaeflow.experiment import Experiment
+    from vaeflow.training.experiment import Experiment
 
 BATCHES, PARTS = (99, 100, 101), (2, 3)
 

@@ -17,13 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaeflow.config_layers import compose
-from vaeflow.config_resolve import resolve
-from vaeflow.data import Folders
+from vaeflow.config.compose import compose
+from vaeflow.config.resolve import resolve
+from vaeflow.data.sets import Folders
 from vaeflow.engine.reduce import PlainSum
 from vaeflow.engine.step import Trainer
 from vaeflow.plugins.registry import Registry
-from vaeflow.start import prepare
+from vaeflow.training.setup import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

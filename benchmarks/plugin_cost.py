@@ -20,11 +20,11 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from vaeflow.components import networks
-from vaeflow.config_layers import compose
-from vaeflow.config_resolve import resolve
-from vaeflow.data import Folders
+from vaeflow.config.compose import compose
+from vaeflow.config.resolve import resolve
+from vaeflow.data.sets import Folders
 from vaeflow.plugins.registry import Registry
-from vaeflow.start import prepare
+from vaeflow.training.setup import prepare
 
 CALL = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
 HOOK = """

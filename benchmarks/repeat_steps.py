@@ -3,7 +3,7 @@
     python benchmarks/repeat_steps.py [--times 60] [--steps 5]
 
 The model's prior is a standard normal whose density is written `tf.reduce_sum(z * z, axis=-1)`, so that z has a
-gradient of several summands, see vaeflow/adding.py. One thread a kernel.
+gradient of several summands, see vaeflow/runtime/ordered_sums.py. One thread a kernel.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 
 from tensorflow.python.ops import gen_math_ops
 
-from vaeflow.checks.subject import Subject
-from vaeflow.engine.strategies.mirrored import make_logical_cpus
+from vaeflow.distributed.strategies.mirrored import make_logical_cpus
+from vaeflow.plugin_kit.checks.subject import Subject
 from vaeflow.plugins.registry import Registry
-from vaeflow.runtime import Runtime, start_tensorflow
+from vaeflow.runtime.tensorflow_setup import Runtime, start_tensorflow
 
 PLUGIN = Path(__file__).parents[1] / "tests" / "good_plugins.py"
 

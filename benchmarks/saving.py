@@ -18,16 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaeflow.config_layers import compose
-from vaeflow.config_resolve import resolve
-from vaeflow.data import Folders
+from vaeflow.config.compose import compose
+from vaeflow.config.resolve import resolve
+from vaeflow.data.sets import Folders
 from vaeflow.plugins.registry import Registry
-from vaeflow.start import prepare
+from vaeflow.training.setup import prepare
 
 if TYPE_CHECKING:
-    from vaeflow.engine.checkpoint import CheckpointFolder
-    from vaeflow.engine.saving import BackgroundSaves
-    from vaeflow.experiment import Experiment
+    from vaeflow.training.checkpoints.background import BackgroundSaves
+    from vaeflow.training.checkpoints.folder import CheckpointFolder
+    from vaeflow.training.experiment import Experiment
 
 WAYS = ("none", "beside training", "waited for")
 
@@ -52,7 +52,7 @@ class Contest:
         return (time.perf_counter() - started) / steps
 
     def _save(self, way: str) -> None:
-        from vaeflow.engine.checkpoint import Progress
+        from vaeflow.training.checkpoints.folder import Progress
 
         if way == "waited for":
             self.folder.save(self.experiment.state.arrays(), Progress(self.step))
@@ -62,8 +62,8 @@ class Contest:
 
 
 def contest(disk: Path) -> Contest:
-    from vaeflow.engine.checkpoint import CheckpointFolder
-    from vaeflow.engine.saving import BackgroundSaves
+    from vaeflow.training.checkpoints.background import BackgroundSaves
+    from vaeflow.training.checkpoints.folder import CheckpointFolder
 
     experiment = prepare(resolve(compose("mnist-2d", []), Registry.load()), Folders.default())
     folder = CheckpointFolder(disk / "checkpoints", keep=3, say=print)

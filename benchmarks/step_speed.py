@@ -16,8 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from vaeflow.data import Folders
-from vaeflow.data.fetch import fetch
+from vaeflow.data.sets import Folders
+from vaeflow.data.sets.fetch import fetch
 
 HERE = Path(__file__).parent
 PEER = "plain loop, float32"

@@ -10,12 +10,12 @@ from __future__ import annotations
 import sys
 import time
 
-from vaeflow.config_layers import compose
-from vaeflow.config_resolve import resolve
-from vaeflow.data import Folders
-from vaeflow.loop import STEPS_A_CALL
+from vaeflow.config.compose import compose
+from vaeflow.config.resolve import resolve
+from vaeflow.data.sets import Folders
 from vaeflow.plugins.registry import Registry
-from vaeflow.start import prepare
+from vaeflow.training.loop import STEPS_A_CALL
+from vaeflow.training.setup import prepare
 
 WARM_UP = 20
 

@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import numpy as np
 from docstrings import cell, table
 
+from vaeflow.plugin_kit.testing import check
 from vaeflow.plugins.registry import Registry
-from vaeflow.testing import check
 
 REQUIRED: dict[tuple[str, str], dict[str, object]] = {
     ("learning_rate", "constant"): {"value": 1e-3},

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import generate
 
-from vaeflow.runtime import start_tensorflow
+from vaeflow.runtime.tensorflow_setup import start_tensorflow
 from vaeflow.version import version_of_vaeflow
 
 if TYPE_CHECKING:

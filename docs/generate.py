@@ -17,13 +17,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from docstrings import cell, escape, escape_lines, parse, table
 from pydantic import BaseModel
 
-from vaeflow.config import KINDS_OF_SELECTIONS, Config, Selection
+from vaeflow.config.recipes import recipes
+from vaeflow.config.schema import KINDS_OF_SELECTIONS, Config, Selection
 from vaeflow.plugins import hookspecs
 from vaeflow.plugins.discovery import HOOKS
 from vaeflow.plugins.records import KINDS
 from vaeflow.plugins.registry import Registry
-from vaeflow.recipes import recipes
-from vaeflow.words import type_in_words, value_in_words
+from vaeflow.plugins.type_names import type_in_words, value_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,7 +98,7 @@ def hooks_page() -> str:
 
 def rules_page() -> str:
     """Return the rules of each kind. They import TensorFlow, which takes seconds."""
-    from vaeflow.checks.contracts import RULES
+    from vaeflow.plugin_kit.checks.rules_by_kind import RULES
 
     parts = []
     for kind in KINDS:

@@ -12,7 +12,7 @@ def gaussian(latent_size, sample=lambda q, noise: q.mu + noise, log_prob=None):
     """Return a posterior whose mean is linear in the features, with another `sample` or `log_prob`."""
     import keras
 
-    from vaeflow.distributions import DiagonalNormal
+    from vaeflow.model.distributions import DiagonalNormal
 
     class Q(DiagonalNormal):
         def sample(self, noise):
@@ -95,7 +95,7 @@ def normal_in_two_dimensions(latent_size):
     """A standard normal with the constant of two dimensions."""
     import tensorflow as tf
 
-    from vaeflow.distributions import StandardNormal
+    from vaeflow.model.distributions import StandardNormal
 
     class Prior(StandardNormal):
         def log_prob(self, z):
@@ -106,7 +106,7 @@ def normal_in_two_dimensions(latent_size):
 
 def kl_of_the_wrong_sign(latent_size):
     """The article's closed form without its minus."""
-    from vaeflow.distributions import StandardNormal
+    from vaeflow.model.distributions import StandardNormal
 
     class Prior(StandardNormal):
         def kl_terms(self, q):
@@ -119,7 +119,7 @@ def prior_mixes_examples(latent_size):
     """The article's closed form, for the mean of the batch."""
     import tensorflow as tf
 
-    from vaeflow.distributions import StandardNormal
+    from vaeflow.model.distributions import StandardNormal
 
     class Prior(StandardNormal):
         def kl_terms(self, q):
@@ -133,7 +133,7 @@ def variable_in_no_layer(latent_size):
     """A normal around a point that nothing trains."""
     import tensorflow as tf
 
-    from vaeflow.distributions import StandardNormal
+    from vaeflow.model.distributions import StandardNormal
 
     class Prior:
         def __init__(self):

@@ -9,7 +9,7 @@ def gaussian(latent_size: int, before):
     """Return a mean-field Gaussian whose features pass a function of a layer and them."""
     import keras
 
-    from vaeflow.distributions import DiagonalNormal
+    from vaeflow.model.distributions import DiagonalNormal
 
     class Head(keras.layers.Layer):
         noise_size = latent_size
@@ -93,7 +93,7 @@ def idle_likelihood(x_shape: tuple[int, ...]):
     """A Bernoulli likelihood whose logits pass a dropout that is told not to drop."""
     import keras
 
-    from vaeflow.distributions import Bernoulli
+    from vaeflow.model.distributions import Bernoulli
 
     class Likelihood(keras.layers.Layer):
         parameters_shape = x_shape
@@ -113,7 +113,7 @@ def idle_prior(latent_size: int):
     import keras
     import tensorflow as tf
 
-    from vaeflow.distributions import DiagonalNormal
+    from vaeflow.model.distributions import DiagonalNormal
 
     class Prior(keras.layers.Layer):
         def __init__(self):

@@ -134,7 +134,7 @@ def likelihood_mixes_examples(x_shape):
 def forgets_the_constant_of_its_scale(x_shape):
     """A normal with a learned scale, whose density forgets it in the constant: right as long as it is one."""
     from vaeflow.components.likelihoods import gaussian
-    from vaeflow.distributions import Normal
+    from vaeflow.model.distributions import Normal
 
     class Forgetful(Normal):
         def log_prob(self, value):

@@ -16,21 +16,21 @@ from vaeflow.components import binarizations, likelihoods, networks, objectives,
 from vaeflow.contracts import Split, Timeline
 from vaeflow.data.batches import Batches
 from vaeflow.data.noise import Noise
-from vaeflow.engine.ema import MovingAverage
+from vaeflow.distributed.strategies.single import SingleStrategy
 from vaeflow.engine.loss_scale import LossScale
 from vaeflow.engine.microbatch import Microbatches
 from vaeflow.engine.reduce import ExactSum
 from vaeflow.engine.step import SCALARS, TrainStep
-from vaeflow.engine.strategies.single import SingleStrategy
-from vaeflow.model import VAE
+from vaeflow.model.moving_average import MovingAverage
+from vaeflow.model.vae import VAE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
     from vaeflow.contracts import Binarization, Objective
-    from vaeflow.distributions import DiagonalNormal
     from vaeflow.engine.reduce import Reduction
+    from vaeflow.model.distributions import DiagonalNormal
 
 
 GRADIENT_RATE = 2.0**20

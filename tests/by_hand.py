@@ -10,12 +10,12 @@ from builders import tf
 
 from vaeflow.callbacks import Record, RunView
 from vaeflow.components import binarizations, likelihoods, networks, posteriors, priors
-from vaeflow.config import Config
+from vaeflow.config.schema import Config
 from vaeflow.contracts import Dataset, Split
-from vaeflow.engine.ema import MovingAverage
-from vaeflow.model import VAE
-from vaeflow.plots import components as plots
-from vaeflow.trained import TrainedVAE
+from vaeflow.model.moving_average import MovingAverage
+from vaeflow.model.trained_vae import TrainedVAE
+from vaeflow.model.vae import VAE
+from vaeflow.plots import builtin as plots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

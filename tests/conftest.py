@@ -6,9 +6,9 @@ import signal
 import numpy as np
 import pytest
 
-from vaeflow.data import Folders
-from vaeflow.data.content import read_content
-from vaeflow.data.fetch import fetch
+from vaeflow.data.sets import Folders
+from vaeflow.data.sets.content import read_content
+from vaeflow.data.sets.fetch import fetch
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # as vaeflow sets it, for tests that import TensorFlow first
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a shell that started the tests in the background

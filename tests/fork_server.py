@@ -217,13 +217,13 @@ def _content(descriptor: int) -> str:
 
 def _import_all() -> None:
     import vaeflow
-    from vaeflow.runtime import set_environment
+    from vaeflow.runtime.tensorflow_setup import set_environment
 
     set_environment()
     for name in IMPORTED:
         importlib.import_module(name)
     for module in pkgutil.walk_packages(vaeflow.__path__, "vaeflow."):
-        if not module.name.startswith(("vaeflow.engine.strategies.horovod", "vaeflow.testing")):
+        if not module.name.startswith(("vaeflow.distributed.strategies.horovod", "vaeflow.plugin_kit.testing")):
             importlib.import_module(module.name)
 
 

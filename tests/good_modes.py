@@ -12,7 +12,7 @@ def normalized(latent_size: int):
     import keras
     from keras import layers
 
-    from vaeflow.distributions import DiagonalNormal
+    from vaeflow.model.distributions import DiagonalNormal
 
     class Head(keras.layers.Layer):
         noise_size = latent_size
@@ -39,7 +39,7 @@ def frozen(latent_size: int):
     import tensorflow as tf
     from keras import layers
 
-    from vaeflow.distributions import DiagonalNormal
+    from vaeflow.model.distributions import DiagonalNormal
 
     class Masked(layers.Layer):
         def build(self, shape):
@@ -111,7 +111,7 @@ def dropped(x_shape: tuple[int, ...]):
     """A Bernoulli likelihood whose logits are dropped in training."""
     import keras
 
-    from vaeflow.distributions import Bernoulli
+    from vaeflow.model.distributions import Bernoulli
 
     class Likelihood(keras.layers.Layer):
         parameters_shape = x_shape

@@ -230,7 +230,7 @@ def learned_scale(x_shape: tuple[int, ...]):
     import keras
     import tensorflow as tf
 
-    from vaeflow.distributions import Normal
+    from vaeflow.model.distributions import Normal
 
     class Likelihood(keras.layers.Layer):
         parameters_shape = x_shape

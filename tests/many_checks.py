@@ -6,17 +6,17 @@ from __future__ import annotations
 import json
 import sys
 
-from vaeflow.engine.strategies.mirrored import make_logical_cpus
+from vaeflow.distributed.strategies.mirrored import make_logical_cpus
 from vaeflow.plugins.registry import Registry
-from vaeflow.runtime import Runtime, start_tensorflow
+from vaeflow.runtime.tensorflow_setup import Runtime, start_tensorflow
 
 
 def main() -> None:
     """Run what standard input asks for."""
     start_tensorflow(Runtime(threads=1))
     make_logical_cpus(2)
-    from vaeflow.checks.contracts import check
-    from vaeflow.checks.subject import Subject
+    from vaeflow.plugin_kit.checks.rules_by_kind import check
+    from vaeflow.plugin_kit.checks.subject import Subject
 
     registry = Registry.load(sys.argv[1:])
     for line in sys.stdin:

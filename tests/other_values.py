@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 import tomli_w
 from pydantic import BaseModel
 
-from vaeflow.config import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config
-from vaeflow.config_layers import compose
-from vaeflow.config_resolve import resolve, tree_of
+from vaeflow.config.compose import compose
+from vaeflow.config.resolve import resolve, tree_of
+from vaeflow.config.schema import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config
 from vaeflow.errors import UsageError
-from vaeflow.provenance.record import flat
+from vaeflow.training.provenance.record import flat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vaeflow.config_resolve import Resolved
+    from vaeflow.config.resolve import Resolved
     from vaeflow.plugins.registry import Registry
 
 CANDIDATES = {int: [1, 2, 3], float: [0.25, 0.5, 2.0], str: ["other", "another"], bool: [False, True]}

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.ops import gen_math_ops
 
-from vaeflow.adding import add_in_order
+from vaeflow.runtime.ordered_sums import add_in_order
 
 LARGE = 1e8  # float32 numbers there are 8 apart
 
@@ -75,7 +75,7 @@ def test_wrong_shapes_are_errors_still():
 def test_repeated_steps_have_the_same_bits():
     import good_plugins
 
-    from vaeflow.checks.subject import Subject
+    from vaeflow.plugin_kit.checks.subject import Subject
     from vaeflow.plugins.registry import Registry
 
     experiment = Subject(Registry.load([good_plugins.__file__]), "prior", "normal-by-products").experiment()

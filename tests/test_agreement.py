@@ -12,12 +12,12 @@ from jobs import HOROVOD, begin, finish, free_ports, start, tf_configs
 from other_values import keys_of, other_settings
 from small_runs import CALL, on, write_digits
 
-from vaeflow.agreement import judge
-from vaeflow.config_layers import compose
-from vaeflow.config_resolve import resolve
-from vaeflow.engine.strategies.key_values import serving
+from vaeflow.config.compose import compose
+from vaeflow.config.resolve import resolve
+from vaeflow.distributed.job.key_value_store import serving
 from vaeflow.plugins.registry import Registry
-from vaeflow.provenance.record import Provenance
+from vaeflow.training.agreement import judge
+from vaeflow.training.provenance.record import Provenance
 
 FULL = os.environ.get("VAEFLOW_MATRIX") == "1"
 LIMIT = 15.0  # seconds from the last rank's start to the end of all

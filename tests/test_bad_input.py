@@ -615,7 +615,7 @@ def test_a_checkpoint_of_another_model(run, capfd):
 HOLD = """
 import sys
 from pathlib import Path
-from vaeflow.run_directory import RunDirectory
+from vaeflow.training.run_files.directory import RunDirectory
 with RunDirectory.open(Path(sys.argv[1])).locked():
     print("held", flush=True)
     sys.stdin.read()

@@ -15,9 +15,9 @@ from small_runs import on, summary, train, tree, write_digits
 
 import vaeflow as vf
 from vaeflow.cli import main
-from vaeflow.engine.checkpoint import Best, CheckpointFolder, Progress
-from vaeflow.engine.saving import BackgroundSaves
 from vaeflow.errors import CheckpointError, UnsavedError, VaeflowError
+from vaeflow.training.checkpoints.background import BackgroundSaves
+from vaeflow.training.checkpoints.folder import Best, CheckpointFolder, Progress
 
 STATE = {"model/000/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "optimizer/000/slot": np.int64(5)}
 

@@ -13,9 +13,9 @@ from plugin_packages import GOOD, HEAD, site_in
 from small_runs import CALL
 
 from vaeflow.cli import main
+from vaeflow.plugin_kit.testing import check
 from vaeflow.plugins.records import KINDS
 from vaeflow.plugins.registry import Registry
-from vaeflow.testing import check
 
 ROOT = Path(__file__).parents[1]
 HERE = ROOT / "tests"
@@ -130,7 +130,7 @@ def checked() -> list[list[str]]:
 
 
 def test_every_component_is_in_the_table_and_keeps_its_rules():
-    from vaeflow.checks.contracts import RULES
+    from vaeflow.plugin_kit.checks.rules_by_kind import RULES
 
     rows = {(kind, name): tuple(map(int, counts)) for kind, name, _, *counts, _ in checked()}
     own = {(one.component.kind, one.component.name) for one in Registry.load().all()}
@@ -141,7 +141,7 @@ def test_every_component_is_in_the_table_and_keeps_its_rules():
 
 
 def test_every_kind_has_rules():
-    from vaeflow.checks.contracts import RULES
+    from vaeflow.plugin_kit.checks.rules_by_kind import RULES
 
     assert set(RULES) == set(KINDS)
     for rules in RULES.values():
@@ -204,8 +204,8 @@ def test_a_callback_is_tried_with_a_metric(contract):
 
 
 def test_one_cause_is_said_once(tmp_path):
-    from vaeflow.checks import contracts
-    from vaeflow.checks.subject import Subject
+    from vaeflow.plugin_kit.checks import rules_by_kind as contracts
+    from vaeflow.plugin_kit.checks.subject import Subject
 
     path = tmp_path / "unfinished.py"
     path.write_text(f"{HEAD}def build(x_shape):\n    raise KeyError('width')\n\n{HOOK}")

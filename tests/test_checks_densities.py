@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vaeflow.checks.densities import is_of_noise, require_density
-from vaeflow.checks.rule import BrokenRuleError, LeftOutError
-from vaeflow.checks.subject import normal
+from vaeflow.plugin_kit.checks.densities import is_of_noise, require_density
+from vaeflow.plugin_kit.checks.require import BrokenRuleError, LeftOutError
+from vaeflow.plugin_kit.checks.subject import normal
 
 DRAWS = 50_000
 

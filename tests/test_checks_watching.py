@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from vaeflow.checks.importing import require_clean_import
-from vaeflow.checks.pickling import pickling
-from vaeflow.checks.rule import BrokenRuleError
-from vaeflow.checks.subject import Subject
-from vaeflow.checks.watching import place_of, watched
+from vaeflow.plugin_kit.checks.import_effects import require_clean_import
+from vaeflow.plugin_kit.checks.pickling import pickling
+from vaeflow.plugin_kit.checks.require import BrokenRuleError
+from vaeflow.plugin_kit.checks.side_effects import place_of, watched
+from vaeflow.plugin_kit.checks.subject import Subject
 from vaeflow.plugins.registry import Registry
 
 INIT = """

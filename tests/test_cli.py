@@ -15,8 +15,8 @@ from plugin_packages import GOOD, site_in
 from vaeflow.cli import main
 from vaeflow.cli.app import app
 from vaeflow.cli.entry import _report
+from vaeflow.cli.interrupts import Interrupts
 from vaeflow.errors import CheckpointError, UsageError
-from vaeflow.interrupts import Interrupts
 
 CALL = "import sys; from vaeflow.cli import main; code = main(sys.argv[1:]);"
 

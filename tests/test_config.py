@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaeflow.config import KINDS_OF_SELECTIONS, NAME, Config, Section
-from vaeflow.config_layers import compose, merge
-from vaeflow.config_resolve import resolve, to_toml
-from vaeflow.config_sources import Layer, parse_overrides
+from vaeflow.config.compose import compose, merge
+from vaeflow.config.recipes import recipes
+from vaeflow.config.resolve import resolve, to_toml
+from vaeflow.config.schema import KINDS_OF_SELECTIONS, NAME, Config, Section
+from vaeflow.config.sources import Layer, parse_overrides
 from vaeflow.errors import UsageError
 from vaeflow.plugins.registry import Registry
-from vaeflow.recipes import recipes
 
 
 @pytest.fixture(scope="module")

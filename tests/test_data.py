@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from vaeflow.components import binarizations, datasets
-from vaeflow.data import Folders
-from vaeflow.data.npy import open_npy, open_npz, write_npz
+from vaeflow.data.sets import Folders
+from vaeflow.data.sets.npy import open_npy, open_npz, write_npz
 from vaeflow.errors import DataError, VaeflowError
 
 NOWHERE = Folders(None, Path("nowhere"))
@@ -197,7 +197,7 @@ def test_arrays_that_cannot_be_trained_on(case, tmp_path):
 
 
 def test_a_bad_pixel_far_into_the_file_has_its_own_row(tmp_path, monkeypatch):
-    monkeypatch.setattr("vaeflow.data.checks.BLOCK_BYTES", 100)
+    monkeypatch.setattr("vaeflow.data.sets.checks.BLOCK_BYTES", 100)
     np.save(tmp_path / "x.npy", with_value(np.nan, (5, 0, 2)))
     with pytest.raises(DataError, match=r"x.npy\[5, 0, 2\] is nan"):
         arrays(tmp_path / "x.npy")
@@ -272,7 +272,7 @@ def test_a_map_is_not_loaded(tmp_path):
 import re, sys
 from pathlib import Path
 from vaeflow.components import datasets
-from vaeflow.data import Folders
+from vaeflow.data.sets import Folders
 found = datasets.arrays(Folders(None, Path()), path=sys.argv[1], check=False, validation=1000)
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 print(found.train.x.shape, peak < 300_000, "tensorflow" in sys.modules)

@@ -14,9 +14,9 @@ import pytest
 from small_runs import on, summary, train, vaeflow, write_digits
 
 from vaeflow.cli import main
-from vaeflow.engine.checkpoint import CheckpointFolder, Progress
-from vaeflow.engine.saving import BackgroundSaves
 from vaeflow.errors import UnsavedError
+from vaeflow.training.checkpoints.background import BackgroundSaves
+from vaeflow.training.checkpoints.folder import CheckpointFolder, Progress
 
 STATE = {"model/000/kernel": np.arange(3000, dtype=np.float32), "optimizer/000/slot": np.int64(5)}  # three pages
 STAGES = ["the directory", "the arrays", "progress.json", "config.toml", "the manifest"]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from vaeflow.components import likelihoods
-from vaeflow.distributions import Bernoulli, ContinuousBernoulli, DiagonalNormal, Normal, StandardNormal
-from vaeflow.distributions.axes import sum_example
+from vaeflow.model.distributions import Bernoulli, ContinuousBernoulli, DiagonalNormal, Normal, StandardNormal
+from vaeflow.model.distributions.axes import sum_example
 
 SEEDS = st.integers(0, 10**6)
 SCALES = st.sampled_from([0.01, 1.0, 5.0, 30.0])

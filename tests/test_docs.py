@@ -20,14 +20,14 @@ import pytest
 from vaeflow.callbacks import Callback, Control
 from vaeflow.cli import main
 from vaeflow.cli.app import app
-from vaeflow.config import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config, Section
-from vaeflow.config_layers import compose
-from vaeflow.config_resolve import resolve
+from vaeflow.config.compose import compose
+from vaeflow.config.recipes import recipes
+from vaeflow.config.resolve import resolve
+from vaeflow.config.schema import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config, Section
+from vaeflow.plugin_kit.scaffold import write_plugin
 from vaeflow.plugins import hookspecs
 from vaeflow.plugins.records import KINDS
 from vaeflow.plugins.registry import Registry
-from vaeflow.recipes import recipes
-from vaeflow.scaffold import write_plugin
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -12,8 +12,8 @@ from small_runs import on
 
 from vaeflow.cli import main
 from vaeflow.contracts import Dataset, Split
-from vaeflow.data import looked_at
-from vaeflow.data.doubts import doubts_of_data
+from vaeflow.data.sets import sampled_rows as looked_at
+from vaeflow.data.sets.image_warnings import doubts_of_data
 
 PLUGIN = Path(__file__).parent / "nonsense_plugins.py"
 FLOATS = ("binarization=none", "likelihood=gaussian")

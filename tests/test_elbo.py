@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, special, stats
 
-from vaeflow import elbo
 from vaeflow.components import objectives, posteriors, priors, schedules
 from vaeflow.contracts import Timeline
-from vaeflow.distributions import Bernoulli, DiagonalNormal, Normal, StandardNormal
+from vaeflow.model import elbo
+from vaeflow.model.distributions import Bernoulli, DiagonalNormal, Normal, StandardNormal
 
 SEEDS = st.integers(0, 10**6)
 STEP = tf.constant(0, tf.int64)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from vaeflow import elbo
-from vaeflow.distributions import DiagonalNormal, Normal, StandardNormal
+from vaeflow.model import elbo
+from vaeflow.model.distributions import DiagonalNormal, Normal, StandardNormal
 
 SEEDS = st.integers(0, 10**6)
 

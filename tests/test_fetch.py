@@ -17,13 +17,13 @@ import zipfile
 import numpy as np
 import pytest
 
-from vaeflow.data import Folders
-from vaeflow.data.content import PUBLISHED, Content, read_content
-from vaeflow.data.download import UnavailableError
-from vaeflow.data.fetch import fetch
-from vaeflow.data.mirrors import IDX_FILES, Address, IdxFolder, mirrors
-from vaeflow.data.pip_package import PipPackage
-from vaeflow.data.unpickle import load_arrays
+from vaeflow.data.sets import Folders
+from vaeflow.data.sets.content import PUBLISHED, Content, read_content
+from vaeflow.data.sets.download import UnavailableError
+from vaeflow.data.sets.fetch import fetch
+from vaeflow.data.sets.mirrors import IDX_FILES, Address, IdxFolder, mirrors
+from vaeflow.data.sets.pip_package import PipPackage
+from vaeflow.data.sets.unpickle import load_arrays
 from vaeflow.errors import DataError, UsageError, VaeflowError
 
 # Of the files that LeCun published, unpacked: an oracle from outside.
@@ -281,7 +281,7 @@ def test_a_broken_cache_file_is_said_and_fetched_anew(damage, mirror, folders, m
 
 
 def test_processes_that_start_together_fetch_once(mirror, folders):
-    code = "import sys, pathlib; from vaeflow.data import Folders; from vaeflow.data.fetch import fetch; "
+    code = "import sys, pathlib; from vaeflow.data.sets import Folders; from vaeflow.data.sets.fetch import fetch; "
     code += "fetch('mnist', Folders(None, pathlib.Path(sys.argv[1])))"
     command = [sys.executable, "-W", "error", "-c", code, str(folders.cache)]
     running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
@@ -301,8 +301,8 @@ def test_a_cache_that_cannot_be_written_is_one_line(mirror, tmp_path):
 def test_a_full_disk_is_one_line_and_leaves_nothing(mirror, folders):
     code = """
 import pathlib, resource, sys
-from vaeflow.data import Folders
-from vaeflow.data.npy import write_npz
+from vaeflow.data.sets import Folders
+from vaeflow.data.sets.npy import write_npz
 from vaeflow.errors import VaeflowError
 import numpy as np
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))

@@ -18,16 +18,16 @@ from pathlib import Path
 import pytest
 
 from vaeflow.cli import main
-from vaeflow.data import Folders
-from vaeflow.doctor import _missing_for_horovod
+from vaeflow.commands.doctor import _missing_for_horovod
+from vaeflow.data.sets import Folders
+from vaeflow.distributed.horovod_build import patch, toolchain
+from vaeflow.distributed.horovod_build.build import build_environment, build_wheel
+from vaeflow.distributed.horovod_build.pip import PipError
+from vaeflow.distributed.horovod_build.probe import probe
+from vaeflow.distributed.horovod_build.sdist import HOROVOD, ChecksumError, Sdist, download, unpack
+from vaeflow.distributed.horovod_build.toolchain import find_cuda, require_toolchain
+from vaeflow.distributed.horovod_build.wheels import Target, Wheels
 from vaeflow.errors import VaeflowError
-from vaeflow.horovod_build import patch, toolchain
-from vaeflow.horovod_build.build import build_environment, build_wheel
-from vaeflow.horovod_build.pip import PipError
-from vaeflow.horovod_build.probe import probe
-from vaeflow.horovod_build.sdist import HOROVOD, ChecksumError, Sdist, download, unpack
-from vaeflow.horovod_build.toolchain import find_cuda, require_toolchain
-from vaeflow.horovod_build.wheels import Target, Wheels
 
 SETUP = (
     "import pathlib, setuptools; pathlib.Path({marker!r}).touch(); setuptools.setup(name='horovod', version='0.28.1')"

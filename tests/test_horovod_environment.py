@@ -15,20 +15,20 @@ from importlib.util import find_spec
 
 import pytest
 
-from vaeflow.engine.strategies.horovod import require_launcher
-from vaeflow.engine.strategies.horovod_environment import port_of, prepare_horovod_environment, rendezvous_of
-from vaeflow.engine.strategies.hosts import Hosts
-from vaeflow.engine.strategies.rendezvous import Rendezvous
+from vaeflow.distributed.job.horovod_environment import port_of, prepare_horovod_environment, rendezvous_of
+from vaeflow.distributed.job.hosts import Hosts
+from vaeflow.distributed.job.job import Job
+from vaeflow.distributed.job.rendezvous import Rendezvous
+from vaeflow.distributed.strategies.horovod import require_launcher
 from vaeflow.errors import UsageError, VaeflowError
-from vaeflow.job import Job
 
 ENVIRONMENT = re.compile(r"(HOROVOD|SLURM|OMPI|PMIX|VAEFLOW|TF_CONFIG)")
 WORKER = """
 import os, sys
-from vaeflow.job import Job
+from vaeflow.distributed.job.job import Job
 from vaeflow.cli.entry import _report
-from vaeflow.interrupts import Interrupts
-from vaeflow.engine.strategies.horovod_environment import prepare_horovod_environment
+from vaeflow.cli.interrupts import Interrupts
+from vaeflow.distributed.job.horovod_environment import prepare_horovod_environment
 try:
     prepare_horovod_environment(Job.current())
 except Exception as error:

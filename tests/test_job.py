@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from small_runs import vaeflow
 
 from vaeflow.components import strategies
-from vaeflow.config import Config
-from vaeflow.config_layers import compose
-from vaeflow.engine.strategies.hosts import Hosts
+from vaeflow.config.compose import compose
+from vaeflow.config.schema import Config
+from vaeflow.distributed.job.hosts import Hosts
+from vaeflow.distributed.job.job import MOST, Job
 from vaeflow.errors import UsageError
-from vaeflow.job import MOST, Job
-from vaeflow.threads import threads_of
+from vaeflow.runtime.threads import threads_of
 
 WORKERS = ["a:1", "a:2", "b:1"]
 SRUN = {
@@ -230,7 +230,7 @@ def test_multiworker_needs_a_launcher(environ):
     ],
 )
 def test_processes_share_the_cores_of_a_host(monkeypatch, environ, local_processes, threads):
-    monkeypatch.setattr("vaeflow.threads.cores", lambda: 8)
+    monkeypatch.setattr("vaeflow.runtime.threads.cores", lambda: 8)
     config = compose("mnist-2d", []).config
     assert threads_of(config, local_processes, environ) == threads
     assert threads_of(compose("mnist-2d", ["microbatches=4"]).config, local_processes, environ) == 1

@@ -20,8 +20,8 @@ import small_runs
 import yaml
 
 from vaeflow.cli import main
-from vaeflow.launching import files
-from vaeflow.launching.fill import with_arguments, with_directives, with_values, with_variables
+from vaeflow.distributed.launching import files
+from vaeflow.distributed.launching.templates import with_arguments, with_directives, with_values, with_variables
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = ROOT / "launch"

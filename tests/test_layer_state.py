@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 from builders import Training, gradients_by_sgd, relative
 
-from vaeflow.distributions import Bernoulli, DiagonalNormal
 from vaeflow.engine.step import Trainer
 from vaeflow.errors import PluginError
-from vaeflow.mode import in_mode
+from vaeflow.model.distributions import Bernoulli, DiagonalNormal
+from vaeflow.model.modes import in_mode
 
 FULL = 0  # a step whose batch is full
 

@@ -11,9 +11,10 @@ import tensorflow as tf
 from small_runs import on, train, vaeflow, write_digits
 
 import vaeflow as package
-from vaeflow import elbo, memory
 from vaeflow.data.noise import Noise
-from vaeflow.trained import BLOCK
+from vaeflow.model import elbo
+from vaeflow.model.trained_vae import BLOCK
+from vaeflow.runtime import memory
 
 LIMIT = 9_000_000 * 1024  # bytes, as by ulimit -v 9000000
 THERE = r"would take about [\d.,]+ [GM]iB of memory, and there is [\d.]+ GiB \(ulimit -v 9000000\): "

@@ -22,12 +22,12 @@ import vaeflow as vf
 from vaeflow.cli import main
 from vaeflow.components import binarizations, metrics, transforms
 from vaeflow.components.transforms import FunctionTransform
-from vaeflow.config_resolve import METRICS_OF_VAEFLOW
+from vaeflow.config.resolve import METRICS_OF_VAEFLOW
 from vaeflow.contracts import Split
 from vaeflow.data.batches import Batches
-from vaeflow.engine.ema import MovingAverage
 from vaeflow.engine.evaluation import Evaluation
-from vaeflow.trained import TrainedVAE
+from vaeflow.model.moving_average import MovingAverage
+from vaeflow.model.trained_vae import TrainedVAE
 
 # Metrics
 

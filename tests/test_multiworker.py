@@ -10,11 +10,11 @@ import pytest
 from jobs import finish, start, summary_of, tf_configs
 from small_runs import CALL, on, write_digits
 
-from vaeflow.engine.strategies.arrival import await_others
-from vaeflow.engine.strategies.multiworker import addresses_of, own_gpus
-from vaeflow.engine.strategies.ports import first_port, port_of
+from vaeflow.distributed.job.job import Job
+from vaeflow.distributed.job.ports import first_port, port_of
+from vaeflow.distributed.job.waiting import await_others
+from vaeflow.distributed.strategies.multiworker import addresses_of, own_gpus
 from vaeflow.errors import UsageError
-from vaeflow.job import Job
 
 FIRST = port_of("srun 17.0")
 STEPS = [("17", "0"), ("17", "1"), ("18", "0"), ("19", "0")]

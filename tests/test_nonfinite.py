@@ -16,10 +16,10 @@ from small_runs import on, rows, summary
 
 from vaeflow.cli import main
 from vaeflow.data.order import Order
-from vaeflow.engine import checkpoint_files
-from vaeflow.engine.diagnosis import diagnose
 from vaeflow.engine.loss_scale import LARGEST, LossScale
 from vaeflow.engine.step import Trainer
+from vaeflow.training.checkpoints import files as checkpoint_files
+from vaeflow.training.nonfinite_diagnosis import diagnose
 
 NUMBERS = 4  # the exit code
 MARKED = 28  # the example that does the harm
@@ -31,7 +31,7 @@ PLUGIN = """
 
     def poisoned(x_shape, *, how: Literal["value", "gradient", "always"] = "value"):
         import keras, tensorflow as tf
-        from vaeflow.distributions import Bernoulli
+        from vaeflow.model.distributions import Bernoulli
 
         class Poisoned(Bernoulli):
             weight = None
@@ -245,7 +245,7 @@ def test_a_diagnosis_that_fails_hides_nothing(run, bad, monkeypatch, capfd):
     def fails(*_):
         raise ValueError("no memory\nleft")
 
-    monkeypatch.setattr("vaeflow.nonfinite.diagnose", fails)
+    monkeypatch.setattr("vaeflow.training.nonfinite.diagnose", fails)
     run("run", "nonfinite.action=stop", code=NUMBERS)
     said = capfd.readouterr()
     assert f"step {bad[0][0]}: no diagnosis: ValueError: no memory left\n" in said.out

@@ -12,11 +12,11 @@ import pytest
 from builders import tf
 from scipy.stats import norm
 
+from vaeflow.commands.plot import plot_run
 from vaeflow.contracts import Dataset, Split
 from vaeflow.plots import curves, latents, manifold, plot_all, reconstructions, samples, style, traversals
 from vaeflow.plots.examples import Examples
 from vaeflow.plots.grid import prior_quantiles, tile
-from vaeflow.plotting import plot_run
 
 
 @pytest.fixture(scope="module")

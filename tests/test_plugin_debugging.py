@@ -14,7 +14,7 @@ from small_runs import CALL, on, train, write_digits
 from vaeflow.cli import main
 from vaeflow.errors import PluginError
 from vaeflow.plugins.registry import Registry
-from vaeflow.runs import RunDirectory, resolve_run
+from vaeflow.training.run import RunDirectory, resolve_run
 
 WIDE = """
 def wide(x_shape: tuple[int, ...], *, hidden: tuple[int, ...] = (8,)):

@@ -13,7 +13,7 @@ from jobs import HOROVOD, begin, finish, process_of_rank
 from small_runs import on, rows, summary, train, tree, vaeflow, write_digits
 
 from vaeflow.cli import main
-from vaeflow.signals import SIGNALS, StopRequest, stop_requests
+from vaeflow.distributed.job.stop_signals import SIGNALS, StopRequest, stop_requests
 
 STOPPED = 75
 SECONDS = 30  # in which a job must have ended

@@ -3,8 +3,8 @@
 import pytest
 import tensorflow as tf
 
-from vaeflow.engine.proof import Agreement, prove_reductions
-from vaeflow.engine.strategies.single import SingleStrategy
+from vaeflow.distributed.strategies.single import SingleStrategy
+from vaeflow.distributed.strategies.verify import Agreement, prove_reductions
 from vaeflow.errors import DivergedError
 
 

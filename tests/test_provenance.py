@@ -7,14 +7,14 @@ import sys
 import numpy as np
 import pytest
 
-from vaeflow.config import Config
-from vaeflow.config_layers import compose
-from vaeflow.config_resolve import resolve
+from vaeflow.config.compose import compose
+from vaeflow.config.resolve import resolve
+from vaeflow.config.schema import Config
 from vaeflow.contracts import Dataset, Split
 from vaeflow.plugins.registry import Registry
-from vaeflow.provenance import code, data
-from vaeflow.provenance.changes import changes
-from vaeflow.provenance.record import Provenance, differences
+from vaeflow.training.provenance import code, data
+from vaeflow.training.provenance.changes import changes
+from vaeflow.training.provenance.record import Provenance, differences
 
 PLUGIN = """
 from vaeflow import Component, hookimpl

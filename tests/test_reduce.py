@@ -14,9 +14,9 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaeflow.engine.part import Part
+from vaeflow.distributed.strategies.single import SingleStrategy
+from vaeflow.engine.microbatch_sums import Part
 from vaeflow.engine.reduce import BLOCK, NARROW, ExactSum, PlainSum
-from vaeflow.engine.strategies.single import SingleStrategy
 
 SINGLE = SingleStrategy()
 LARGEST = np.finfo(np.float32).max

@@ -20,18 +20,19 @@ import vaeflow as vf
 from vaeflow.callbacks import Callback, Callbacks, RunView
 from vaeflow.callbacks.group import Called
 from vaeflow.cli import main
-from vaeflow.config_layers import compose
-from vaeflow.config_resolve import resolve
-from vaeflow.data import Folders, source
-from vaeflow.elastic import Members
-from vaeflow.engine.checkpoint import CheckpointFolder, Progress
-from vaeflow.engine.processes import Processes
-from vaeflow.engine.saving import BackgroundSaves
-from vaeflow.loop import Loop
+from vaeflow.config.compose import compose
+from vaeflow.config.resolve import resolve
+from vaeflow.data import source
+from vaeflow.data.sets import Folders
+from vaeflow.distributed.job.stop_signals import StopRequest
+from vaeflow.distributed.strategies.processes import Processes
 from vaeflow.plugins.registry import Registry
-from vaeflow.requests import Requests
-from vaeflow.signals import StopRequest
-from vaeflow.start import prepare
+from vaeflow.training.callback_requests import Requests
+from vaeflow.training.checkpoints.background import BackgroundSaves
+from vaeflow.training.checkpoints.folder import CheckpointFolder, Progress
+from vaeflow.training.elastic import Members
+from vaeflow.training.loop import Loop
+from vaeflow.training.setup import prepare
 
 TRAINING = ("bound", "log_likelihood", "kl", "loss", "learning_rate", "kl_weight", "gradient_norm", "skipped_steps")
 EVALUATION = ("bound", "log_likelihood", "kl", "active_units")

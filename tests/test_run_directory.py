@@ -17,9 +17,9 @@ from small_runs import CALL, on, rows, summary, train, tree, vaeflow, write_digi
 
 from vaeflow.cli import main
 from vaeflow.errors import FileError
-from vaeflow.files import parse_json, parse_toml, read_bytes, read_json, read_text
-from vaeflow.partials import written_aside
-from vaeflow.run_directory import Begun, RunDirectory
+from vaeflow.files.read import parse_json, parse_toml, read_bytes, read_json, read_text
+from vaeflow.files.write import written_aside
+from vaeflow.training.run_files.directory import Begun, RunDirectory
 
 SETTINGS = ("steps=12", "checkpoint.every_steps=3")
 PATIENCE = 60.0  # seconds that one command in this process may take on a busy machine
@@ -147,7 +147,7 @@ def test_killed_before_the_config_was_there(left, resume, tmp_path, finished, co
 
 KILL_BEFORE_CONFIG = """
 import os, signal, sys
-from vaeflow.run_directory import RunDirectory
+from vaeflow.training.run_files.directory import RunDirectory
 RunDirectory.describe = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 from vaeflow.cli import main
 main(sys.argv[1:])

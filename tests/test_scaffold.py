@@ -17,10 +17,10 @@ from small_runs import tree
 
 from vaeflow.cli import main
 from vaeflow.errors import UsageError
+from vaeflow.plugin_kit.scaffold import selecting, write_plugin
+from vaeflow.plugin_kit.scaffold.template import options, template
 from vaeflow.plugins.records import KINDS
 from vaeflow.plugins.registry import Registry
-from vaeflow.scaffold import selecting, write_plugin
-from vaeflow.scaffold.template import options, template
 
 TINY = ("steps=3", "batch_size=16", "log.tensorboard=false", "dataset.train_examples=48", "dataset.test_examples=16")
 SEEN = ("plot", "metric", "callback", "strategy")
@@ -93,7 +93,8 @@ def test_a_plain_ruff_has_nothing_to_say(packages):
 def test_modules_bring_no_tensorflow(packages):
     paths = [str(module_of(packages, kind)) for kind in KINDS]
     code = (
-        "import sys; from vaeflow.plugins.registry import Registry; from vaeflow.scaffold import write_plugin\n"
+        "import sys; from vaeflow.plugins.registry import Registry\n"
+        "from vaeflow.plugin_kit.scaffold import write_plugin\n"
         "[r.options() for r in Registry.load(sys.argv[1:]).all()]; print({'tensorflow', 'keras'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True)
@@ -250,7 +251,7 @@ def test_a_name_may_be_used_by_another_kind(tmp_path):
 
 
 def test_every_kind_has_a_template_and_every_template_a_kind():
-    folder = Path(importlib.util.find_spec("vaeflow.scaffold").origin).parent / "templates"
+    folder = Path(importlib.util.find_spec("vaeflow.plugin_kit.scaffold").origin).parent / "templates"
     assert {path.name for path in folder.glob("*.in")} == {f"{kind}.py.in" for kind in KINDS}
     assert {path.name for path in folder.glob("tests/*.in")} == {f"{kind}.py.in" for kind in KINDS}
     assert all(len(template(f"{kind}.py").splitlines()) < 70 for kind in KINDS)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vaeflow.components import objectives, schedules
 from vaeflow.contracts import Terms, Timeline
-from vaeflow.distributions import DiagonalNormal, StandardNormal
+from vaeflow.model.distributions import DiagonalNormal, StandardNormal
 
 TIMELINE = Timeline(steps_per_epoch=100, total_steps=2000)
 KL = tf.constant([0.0, 3.0, 10.0])

@@ -15,7 +15,7 @@ import pytest
 import small_runs
 
 import vaeflow
-from vaeflow.data.unpickle import load_arrays
+from vaeflow.data.sets.unpickle import load_arrays
 from vaeflow.errors import DataError
 
 PACKAGE = Path(vaeflow.__file__).parent

@@ -11,11 +11,11 @@ from builders import Training, batch_of, by_hand, column, gradients_by_sgd, rela
 
 from vaeflow.components import likelihoods, objectives, schedules
 from vaeflow.contracts import Timeline
-from vaeflow.engine.ema import MovingAverage
 from vaeflow.engine.loss_scale import LossScale
 from vaeflow.engine.microbatch import Microbatches
 from vaeflow.engine.reduce import PlainSum
 from vaeflow.engine.step import SCALARS, Trainer
+from vaeflow.model.moving_average import MovingAverage
 
 FULL, SHORT = 0, 2  # steps of the 23 examples: batches of 10, 10 and 3
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from small_runs import CALL, on, vaeflow
 
 from vaeflow.cli import main
-from vaeflow.config import Config
-from vaeflow.config_layers import compose
-from vaeflow.config_resolve import resolve
-from vaeflow.config_values import require_representable
+from vaeflow.config.compose import compose
+from vaeflow.config.resolve import resolve
+from vaeflow.config.schema import Config
+from vaeflow.config.values import require_representable
 from vaeflow.echo import LONGEST_LINE, one_line, shown
 from vaeflow.errors import UsageError, VaeflowError, nearest
 from vaeflow.plugins.registry import Registry
@@ -160,7 +160,7 @@ def test_an_archive_that_grows_past_the_memory_is_refused(tmp_path, capfd, monke
     path = tmp_path / "data.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x_train.npy", bytes(200 * 2**20))
-    monkeypatch.setattr("vaeflow.data.npy.fits", lambda size: size < 100 * 2**20)
+    monkeypatch.setattr("vaeflow.data.sets.npy.fits", lambda size: size < 100 * 2**20)
     line = line_of(on(path), capfd)
     assert line.startswith(f"{path}: x_train.npy is compressed, and would take 200 MiB of memory, which there is not")
 

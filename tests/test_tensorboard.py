@@ -10,7 +10,7 @@ from tensorboard.plugins.projector import ProjectorConfig
 
 from vaeflow.callbacks.tensorboard import TensorBoard
 from vaeflow.callbacks.tensorboard.hparams import leaves
-from vaeflow.config import Config
+from vaeflow.config.schema import Config
 
 BARE = {"histograms": False, "images": False, "projector": False, "graph": False, "hparams": False}
 

@@ -19,10 +19,10 @@ import pytest
 from jobs import HOROVOD, begin, finish, process_of_rank, start, tf_configs
 from small_runs import CALL, SMALL, on, write_digits
 
+from vaeflow.distributed.heartbeat.cut_connections import cut_connections
+from vaeflow.distributed.heartbeat.link import BEAT, Link
+from vaeflow.distributed.heartbeat.monitor import Watch
 from vaeflow.errors import UsageError
-from vaeflow.watch.cut import cut_connections
-from vaeflow.watch.link import BEAT, Link
-from vaeflow.watch.watch import Watch
 
 JOBS = [
     pytest.param("multiworker", 3, id="multiworker x3"),
@@ -157,7 +157,7 @@ def test_connections_to_a_host_that_libraries_hold_are_cut_and_no_others(tmp_pat
 
 GUARDED = """
     import os, signal, sys, time
-    from vaeflow.watch.guardian import Guardian
+    from vaeflow.distributed.heartbeat.guardian import Guardian
     guardian = Guardian(0.5)
     print(guardian._process.pid, flush=True)
     for _ in range(10):

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaeflow.callbacks import Callback, Callbacks, Control, Record
-from vaeflow.callbacks.components import best_checkpoint, early_stopping, reduce_on_plateau
+from vaeflow.callbacks.builtin import best_checkpoint, early_stopping, reduce_on_plateau
 from vaeflow.callbacks.group import Called
 from vaeflow.errors import PluginError, UsageError
 

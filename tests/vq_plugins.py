@@ -12,7 +12,7 @@ def vq(latent_size: int):
     import keras
     import tensorflow as tf
 
-    from vaeflow.distributions import DiagonalNormal
+    from vaeflow.model.distributions import DiagonalNormal
 
     class Posterior(keras.layers.Layer):
         noise_size = latent_size

@@ -64,7 +64,7 @@ def posterior(latent_size, *, returns: Literal["pair", "none", "narrow", "alone"
     import keras
     import tensorflow as tf
 
-    from vaeflow.distributions import DiagonalNormal
+    from vaeflow.model.distributions import DiagonalNormal
 
     class Q(DiagonalNormal):
         def sample(self, noise):
@@ -124,7 +124,7 @@ def likelihood(x_shape, *, returns: Literal["elements", "tensor", "bare", "means
     """p(x given z), wrong in one way."""
     import tensorflow as tf
 
-    from vaeflow.distributions import Bernoulli
+    from vaeflow.model.distributions import Bernoulli
 
     class P(Bernoulli):
         def log_prob(self, value):

@@ -6,26 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaeflow.config import Config
-from vaeflow.config_layers import Composed, compose
-from vaeflow.config_resolve import resolve
-from vaeflow.data import Folders
+from vaeflow.config.compose import Composed, compose
+from vaeflow.config.resolve import resolve
+from vaeflow.config.schema import Config
+from vaeflow.data.sets import Folders
 from vaeflow.errors import UsageError, nearest
 from vaeflow.plugins.registry import Registry
-from vaeflow.restoring import restore_to_read
-from vaeflow.run_directory import RunDirectory
-from vaeflow.runs import resolve_run, run
-from vaeflow.start import prepare_to_read
+from vaeflow.training.checkpoints.restore import restore_to_read
+from vaeflow.training.run import resolve_run, run
+from vaeflow.training.run_files.directory import RunDirectory
+from vaeflow.training.setup import prepare_to_read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
 
-    from vaeflow.config_resolve import Resolved
+    from vaeflow.config.resolve import Resolved
     from vaeflow.contracts import Dataset
-    from vaeflow.experiment import Experiment
-    from vaeflow.trained import TrainedVAE
+    from vaeflow.model.trained_vae import TrainedVAE
+    from vaeflow.training.experiment import Experiment
 
 EXAMPLES_AT_A_TIME = 10_000
 

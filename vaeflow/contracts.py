@@ -52,8 +52,8 @@ class Posterior(Protocol):
         """Return q(z given x) for features [B, F]; `sample` takes noise [L, B, noise_size] to z [L, B, D].
 
         It may have a method `sample_and_log_prob` from noise to z and log q(z given x) [L, B], see
-        `vaeflow.elbo.draw`; `log_prob` is not called then. It may have a method `kl_terms(p)`, which is
-        asked before the prior's, see `vaeflow.elbo.closed_form_kl_terms`. An attribute
+        `vaeflow.model.elbo.draw`; `log_prob` is not called then. It may have a method `kl_terms(p)`, which is
+        asked before the prior's, see `vaeflow.model.elbo.closed_form_kl_terms`. An attribute
         `mean_is_exact = False` says that `mean` is near the mean only.
         """
 

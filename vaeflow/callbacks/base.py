@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from vaeflow.config import Config
+    from vaeflow.config.schema import Config
     from vaeflow.contracts import Dataset
+    from vaeflow.model.trained_vae import TrainedVAE
     from vaeflow.plots import Plot
-    from vaeflow.trained import TrainedVAE
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from vaeflow.callbacks.progress import ProgressBar
 from vaeflow.errors import PluginError, nearest
 
 if TYPE_CHECKING:
-    from vaeflow.config_resolve import Resolved
+    from vaeflow.config.resolve import Resolved
     from vaeflow.plugins.registered import Bound
 
 

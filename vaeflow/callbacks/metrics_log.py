@@ -8,8 +8,8 @@ import os
 from typing import IO, TYPE_CHECKING
 
 from vaeflow.callbacks.base import Callback
-from vaeflow.metrics_rows import read_rows
-from vaeflow.partials import written_aside
+from vaeflow.files.json_lines import read_rows
+from vaeflow.files.write import written_aside
 from vaeflow.plots import METRICS
 
 if TYPE_CHECKING:

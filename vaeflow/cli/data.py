@@ -31,7 +31,7 @@ def list_(data_dir: Path | None) -> None:
 
     Example: vaeflow data list
     """
-    from vaeflow.data.content import PUBLISHED
+    from vaeflow.data.sets.content import PUBLISHED
 
     cache = folders(data_dir).cache
     for name in PUBLISHED:
@@ -50,6 +50,6 @@ def fetch(name: str, data_dir: Path | None) -> None:
 
     Example: vaeflow data fetch mnist --data-dir ~/datasets
     """
-    from vaeflow.data.fetch import fetch as fetch_into_cache
+    from vaeflow.data.sets.fetch import fetch as fetch_into_cache
 
     click.echo(str(fetch_into_cache(name, folders(data_dir))))

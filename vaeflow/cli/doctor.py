@@ -23,7 +23,7 @@ def doctor(modules: tuple[str, ...], data_dir: Path | None) -> None:
 
     Example: vaeflow doctor
     """
-    from vaeflow.doctor import examine
+    from vaeflow.commands.doctor import examine
     from vaeflow.plugins.registry import Registry
 
     for section in examine(Registry.load(modules), folders(data_dir)):

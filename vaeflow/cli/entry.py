@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from vaeflow.cli.app import app
+from vaeflow.cli.interrupts import INTERRUPTED, Interrupts, open_standard_streams
+from vaeflow.distributed.job.job import Job
 from vaeflow.echo import one_line
 from vaeflow.errors import ElsewhereError, RankError, StoppedError, UsageError, VaeflowError, of_the_machine
-from vaeflow.interrupts import INTERRUPTED, Interrupts, open_standard_streams
-from vaeflow.job import Job
-from vaeflow.runtime import set_environment
+from vaeflow.runtime.tensorflow_setup import set_environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,7 +129,7 @@ def _usage(error: click.ClickException) -> str:
 
 def _setting_hint(error: click.ClickException) -> str:
     """Return how a key of the config is set, where one was given as an option: --epochs 5."""
-    from vaeflow.config import Config
+    from vaeflow.config.schema import Config
 
     key = str(getattr(error, "option_name", "")).lstrip("-").replace("-", "_")
     return f"; a setting is KEY=VALUE, such as {key}=..." if key in Config.model_fields else ""

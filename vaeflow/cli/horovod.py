@@ -15,7 +15,7 @@ from vaeflow.errors import VaeflowError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from vaeflow.horovod_build.install import Device
+    from vaeflow.distributed.horovod_build.install import Device
 
 
 @click.group(
@@ -48,8 +48,8 @@ def install(device: Device, rebuild: bool, if_possible: bool) -> None:
 
     Example: vaeflow horovod install
     """
-    from vaeflow.horovod_build.install import install as install_horovod
-    from vaeflow.horovod_build.sdist import ChecksumError
+    from vaeflow.distributed.horovod_build.install import install as install_horovod
+    from vaeflow.distributed.horovod_build.sdist import ChecksumError
 
     try:
         with _bar() as progress:
@@ -70,8 +70,8 @@ def status() -> None:
 
     Example: vaeflow horovod status
     """
-    from vaeflow.horovod_build.install import state_of_cache
-    from vaeflow.horovod_build.probe import probe
+    from vaeflow.distributed.horovod_build.install import state_of_cache
+    from vaeflow.distributed.horovod_build.probe import probe
 
     found = probe()
     click.echo(

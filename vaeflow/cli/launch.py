@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from vaeflow.launching.launchers import Launcher
-    from vaeflow.launching.training import Training
+    from vaeflow.distributed.launching.launchers import Launcher
+    from vaeflow.distributed.launching.train_command import Training
 
 AT_LEAST_ONE = click.IntRange(min=1)
 
@@ -81,7 +81,7 @@ def local(
 
     Example: vaeflow launch local mnist-2d --processes 2 --run
     """
-    from vaeflow.launching.launchers import Local
+    from vaeflow.distributed.launching.launchers import Local
 
     if restarts and not run_dir:
         raise UsageError("--restarts needs --run-dir: the run to go on with")
@@ -100,7 +100,7 @@ def hosts(*, hosts: str, interface: str, run: bool, run_dir: str, resume_: str, 
 
     Example: vaeflow launch hosts mnist-2d --hosts host1:4,host2:4
     """
-    from vaeflow.launching.launchers import Hosts, processes_on
+    from vaeflow.distributed.launching.launchers import Hosts, processes_on
 
     go_on = goes_on(resume_, run_dir)
     started = _checked(processes=processes_on(hosts), strategy="horovod", **training)
@@ -141,7 +141,7 @@ def slurm(
 
     Example: vaeflow launch slurm mnist-2d --nodes 2 --processes-per-node 4 --strategy multiworker
     """
-    from vaeflow.launching.launchers import Slurm
+    from vaeflow.distributed.launching.launchers import Slurm
 
     options = {"cpus-per-task": str(cpus_per_process)}
     if gpus_per_process:
@@ -179,7 +179,7 @@ def kubernetes(
 
     Example: vaeflow launch kubernetes mnist-2d --processes 4 --image registry.example.org/vaeflow
     """
-    from vaeflow.launching.launchers import Kubernetes
+    from vaeflow.distributed.launching.launchers import Kubernetes
 
     limits = {"cpu": cpus, "memory": memory, **({"nvidia.com/gpu": str(gpus)} if gpus else {})}
     started = _checked(processes=processes, strategy=strategy, **training)
@@ -195,7 +195,7 @@ def _checked(
     modules: tuple[str, ...],
     data_dir: Path | None,
 ) -> Training:
-    from vaeflow.launching.training import Training
+    from vaeflow.distributed.launching.train_command import Training
 
     if recipe is None:
         raise UsageError("which recipe? For example: vaeflow launch local mnist-2d (vaeflow recipes lists them)")
@@ -208,6 +208,6 @@ def _finish(launcher: Launcher, *, run: bool) -> None:
     if not run:
         click.echo(launcher.text(), nl=False)
         return
-    from vaeflow.launching.start import start
+    from vaeflow.distributed.launching.run import start
 
     click.get_current_context().exit(start(launcher))

@@ -87,7 +87,7 @@ def _list(registry: Registry) -> None:
 
 
 def _options(registered: Registered) -> str:
-    from vaeflow.words import type_in_words
+    from vaeflow.plugins.type_names import type_in_words
 
     options = registered.options()
     if not options:

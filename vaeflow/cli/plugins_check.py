@@ -14,8 +14,8 @@ from vaeflow.errors import PluginError, UsageError, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vaeflow.checks.rule import Result
-    from vaeflow.checks.subject import Subject
+    from vaeflow.plugin_kit.checks.rule import Result
+    from vaeflow.plugin_kit.checks.subject import Subject
     from vaeflow.plugins.registry import Registry
 
 
@@ -82,7 +82,7 @@ def check(
     small data, on one and two replicas of this machine's CPU. A broken rule is named with the tensor and the numbers,
     and the exit code is 2.
     """
-    from vaeflow.config_sources import parse_overrides
+    from vaeflow.config.sources import parse_overrides
     from vaeflow.plugins.registry import Registry
 
     registry = Registry.load((*before, *modules))
@@ -93,7 +93,7 @@ def check(
     for one in chosen:
         registry.get(*one).bind(given, one[0])
     _start()
-    from vaeflow.checks.subject import Subject
+    from vaeflow.plugin_kit.checks.subject import Subject
 
     subjects = [Subject(registry, *one, given, x_shape, latent_size, others) for one in chosen]
     broken = [line for subject in subjects for line in _check(subject, rules, as_json=as_json)]
@@ -125,7 +125,7 @@ def _chosen(registry: Registry, kind: str | None, name: str | None, owner: str |
 
 def _partners(registry: Registry, texts: tuple[str, ...], kinds: set[str]) -> dict[str, str]:
     """Return the names of --with by their kinds."""
-    from vaeflow.config import KINDS_OF_SELECTIONS
+    from vaeflow.config.schema import KINDS_OF_SELECTIONS
 
     partners = {}
     for text in texts:
@@ -144,10 +144,10 @@ def _partners(registry: Registry, texts: tuple[str, ...], kinds: set[str]) -> di
 
 def _require_rules(chosen: list[tuple[str, str]], rules: tuple[str, ...]) -> None:
     if rules:
-        from vaeflow.runtime import start_tensorflow
+        from vaeflow.runtime.tensorflow_setup import start_tensorflow
 
         start_tensorflow()
-        from vaeflow.checks.contracts import RULES
+        from vaeflow.plugin_kit.checks.rules_by_kind import RULES
 
         known = {rule.name for kind, _ in chosen for rule in RULES[kind]}
         for rule in rules:
@@ -157,17 +157,17 @@ def _require_rules(chosen: list[tuple[str, str]], rules: tuple[str, ...]) -> Non
 
 def _start() -> None:
     """Start TensorFlow with two logical CPUs, whose operations have one thread each."""
-    from vaeflow.runtime import Runtime, start_tensorflow
+    from vaeflow.runtime.tensorflow_setup import Runtime, start_tensorflow
 
     start_tensorflow(Runtime(threads=1))
-    from vaeflow.engine.strategies.mirrored import make_logical_cpus
+    from vaeflow.distributed.strategies.mirrored import make_logical_cpus
 
     make_logical_cpus(2)
 
 
 def _check(subject: Subject, rules: tuple[str, ...], *, as_json: bool) -> Iterator[str]:
     """Print what comes out, and yield a line for each broken rule."""
-    from vaeflow.checks.contracts import check, rules_of
+    from vaeflow.plugin_kit.checks.rules_by_kind import check, rules_of
 
     count = len(rules_of(subject.kind, rules))
     if not as_json:

@@ -28,8 +28,8 @@ def new(kind: str, name: str, folder: Path) -> None:
     KIND is a kind of component (encoder), NAME what a config will select it by (wide-net). What is written trains as it
     is. Nothing is overwritten.
     """
-    from vaeflow.scaffold import write_plugin
-    from vaeflow.scaffold.selecting import command
+    from vaeflow.plugin_kit.scaffold import write_plugin
+    from vaeflow.plugin_kit.scaffold.selecting import command
 
     written = write_plugin(kind, name, folder)
     package = folder / f"vaeflow-{name}"

@@ -22,14 +22,14 @@ def recipes(name: str | None) -> None:
     if name is None:
         list_recipes()
         return
-    from vaeflow.recipes import recipe
+    from vaeflow.config.recipes import recipe
 
     click.echo(recipe(name).text, nl=False)
 
 
 def list_recipes() -> None:
     """Print each recipe's name and its one line."""
-    from vaeflow.recipes import recipes as shipped
+    from vaeflow.config.recipes import recipes as shipped
 
     found = shipped()
     width = max(len(recipe.name) for recipe in found)

@@ -54,7 +54,7 @@ def evaluate(
     """
     require_alone("evaluate")
     require_run(run)
-    from vaeflow.evaluate import evaluate_run
+    from vaeflow.commands.evaluate import evaluate_run
 
     result = evaluate_run(
         run, split=split, samples=samples, best=best, modules=modules, data_dir=data_dir, accept_changes=accept_changes
@@ -94,7 +94,7 @@ def sample(
     """
     require_alone("sample")
     require_run(run)
-    from vaeflow.sampling import sample_run
+    from vaeflow.commands.sample import sample_run
 
     click.echo(
         str(
@@ -126,7 +126,7 @@ def plot(run: Path, accept_changes: bool, modules: tuple[str, ...], data_dir: Pa
     """
     require_alone("plot")
     require_run(run)
-    from vaeflow.plotting import plot_run
+    from vaeflow.commands.plot import plot_run
 
     for path in plot_run(run, modules=modules, data_dir=data_dir, accept_changes=accept_changes):
         click.echo(str(path))

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vaeflow.distributed.job.job import Job
 from vaeflow.echo import shown
 from vaeflow.errors import UsageError, nearest
-from vaeflow.job import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vaeflow.data import Folders
+    from vaeflow.data.sets import Folders
 
 _plugin = click.option(
     "--plugin",
@@ -131,6 +131,6 @@ def require_run(run: Path) -> None:
 
 def folders(data_dir: Path | None) -> Folders:
     """Return where data sets are looked for and kept."""
-    from vaeflow.data import Folders
+    from vaeflow.data.sets import Folders
 
     return Folders.default(data_dir)

@@ -20,11 +20,11 @@ from vaeflow.cli.shared import (
     resume_option,
     run_argument,
 )
+from vaeflow.distributed.job.job import Job
 from vaeflow.errors import UsageError
-from vaeflow.job import Job
 
 if TYPE_CHECKING:
-    from vaeflow.config_resolve import Resolved
+    from vaeflow.config.resolve import Resolved
 
 strategy_option = click.option(
     "--strategy", metavar="NAME", help="Short for strategy.name=NAME. Example: --strategy mirrored"
@@ -80,14 +80,14 @@ def train(
         return
     if recipe is None:
         raise UsageError("which recipe? For example: vaeflow train mnist-2d (vaeflow recipes lists them)")
-    from vaeflow.config_layers import compose
-    from vaeflow.config_resolve import resolve
+    from vaeflow.config.compose import compose
+    from vaeflow.config.resolve import resolve
     from vaeflow.plugins.registry import Registry
-    from vaeflow.run_directory import require_free
+    from vaeflow.training.run_files.directory import require_free
 
     require_text("--run-dir", run_dir)
     go_on = goes_on(resume_, run_dir)
-    from vaeflow.runs import run
+    from vaeflow.training.run import run
 
     def find() -> Resolved:
         composed = compose(recipe, _settings(settings, strategy, init_from))
@@ -124,7 +124,7 @@ def resume(
     """
     if Job.current().processes == 1:  # else the other ranks are told of it
         require_run(run)
-    from vaeflow.runs import resume as go_on
+    from vaeflow.training.run import resume as go_on
 
     wanted = _settings(settings, strategy)
     go_on(run, modules, settings=wanted, folders=folders(data_dir), accept_changes=accept_changes)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vaeflow.contracts import Dataset, Split
-    from vaeflow.data import Folders
+    from vaeflow.data.sets import Folders
 
 Count = Annotated[int, Field(ge=1)] | None
 Validation = Annotated[int, Field(ge=0)]
@@ -32,9 +32,9 @@ def mnist(
         test_examples: how many of the test examples to use, the first ones; all by default.
 
     Raises:
-        VaeflowError: see `vaeflow.data.fetch.fetch`.
+        VaeflowError: see `vaeflow.data.sets.fetch.fetch`.
     """
-    from vaeflow.data.splits import Cut
+    from vaeflow.data.sets.splits import Cut
 
     return Cut(validation, train_examples, test_examples).of(_published("mnist", folders))
 
@@ -51,9 +51,9 @@ def fashion_mnist(
         test_examples: how many of the test examples to use, the first ones; all by default.
 
     Raises:
-        VaeflowError: see `vaeflow.data.fetch.fetch`.
+        VaeflowError: see `vaeflow.data.sets.fetch.fetch`.
     """
-    from vaeflow.data.splits import Cut
+    from vaeflow.data.sets.splits import Cut
 
     return Cut(validation, train_examples, test_examples).of(_published("fashion-mnist", folders))
 
@@ -87,8 +87,8 @@ def arrays(
     Raises:
         DataError: if a file is missing or damaged, or if what it holds cannot be trained on.
     """
-    from vaeflow.data.arrays import open_arrays
-    from vaeflow.data.splits import Cut
+    from vaeflow.data.sets.arrays import open_arrays
+    from vaeflow.data.sets.splits import Cut
 
     found = open_arrays(_path(path), _path(labels) if labels else None, check=check)
     return Cut(validation, train_examples, test_examples).of(found)
@@ -123,7 +123,7 @@ def idx(
         DataError: if a file is missing or damaged, or if what it holds cannot be trained on.
     """
     from vaeflow.contracts import Dataset
-    from vaeflow.data.splits import Cut
+    from vaeflow.data.sets.splits import Cut
     from vaeflow.errors import DataError
 
     if test_labels and not test_images:
@@ -138,9 +138,9 @@ def _published(name: str, folders: Folders) -> Dataset:
     import numpy as np
 
     from vaeflow.contracts import Dataset, Split
-    from vaeflow.data.content import Content
-    from vaeflow.data.fetch import fetch
-    from vaeflow.data.npy import open_npz
+    from vaeflow.data.sets.content import Content
+    from vaeflow.data.sets.fetch import fetch
+    from vaeflow.data.sets.npy import open_npz
 
     found = open_npz(fetch(name, folders))
     content = Content.of(found, name)
@@ -150,14 +150,14 @@ def _published(name: str, folders: Folders) -> Dataset:
 
 
 def _idx_split(images: str, labels: str | None, *, check: bool) -> Split:
-    from vaeflow.data.checks import Named, checked_split
-    from vaeflow.data.idx import open_idx
+    from vaeflow.data.sets.checks import Named, checked_split
+    from vaeflow.data.sets.idx import open_idx
 
     y = Named(open_idx(_path(labels)), labels) if labels else None
     return checked_split(Named(open_idx(_path(images)), images), y, pixels=check)
 
 
 def _path(given: str) -> Path:
-    from vaeflow.data.files import expanded
+    from vaeflow.data.sets.paths import expanded
 
     return expanded(given)

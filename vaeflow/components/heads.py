@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from vaeflow.distributions import DiagonalNormal, Normal
+from vaeflow.model.distributions import DiagonalNormal, Normal
 
 
 class DiagonalGaussianHead(keras.layers.Layer):

@@ -35,7 +35,7 @@ def bernoulli(x_shape: tuple[int, ...]) -> Likelihood:
     Args:
         x_shape: X; the decoder puts out one logit an element.
     """
-    from vaeflow.distributions import Bernoulli
+    from vaeflow.model.distributions import Bernoulli
 
     return ParametricLikelihood(x_shape, lambda logits: Bernoulli(logits, rank=len(x_shape)))
 
@@ -46,7 +46,7 @@ def continuous_bernoulli(x_shape: tuple[int, ...]) -> Likelihood:
     Args:
         x_shape: X; the decoder puts out one logit an element.
     """
-    from vaeflow.distributions import ContinuousBernoulli
+    from vaeflow.model.distributions import ContinuousBernoulli
 
     return ParametricLikelihood(x_shape, lambda logits: ContinuousBernoulli(logits, rank=len(x_shape)))
 
@@ -66,7 +66,7 @@ def gaussian(
         scale: sigma, in units of x. With `decoded` it multiplies what the decoder puts out.
     """
     from vaeflow.components.heads import SharedVarianceHead
-    from vaeflow.distributions import Normal
+    from vaeflow.model.distributions import Normal
 
     if variance == "shared":
         return SharedVarianceHead(x_shape, scale)

@@ -27,7 +27,7 @@ class WeightedBound:
 
     def loss(self, terms: Terms, schedule: Schedule, step: tf.Tensor) -> tf.Tensor:
         """Return the loss of each example, [B], nats."""
-        from vaeflow import elbo
+        from vaeflow.model import elbo
 
         reconstruction = -elbo.expected_log_likelihood(terms.log_likelihood)
         return reconstruction + self.beta * schedule.penalty(terms.kl, step)

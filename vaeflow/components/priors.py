@@ -14,6 +14,6 @@ def standard_normal(latent_size: int) -> Prior:
     Args:
         latent_size: D.
     """
-    from vaeflow.distributions import StandardNormal
+    from vaeflow.model.distributions import StandardNormal
 
     return StandardNormal(latent_size)

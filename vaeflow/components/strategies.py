@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from vaeflow.distributed.job.job import STRANGE, Job
 from vaeflow.errors import UsageError
-from vaeflow.job import STRANGE, Job
 
 if TYPE_CHECKING:
-    from vaeflow.engine.strategies.base import Topology
+    from vaeflow.distributed.strategies.base import Topology
 
 Replicas = Literal["auto"] | Annotated[int, Field(ge=1)]
 
@@ -43,7 +43,7 @@ def single(*, replicas: Annotated[int, Field(ge=1, le=1)] = 1) -> Topology:
         replicas: 1; the key is there since every strategy has it.
     """
     _alone("single")
-    from vaeflow.engine.strategies.single import SingleStrategy
+    from vaeflow.distributed.strategies.single import SingleStrategy
 
     return SingleStrategy(replicas=replicas)
 
@@ -55,7 +55,7 @@ def mirrored(*, replicas: Replicas = "auto") -> Topology:
         replicas: how many devices; auto takes all GPUs, or two logical CPU devices.
     """
     _alone("mirrored")
-    from vaeflow.engine.strategies.mirrored import MirroredTopology
+    from vaeflow.distributed.strategies.mirrored import MirroredTopology
 
     return MirroredTopology(None if replicas == "auto" else replicas)
 
@@ -68,7 +68,7 @@ def multiworker(*, replicas: Replicas = "auto") -> Topology:
     Args:
         replicas: devices over all processes, to be checked against what the launcher started; auto checks nothing.
     """
-    from vaeflow.engine.strategies.multiworker import MultiworkerTopology
+    from vaeflow.distributed.strategies.multiworker import MultiworkerTopology
 
     return MultiworkerTopology(_launched("multiworker"), None if replicas == "auto" else replicas)
 
@@ -79,7 +79,7 @@ def horovod(*, replicas: Replicas = "auto") -> Topology:
     Args:
         replicas: processes, to be checked against what the launcher started; auto checks nothing.
     """
-    from vaeflow.engine.strategies.horovod import HorovodTopology, require_horovod
+    from vaeflow.distributed.strategies.horovod import HorovodTopology, require_horovod
 
     require_horovod()
     job = _launched("horovod")

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from vaeflow.memory import fits
+from vaeflow.runtime.memory import fits
 
 RESIDENT_BYTES = 2 * 1024**3
 

@@ -9,19 +9,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vaeflow import elbo
 from vaeflow.data.noise import Noise
-from vaeflow.engine.slots import gather
-from vaeflow.mode import in_mode
+from vaeflow.distributed.strategies.gather import gather
+from vaeflow.model import elbo
+from vaeflow.model.modes import in_mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from vaeflow.contracts import Metric, Terms
     from vaeflow.data.batches import Batches
-    from vaeflow.engine.ema import MovingAverage
-    from vaeflow.engine.strategies.base import Strategy
-    from vaeflow.model import VAE
+    from vaeflow.distributed.strategies.base import Strategy
+    from vaeflow.model.moving_average import MovingAverage
+    from vaeflow.model.vae import VAE
 
 ACTIVE_VARIANCE = 0.01
 BATCHES_A_CALL = 25  # with one sample of z; fewer with more, so that a signal is soon heard

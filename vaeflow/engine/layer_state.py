@@ -8,13 +8,13 @@ import keras
 import tensorflow as tf
 
 from vaeflow.errors import PluginError
-from vaeflow.mode import in_mode
+from vaeflow.model.modes import in_mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from vaeflow.contracts import Objective, Schedule
-    from vaeflow.model import VAE
+    from vaeflow.model.vae import VAE
 
 
 class Updates(keras.StatelessScope):

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import keras
 import tensorflow as tf
 
-from vaeflow import elbo
 from vaeflow.data.noise import Noise
 from vaeflow.engine.layer_state import layer_state
-from vaeflow.engine.part import Part
-from vaeflow.mode import in_mode
+from vaeflow.engine.microbatch_sums import Part
+from vaeflow.model import elbo
+from vaeflow.model.modes import in_mode
 
 if TYPE_CHECKING:
     from vaeflow.contracts import Objective, Schedule, Terms
     from vaeflow.data.batches import Batch, Batches
     from vaeflow.engine.loss_scale import LossScale
-    from vaeflow.model import VAE
+    from vaeflow.model.vae import VAE
 
 
 class Differentiated(NamedTuple):

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import tensorflow as tf
 
-from vaeflow.engine.part import Part
+from vaeflow.engine.microbatch_sums import Part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vaeflow.engine.strategies.base import Strategy
+    from vaeflow.distributed.strategies.base import Strategy
 
 BLOCK = 64  # elements of a gradient that share a scale
 NARROW = 64  # so many parts leave each 24 bits of half an int64, as many as float32 has

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
-from vaeflow.engine.part import SUMS
+from vaeflow.engine.microbatch_sums import SUMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import keras
 
-    from vaeflow.engine.ema import MovingAverage
+    from vaeflow.distributed.strategies.base import Strategy
     from vaeflow.engine.microbatch import Microbatches
-    from vaeflow.engine.part import Part
+    from vaeflow.engine.microbatch_sums import Part
     from vaeflow.engine.reduce import Reduction
-    from vaeflow.engine.strategies.base import Strategy
+    from vaeflow.model.moving_average import MovingAverage
 
 SCALARS = (*SUMS, "gradient_norm", "learning_rate", "kl_weight", "loss_scale", "skipped")
 LOSS, SKIPPED = SCALARS.index("loss"), SCALARS.index("skipped")

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from vaeflow.config import Config
+    from vaeflow.config.schema import Config
     from vaeflow.contracts import Dataset
+    from vaeflow.model.trained_vae import TrainedVAE
     from vaeflow.plots.examples import Examples
-    from vaeflow.trained import TrainedVAE
 
 __all__ = ["Plot", "Subject", "caption_of", "plot_all"]
 

@@ -7,8 +7,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vaeflow.files import kind_of
-from vaeflow.metrics_rows import read_rows
+from vaeflow.files.json_lines import read_rows
+from vaeflow.files.read import kind_of
 from vaeflow.plots import style
 
 if TYPE_CHECKING:

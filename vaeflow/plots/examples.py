@@ -9,7 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from vaeflow.contracts import Dataset
-    from vaeflow.trained import TrainedVAE
+    from vaeflow.model.trained_vae import TrainedVAE
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
 
+    from vaeflow.model.trained_vae import TrainedVAE
     from vaeflow.plots.examples import Examples
-    from vaeflow.trained import TrainedVAE
 
 MOST_LABELS = 40
 """With more labels than this a colour says nothing, and none are used."""

@@ -12,7 +12,7 @@ from vaeflow.plots.grid import prior_quantiles, tile
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from vaeflow.trained import TrainedVAE
+    from vaeflow.model.trained_vae import TrainedVAE
 
 SIDE = 20
 """Images in a row, as in the article."""

@@ -12,8 +12,8 @@ from vaeflow.plots.grid import tile
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from vaeflow.model.trained_vae import TrainedVAE
     from vaeflow.plots.examples import Examples
-    from vaeflow.trained import TrainedVAE
 
 COLUMNS, PAIRS, GAP = 10, 3, 2
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from vaeflow.trained import TrainedVAE
+    from vaeflow.model.trained_vae import TrainedVAE
 
 SIDE, GAP = 10, 2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaeflow.partials import written_aside
+from vaeflow.files.write import written_aside
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ from vaeflow.plots.latents import leading_dimensions
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from vaeflow.model.trained_vae import TrainedVAE
     from vaeflow.plots.examples import Examples
-    from vaeflow.trained import TrainedVAE
 
 COLUMNS, ROWS, GAP = 11, 10, 2
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 HOOKS = ("vaeflow_components",)
 PREFIX = "vaeflow_"
-BUILT_IN = ("vaeflow.components", "vaeflow.plots.components", "vaeflow.callbacks.components")
+BUILT_IN = ("vaeflow.components", "vaeflow.plots.builtin", "vaeflow.callbacks.builtin")
 
 
 @dataclass(frozen=True)

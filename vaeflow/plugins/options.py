@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 
 from vaeflow.errors import PluginError, UsageError, nearest
 from vaeflow.plugins.records import KINDS, Component
-from vaeflow.words import admits_none, type_in_code, type_in_words, value_in_words
+from vaeflow.plugins.type_names import admits_none, type_in_code, type_in_words, value_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

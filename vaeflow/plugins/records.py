@@ -154,7 +154,7 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(
             "dataset",
-            (("folders", "vaeflow.data.Folders"),),
+            (("folders", "vaeflow.data.sets.Folders"),),
             "vaeflow.contracts.Dataset",
             "examples on disk",
             ("name", "train", "validation", "test", "source", "x_shape", "splits"),
@@ -170,7 +170,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             "strategy",
             (),
-            "vaeflow.engine.strategies.base.Topology",
+            "vaeflow.distributed.strategies.base.Topology",
             "how replicas are run and their sums are added",
             ("name", "replicas", "local_processes", "start"),
         ),

@@ -28,7 +28,7 @@ LEFT_OUT = "no:"
 
 
 class Selecting(Protocol):
-    """What names a component and gives options: see `vaeflow.config.Selection`."""
+    """What names a component and gives options: see `vaeflow.config.schema.Selection`."""
 
     @property
     def name(self) -> str:

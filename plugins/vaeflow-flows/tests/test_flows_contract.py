@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 from vaeflow_flows import posteriors
 
-from vaeflow.distributions import DiagonalNormal
 from vaeflow.errors import UsageError
+from vaeflow.model.distributions import DiagonalNormal
 from vaeflow.plugins.registry import Registry
 
 BUILD = {

@@ -12,7 +12,7 @@ import tensorflow as tf
 from vaeflow_flows import posteriors
 
 from vaeflow.components.posteriors import diagonal_gaussian
-from vaeflow.elbo import draw
+from vaeflow.model.elbo import draw
 
 STEPS, SAMPLES = 300, 128
 BUILD = {

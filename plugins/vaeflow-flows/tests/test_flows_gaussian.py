@@ -10,7 +10,7 @@ import tensorflow as tf
 from vaeflow_flows import posteriors
 
 from vaeflow.components.priors import standard_normal
-from vaeflow.elbo import kl_terms
+from vaeflow.model.elbo import kl_terms
 
 EXAMPLES = 4
 

@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from vaeflow.data import Folders
-from vaeflow.data.content import read_content
-from vaeflow.data.fetch import fetch
+from vaeflow.data.sets import Folders
+from vaeflow.data.sets.content import read_content
+from vaeflow.data.sets.fetch import fetch
 
 SELECTED = {
     "planar": ("posterior.depth=2",),

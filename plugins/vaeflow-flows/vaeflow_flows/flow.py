@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import tensorflow as tf
 
-from vaeflow.distributions import DiagonalNormal, StandardNormal
+from vaeflow.model.distributions import DiagonalNormal, StandardNormal
 from vaeflow_flows.layers import Layer, dense
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from vaeflow.distributions import StandardNormal
+from vaeflow.model.distributions import StandardNormal
 from vaeflow_flows.layers import Layer, dense, small
 
 if TYPE_CHECKING:

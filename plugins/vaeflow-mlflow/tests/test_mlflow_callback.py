@@ -15,9 +15,9 @@ import pytest
 from vaeflow_mlflow.settings import DEFAULTS, settings
 
 from vaeflow.cli import main
-from vaeflow.data import Folders
-from vaeflow.data.content import read_content
-from vaeflow.data.fetch import fetch
+from vaeflow.data.sets import Folders
+from vaeflow.data.sets.content import read_content
+from vaeflow.data.sets.fetch import fetch
 
 STOPPED, UNSAVED = 75, 74  # exit codes of vaeflow
 CALL = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"

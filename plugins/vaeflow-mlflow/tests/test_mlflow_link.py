@@ -15,9 +15,9 @@ from vaeflow_mlflow.settings import DEFAULTS, settings
 
 from vaeflow.callbacks import Record, RunView
 from vaeflow.cli import main
-from vaeflow.config import Config
-from vaeflow.elastic import LeavingError, MembersChangedError
+from vaeflow.config.schema import Config
 from vaeflow.errors import NonFiniteError, PluginError, StoppedError, UsageError
+from vaeflow.training.elastic import LeavingError, MembersChangedError
 
 
 @pytest.fixture(autouse=True)

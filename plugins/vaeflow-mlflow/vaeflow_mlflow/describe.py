@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vaeflow.callbacks import Record, RunView
-    from vaeflow.config import Config
+    from vaeflow.config.schema import Config
 
 LONGEST_KEY = 250
 LONGEST_PARAM = 6000
@@ -42,7 +42,7 @@ class Point(NamedTuple):
 def params_of(config: Config) -> dict[str, str]:
     """Return every value of a config by its dotted key, spelled as on the command line.
 
-    >>> from vaeflow.config import Config
+    >>> from vaeflow.config.schema import Config
     >>> params = params_of(Config(steps=10, callbacks=["mlflow"]))
     >>> params["steps"], params["epochs"], params["xla"], params["dataset.name"], params["callbacks.0.name"]
     ('10', 'none', 'false', 'mnist', 'mlflow')
@@ -61,7 +61,7 @@ def tags_of(run: RunView) -> dict[str, str]:
         "vaeflow.dataset": config.dataset.name,
         "vaeflow.binarization": config.binarization.name,
         "vaeflow.strategy": config.strategy.name,
-        "vaeflow.run_directory": str(run.directory.resolve()),
+        "vaeflow.training.run_files.directory": str(run.directory.resolve()),
     }
     return {key: cut(value, LONGEST_TAG) for key, value in tags.items()}
 

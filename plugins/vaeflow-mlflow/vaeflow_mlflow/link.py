@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from vaeflow.errors import FileError, PluginError
-from vaeflow.files import read_json
-from vaeflow.partials import write_json
+from vaeflow.files.read import read_json
+from vaeflow.files.write import write_json
 from vaeflow.plots import FOLDER as PLOTS
 from vaeflow.plots import METRICS
 from vaeflow_mlflow.describe import CHANGED, ENDED, LONGEST_TAG, cut, merged, params_of, points_in, shown, tags_of

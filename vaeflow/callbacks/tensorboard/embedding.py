@@ -14,7 +14,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorboard.plugins import projector
 
-from vaeflow.partials import write_text, written_aside
+from vaeflow.files.write import write_text, written_aside
 from vaeflow.plots.grid import is_image, tile
 
 if TYPE_CHECKING:

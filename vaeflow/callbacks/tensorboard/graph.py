@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from vaeflow import elbo
+from vaeflow.model import elbo
 
 if TYPE_CHECKING:
-    from vaeflow.model import VAE
+    from vaeflow.model.vae import VAE
 
 
 def write_graph(model: VAE) -> None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from vaeflow.callbacks.tensorboard.parts import named_weights
+from vaeflow.model.variable_names import named_weights
 
 if TYPE_CHECKING:
-    from vaeflow.model import VAE
+    from vaeflow.model.vae import VAE
 
 
 def write_weights(model: VAE, step: int) -> None:

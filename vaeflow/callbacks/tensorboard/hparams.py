@@ -12,7 +12,7 @@ from tensorboard.plugins.hparams import api, api_pb2, summary
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vaeflow.config import Config
+    from vaeflow.config.schema import Config
 
 Leaf = bool | int | float | str
 

@@ -10,8 +10,8 @@ from vaeflow.plots import manifold, reconstructions, samples
 from vaeflow.plots.traversals import Traversal
 
 if TYPE_CHECKING:
+    from vaeflow.model.trained_vae import TrainedVAE
     from vaeflow.plots.examples import Examples
-    from vaeflow.trained import TrainedVAE
 
 
 def write_images(trained: TrainedVAE, examples: Examples, step: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from vaeflow.partials import written_aside
+from vaeflow.files.write import written_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,5 +1,0 @@
-"""The contract of each kind of component as rules that can be run: what `vaeflow plugins check` does."""
-
-from vaeflow.checks.rule import Result, Rule
-
-__all__ = ["Result", "Rule"]

@@ -1,0 +1,77 @@
+"""Writes samples of a run."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from vaeflow.errors import UsageError
+from vaeflow.files.read import kind_of
+from vaeflow.files.write import written_aside
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def sample_run(
+    run_dir: Path,
+    *,
+    count: int = 64,
+    seed: int = 0,
+    out: Path | None = None,
+    best: bool = False,
+    modules: Sequence[str] = (),
+    data_dir: Path | None = None,
+    accept_changes: bool = False,
+) -> Path:
+    """Draw examples from the prior through a run's decoder and write them.
+
+    Args:
+        run_dir: the run's directory.
+        count: how many.
+        seed: equal seeds give equal examples.
+        out: a `.npy` file for the array [count, *X] float32, or a `.png` for a picture of images; None writes
+            `samples-SEED.npy` into the run's directory.
+        best: sample from the best checkpoint, not the newest.
+        modules: plugins that are not installed.
+        data_dir: the user's folder of data sets.
+        accept_changes: although config, plugin code or data have changed since the checkpoint.
+
+    Returns:
+        The file.
+
+    Raises:
+        UsageError: if the file exists already, has another ending or no directory, or examples are no images for a
+            picture.
+    """
+    target = out or run_dir / f"samples-{seed}.npy"
+    if target.suffix not in (".npy", ".png"):
+        raise UsageError(f"--out {target}: the file's name must end with .npy or .png")
+    if not target.parent.is_dir():
+        raise UsageError(f"--out {target}: there is no directory {target.parent}")
+    if kind_of(target) is not None:
+        raise UsageError(f"--out {target} exists already and nothing is overwritten: name another file")
+    from vaeflow.api import load
+
+    loaded = load(run_dir, best=best, plugins=modules, data_dir=data_dir, accept_changes=accept_changes)
+    samples = loaded.sample(count, seed=seed)
+    with written_aside(target) as aside, aside.open("wb") as file:
+        _write(samples, file, picture=target.suffix == ".png")
+    return target
+
+
+def _write(samples: np.ndarray, file: BinaryIO, *, picture: bool) -> None:
+    if not picture:
+        np.save(file, samples, allow_pickle=False)
+        return
+    from matplotlib import image
+
+    from vaeflow.plots.grid import is_image, tile
+
+    if not is_image(samples.shape[1:]):
+        raise UsageError(f"examples of shape {samples.shape[1:]} are no images: let --out end with .npy")
+    grid = tile(samples, math.ceil(math.sqrt(len(samples))))
+    image.imsave(file, grid.squeeze(-1) if grid.shape[-1] == 1 else grid, cmap="gray", vmin=0.0, vmax=1.0, format="png")

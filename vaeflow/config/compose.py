@@ -1,0 +1,158 @@
+"""Layers to one config: later layers win, and the result is validated as a whole.
+
+A selection that is given another name loses the options of the layers below, since they were another component's.
+Setting `steps` clears `epochs` of the layers below, and the other way round.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from vaeflow.config.schema import KINDS_OF_SELECTIONS, Config
+from vaeflow.config.sources import COMMAND_LINE, Layer, layers
+from vaeflow.config.values import require_representable
+from vaeflow.errors import UsageError, nearest
+from vaeflow.plugins.type_names import type_in_words, value_in_words
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LENGTHS = ("epochs", "steps")
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A config and where its values were set.
+
+    Attributes:
+        config: the validated config; its components aren't looked up yet.
+        places: file or `command line` by dotted key, for the keys that were set.
+    """
+
+    config: Config
+    places: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def place(self, key: str) -> str | None:
+        """Return where a key, or a table's newest part, was set; None for a default."""
+        return _place(self.places, key)
+
+
+def compose(source: str | Path | None = None, overrides: Sequence[str] = ()) -> Composed:
+    """Compose a config from a recipe or TOML file and settings.
+
+    Args:
+        source: a recipe's name, or the path of a TOML file; None for the defaults.
+        overrides: settings such as `epochs=5`.
+
+    Raises:
+        UsageError: if a file can't be read, a key is unknown or a value isn't allowed; the place comes first.
+
+    >>> compose("mnist-2d", ["steps=10"]).config.steps
+    10
+    """
+    return merge(layers(source, overrides))
+
+
+def merge(found: Iterable[Layer]) -> Composed:
+    """Merge layers, the lowest first, and validate the result.
+
+    Raises:
+        UsageError: if a key is unknown or a value isn't allowed.
+    """
+    tree: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    for layer in found:
+        _check_lengths(layer)
+        _lay(tree, layer.tree, layer.place, places, "")
+        for mine, other in (LENGTHS, LENGTHS[::-1]):
+            if layer.tree.get(mine) not in (None, "none") and other not in layer.tree:
+                tree.pop(other, None)
+                places.pop(other, None)
+    require_representable(tree, lambda key: _place(places, key))
+    try:
+        config = Config.model_validate_json(json.dumps(tree, default=str))
+    except ValidationError as error:
+        raise _in_words(error, places, tree) from None
+    return Composed(config, MappingProxyType(places))
+
+
+def _check_lengths(layer: Layer) -> None:
+    if all(layer.tree.get(key) not in (None, "none") for key in LENGTHS):
+        raise UsageError(f"{layer.place}: epochs and steps are both set; a run's length is one or the other")
+
+
+def _lay(tree: dict[str, Any], upper: Mapping[str, Any], place: str, places: dict[str, str], prefix: str) -> None:
+    """Lay one layer's table over what is there, in place."""
+    for key, value in upper.items():
+        dotted = f"{prefix}{key}"
+        selects = not prefix and key in KINDS_OF_SELECTIONS
+        over = {"name": value} if selects and isinstance(value, str) else value
+        under = tree.get(key)
+        if not isinstance(over, Mapping):
+            _forget(places, dotted)
+            tree[key], places[dotted] = value, place
+            continue
+        if not isinstance(under, dict) or (selects and over.get("name", under.get("name")) != under.get("name")):
+            _forget(places, dotted)
+            under = tree[key] = {}
+        places[dotted] = place
+        _lay(under, over, place, places, f"{dotted}.")
+
+
+def _forget(places: dict[str, str], dotted: str) -> None:
+    for key in [key for key in places if key == dotted or key.startswith(f"{dotted}.")]:
+        del places[key]
+
+
+def _place(places: Mapping[str, str], key: str) -> str | None:
+    """Return the place of a key, or of the nearest table above it."""
+    while key not in places and "." in key:
+        key = key.rpartition(".")[0]
+    return places.get(key)
+
+
+def _in_words(error: ValidationError, places: Mapping[str, str], tree: Mapping[str, Any]) -> UsageError:
+    """Turn the first of pydantic's complaints into one line."""
+    first = error.errors()[0]
+    if not first["loc"]:
+        return _contradiction(first["msg"].removeprefix("Value error, "), places)
+    key, message = _complaint(first["loc"], tree)
+    place = _place(places, key)
+    return UsageError(f"{place}: {key}: {message}" if place else f"{key}: {message}")
+
+
+def _contradiction(message: str, places: Mapping[str, str]) -> UsageError:
+    """Name the newest place that set one of the keys that contradict each other."""
+    set_in = [place for key, place in places.items() if key in message]
+    place = COMMAND_LINE if COMMAND_LINE in set_in else next(iter(set_in), None)
+    return UsageError(f"{place}: {message}" if place else message)
+
+
+def _complaint(loc: tuple[int | str, ...], tree: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the dotted key that a complaint is about, and the complaint."""
+    model: type[BaseModel] = Config
+    value: Any = tree
+    key, allowed = "", "a table"
+    for depth, part in enumerate(map(str, loc), start=1):
+        key = ".".join(map(str, loc[:depth]))
+        known = model.model_fields.get(part)
+        if known is None:
+            return key, f"there is no such key; {nearest(part, model.model_fields)}"
+        if part not in value:
+            return key, "is missing: which component?"
+        value, inner = value[part], known.annotation
+        allowed = type_in_words(inner, known.metadata)
+        if not isinstance(value, Mapping):
+            break
+        if part in KINDS_OF_SELECTIONS and "name" not in value:
+            return f"{key}.name", "is missing: which component?"
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            break
+        model = inner
+    return key, f"{value_in_words(value)} is not {allowed}"

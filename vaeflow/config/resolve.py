@@ -1,0 +1,186 @@
+"""A config to the components it names: what a run is started with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from vaeflow.config.compose import Composed
+from vaeflow.config.schema import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config, Selection
+from vaeflow.config.values import require_representable
+from vaeflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from vaeflow.plugins.registered import Bound
+    from vaeflow.plugins.registry import Registry
+
+METRICS_OF_VAEFLOW = ("bound", "log_likelihood", "kl", "active_units")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A config whose components exist and take their options.
+
+    Attributes:
+        config: the config, with every option of every component filled in.
+        learning_rate: of kind learning_rate; a plain number in the config is the component `constant`.
+        kl_schedule: of kind schedule.
+        transforms: in the order they are applied.
+        metrics: what evaluations add; no two of one name.
+        plots: what is drawn; no two of one name.
+        callbacks: in the order they are called.
+    """
+
+    config: Config
+    dataset: Bound
+    binarization: Bound
+    encoder: Bound
+    decoder: Bound
+    posterior: Bound
+    prior: Bound
+    likelihood: Bound
+    objective: Bound
+    kl_schedule: Bound
+    optimizer: Bound
+    learning_rate: Bound
+    strategy: Bound
+    transforms: tuple[Bound, ...]
+    metrics: tuple[Bound, ...]
+    plots: tuple[Bound, ...]
+    callbacks: tuple[Bound, ...]
+
+    def components(self) -> dict[str, Bound]:
+        """Return every component by its key in the config: `encoder`, `callbacks.0`."""
+        single = {key: getattr(self, key) for key in KINDS_OF_SELECTIONS}
+        lists = {key: getattr(self, key.partition(".")[0]) for key in KINDS_OF_LISTS}
+        return single | {f"{key}.{number}": one for key, found in lists.items() for number, one in enumerate(found)}
+
+    def to_toml(self) -> str:
+        """Return the config as a TOML file that composes to the same config: every key, every option."""
+        return to_toml(self.config)
+
+
+def resolve(config: Config | Composed, registry: Registry) -> Resolved:
+    """Look up every component that a config names and validate its options. Imports no TensorFlow.
+
+    Args:
+        config: the config; composed, its errors tell the file or the command line.
+        registry: the components there are.
+
+    Raises:
+        UsageError: if a component or an option is unknown, missing or of the wrong type.
+        PluginError: if a component's plugin is broken.
+    """
+    composed = config if isinstance(config, Composed) else Composed(config)
+    require_representable(composed.config.model_dump(mode="python"), composed.place)
+    bound = {key: _bind(composed, registry, key) for key in KINDS_OF_SELECTIONS}
+    lists = {key: _bind_list(composed, registry, key) for key in KINDS_OF_LISTS}
+    config = _filled(composed.config, bound, lists)
+    require_representable(config.model_dump(mode="python"), composed.place)  # options of plugins, and their defaults
+    resolved = Resolved(
+        config=config,
+        **bound,
+        transforms=lists["transforms"],
+        metrics=lists["metrics"],
+        plots=lists["plots.draw"],
+        callbacks=lists["callbacks"],
+    )
+    _require_different(resolved)
+    _require_xla(resolved)
+    return resolved
+
+
+def to_toml(config: Config) -> str:
+    """Return a config as TOML, None spelled 'none'.
+
+    >>> print(to_toml(Config(name="short", steps=10)).splitlines()[2])
+    epochs = "none"
+    """
+    return tomli_w.dumps(tree_of(config))
+
+
+def tree_of(config: Config) -> dict[str, Any]:
+    """Return a config as tables of values that TOML has, None spelled 'none'."""
+    return dict(_spell(config.model_dump(mode="json")))
+
+
+def _bind(composed: Composed, registry: Registry, key: str) -> Bound:
+    selected = getattr(composed.config, key)
+    if not isinstance(selected, Selection):
+        selected = Selection.model_validate({"name": "constant", "value": selected})
+    return _placed(composed, lambda: registry.bind(KINDS_OF_SELECTIONS[key], selected, key))
+
+
+def _bind_list(composed: Composed, registry: Registry, key: str) -> tuple[Bound, ...]:
+    selected: tuple[Selection, ...] = _at(composed.config, key)
+    kind = KINDS_OF_LISTS[key]
+    return tuple(
+        _placed(composed, lambda one=one, number=number: registry.bind(kind, one, f"{key}.{number}"))  # type: ignore[misc]
+        for number, one in enumerate(selected)
+    )
+
+
+def _at(config: Config, key: str) -> Any:
+    """Return the value of a dotted key."""
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _require_different(resolved: Resolved) -> None:
+    """Metrics are logged, and plots are saved, by their names."""
+    for key, found in (("metrics", resolved.metrics), ("plots.draw", resolved.plots)):
+        names = [one.name for one in found]
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"{key}: {name!r} is there twice")
+    for metric in resolved.metrics:
+        if metric.name in METRICS_OF_VAEFLOW:
+            raise UsageError(f"metrics: every evaluation logs {metric.name!r} already; rename the plugin's component")
+
+
+def _require_xla(resolved: Resolved) -> None:
+    unable = [one for one in resolved.components().values() if not one.component.xla]
+    if resolved.config.xla and unable:
+        raise UsageError(f"xla = true: {unable[0].registered.label} says that XLA can't compile it; set xla = false")
+
+
+def _placed(composed: Composed, bind: Callable[[], Bound]) -> Bound:
+    """Put the file or the command line in front of an error, which starts with the key that it is about."""
+    try:
+        return bind()
+    except UsageError as error:
+        key = str(error).partition(":")[0]
+        place = composed.place(f"{key}.name" if key in KINDS_OF_SELECTIONS else key)
+        if place is None:
+            raise
+        raise type(error)(f"{place}: {error}") from error
+
+
+def _filled(config: Config, bound: Mapping[str, Bound], lists: Mapping[str, tuple[Bound, ...]]) -> Config:
+    """Return the config with all options written out."""
+    update: dict[str, Any] = {
+        key: _written_out(one) for key, one in bound.items() if isinstance(getattr(config, key), Selection)
+    }
+    for key, found in lists.items():
+        section, _, inner = key.partition(".")
+        written = tuple(map(_written_out, found))
+        update[section] = getattr(config, section).model_copy(update={inner: written}) if inner else written
+    return config.model_copy(update=update)
+
+
+def _written_out(bound: Bound) -> Selection:
+    return Selection.model_validate({"name": bound.name, **bound.toml_options()})
+
+
+def _spell(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _spell(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_spell(item) for item in value]
+    return "none" if value is None else value

@@ -1,0 +1,139 @@
+"""Where a config's values come from: recipes, TOML files, and KEY=VALUE on the command line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaeflow.config.recipes import recipe
+from vaeflow.errors import FileError, UsageError
+from vaeflow.files.read import DEEPEST, parse_toml, read_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+COMMAND_LINE = "command line"
+BASE = "recipe"
+"""The key of a TOML file that names the recipe it starts from."""
+
+_KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_TOML_TYPES = (bool, int, float, str, list, dict)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Values from one source.
+
+    Attributes:
+        place: the file, or `command line`; errors start with it.
+        tree: values by key, tables as nested mappings.
+    """
+
+    place: str
+    tree: Mapping[str, Any]
+
+
+def layers(source: str | Path | None, overrides: Sequence[str] = ()) -> list[Layer]:
+    """Return the layers of a config, the lowest first.
+
+    Args:
+        source: a recipe's name, or the path of a TOML file (it ends with .toml or holds a slash). A file may start from
+            a recipe by `recipe = "mnist-2d"`.
+        overrides: settings such as `epochs=5` or `encoder.width=64`.
+
+    Raises:
+        UsageError: if a file can't be read, isn't TOML, or an override isn't KEY=VALUE.
+    """
+    found = [] if source is None else _from_source(source)
+    return [*found, Layer(COMMAND_LINE, parse_overrides(overrides))] if overrides else found
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the tree that settings make; of two for one key the last one counts.
+
+    A value is read as TOML, and as plain text where it isn't TOML.
+
+    Raises:
+        UsageError: if one isn't KEY=VALUE, or two contradict each other in kind.
+
+    >>> parse_overrides(["epochs=5", "encoder=mlp", "encoder.hidden=[64, 64]"])
+    {'epochs': 5, 'encoder': {'name': 'mlp', 'hidden': [64, 64]}}
+    """
+    tree: dict[str, Any] = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        key = key.strip()
+        if not equals or not _KEY.fullmatch(key):
+            raise UsageError(
+                f"{COMMAND_LINE}: {override!r} is not KEY=VALUE, such as epochs=5 or encoder.width=64 "
+                "(no spaces around =)"
+            )
+        keys = key.split(".")
+        if len(keys) > DEEPEST:
+            raise UsageError(f"{COMMAND_LINE}: {key[:99]!r}...: nested deeper than {DEEPEST}")
+        _put(tree, keys, parse_value(text, f"{COMMAND_LINE}: {key}"))
+    return tree
+
+
+def parse_value(text: str, place: str = "value") -> Any:
+    """Return the value of a setting: TOML, or else plain text.
+
+    Args:
+        text: what stands right of the equals sign.
+        place: the setting; errors start with it.
+
+    Raises:
+        UsageError: if it is nested too deep, or an integer has more than 64 bits.
+
+    >>> [parse_value(text) for text in ("1e-3", "true", "[1, 2]", "mlp", '"5"')]
+    [0.001, True, [1, 2], 'mlp', '5']
+    """
+    try:
+        parsed = parse_toml(f"value = {text}", place)
+    except FileError as error:
+        if error.syntax:
+            return text
+        raise
+    value = parsed["value"]
+    return value if len(parsed) == 1 and isinstance(value, _TOML_TYPES) else text
+
+
+def _from_source(source: str | Path) -> list[Layer]:
+    is_file = isinstance(source, Path) or source.endswith(".toml") or "/" in source or "\\" in source
+    if not is_file:
+        return [_recipe_layer(str(source))]
+    tree = read_toml(Path(source), follow=True)
+    base = tree.pop(BASE, None)
+    top = Layer(str(source), tree)
+    if base is None:
+        return [top]
+    if not isinstance(base, str):
+        raise UsageError(f"{source}: {BASE}: {base!r} is not a recipe's name, such as 'mnist-2d'")
+    try:
+        return [_recipe_layer(base), top]
+    except UsageError as error:
+        raise UsageError(f"{source}: {BASE}: {error}") from error
+
+
+def _recipe_layer(name: str) -> Layer:
+    found = recipe(name)
+    return Layer(f"{name}.toml", parse_toml(found.text, f"{name}.toml"))
+
+
+def _put(tree: dict[str, Any], keys: list[str], value: Any) -> None:
+    """Set a dotted key. `encoder=mlp` and `encoder.width=64` may stand together in any order."""
+    *parents, last = keys
+    for depth, key in enumerate(parents, start=1):
+        inner = tree.setdefault(key, {})
+        if isinstance(inner, str):
+            inner = tree[key] = {"name": inner}
+        if not isinstance(inner, dict):
+            outer = ".".join(keys[:depth])
+            raise UsageError(f"{COMMAND_LINE}: {outer} is set to {inner!r}, so {'.'.join(keys)} can't be set as well")
+        tree = inner
+    if isinstance(value, str) and isinstance(tree.get(last), dict):
+        tree[last]["name"] = value
+    else:
+        tree[last] = value

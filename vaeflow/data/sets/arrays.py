@@ -1,0 +1,65 @@
+"""A user's own arrays: a .npz file, a .npy file, or a folder of .npy files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaeflow.contracts import Dataset, Split
+from vaeflow.data.sets.checks import Named, checked_split
+from vaeflow.data.sets.npy import open_npy, open_npz
+from vaeflow.errors import DataError, nearest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SPLITS = ("train", "validation", "test")
+NAMES = tuple(f"{axis}_{split}" for split in SPLITS for axis in "xy")
+
+
+def open_arrays(path: Path, labels: Path | None, *, check: bool) -> Dataset:
+    """Return the splits of a user's arrays.
+
+    Args:
+        path: a .npz file or a folder of .npy files with arrays named as in `NAMES`, or one .npy file with training
+            examples.
+        labels: a .npy file with the labels of a single .npy file, or None.
+        check: whether to look at every pixel.
+
+    Raises:
+        DataError: if a file is missing or damaged, or if what it holds cannot be trained on.
+    """
+    if path.suffix == ".npy":
+        found = {"x_train": Named(open_npy(path), str(path))}
+        if labels:
+            found["y_train"] = Named(open_npy(labels), str(labels))
+    elif labels:
+        raise DataError(f"labels={labels}: only a single .npy file takes it; {path} names its labels y_train")
+    else:
+        found = _named(path)
+    if "x_train" not in found:
+        raise DataError(f"{path}: no array 'x_train'; there are: {', '.join(sorted(found)) or 'none'}")
+    train, validation, test = (_split(found, name, check=check) for name in SPLITS)
+    assert train is not None
+    return Dataset("arrays", train, validation, test, str(path))
+
+
+def _named(path: Path) -> dict[str, Named]:
+    if path.is_dir():
+        found = {file.stem: Named(open_npy(file), str(file)) for file in sorted(path.glob("*.npy"))}
+    elif path.suffix == ".npz" or not path.exists():
+        found = {name: Named(array, f"{path}: {name}") for name, array in open_npz(path).items()}
+    else:
+        raise DataError(f"{path}: not a .npz file, a .npy file or a folder of .npy files")
+    for name in found:
+        if name.startswith(("x_", "y_")) and name not in NAMES:
+            raise DataError(f"{path}: array {name!r} has no meaning here: {nearest(name, NAMES)}")
+    return found
+
+
+def _split(found: dict[str, Named], split: str, *, check: bool) -> Split | None:
+    x, y = found.get(f"x_{split}"), found.get(f"y_{split}")
+    if x is not None:
+        return checked_split(x, y, pixels=check)
+    if y is not None:
+        raise DataError(f"{y.where}: labels without examples; x_{split} is missing")
+    return None

@@ -1,0 +1,76 @@
+"""What is odd about labels, which are for plots alone: nothing is trained on them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from vaeflow.data.sets.sampled_rows import LookedAt
+
+FEWEST = 200  # examples below which neighbours tell nothing
+QUERIES, ELEMENTS = 500, 1024  # of the examples looked at, and of each of them
+ERRORS = 3.0  # standard errors above chance that neighbours must agree
+SHOWN = 5
+
+
+def doubts_of_labels(looked: Mapping[str, LookedAt]) -> Iterator[str]:
+    """Yield what is odd about the labels of splits.
+
+    Args:
+        looked: the splits by name, train among them.
+    """
+    labelled = {name: one for name, one in looked.items() if one.split.y is not None}
+    for name, one in labelled.items():
+        yield from _doubts_of(name, np.asarray(one.split.y))
+    if "train" not in labelled:
+        return
+    known = np.unique(np.asarray(labelled["train"].split.y))
+    for name, one in labelled.items():
+        strange = np.setdiff1d(np.asarray(one.split.y), known)
+        if strange.size:
+            yield f"{name} has labels that no training example has: {_few(strange)}"
+    yield from _doubts_of_neighbours(labelled["train"])
+
+
+def _doubts_of(name: str, y: np.ndarray) -> Iterator[str]:
+    classes = np.unique(y)
+    if y.min() < 0:
+        yield f"{name} has negative labels: {_few(classes[classes < 0])}"
+    if len(y) > 1 and len(classes) == 1:
+        yield f"all {len(y)} labels of {name} are {classes[0]}"
+    elif len(y) >= FEWEST and len(classes) > len(y) / 2:
+        yield f"{name} has {len(classes)} different labels for {len(y)} examples: are they numbers of examples?"
+    elif len(y) >= FEWEST and np.all(np.diff(y.astype(np.int64)) >= 0):
+        yield (
+            f"{name} is sorted by its labels: dataset.train_examples and dataset.validation take the first and the "
+            "last examples, which are of other classes"
+        )
+
+
+def _doubts_of_neighbours(train: LookedAt) -> Iterator[str]:
+    """Yield a line where nearest neighbours have no more labels in common than chance would have it."""
+    y, x = np.asarray(train.split.y)[train.index], train.some
+    classes, counts = np.unique(y, return_counts=True)
+    if len(y) < FEWEST or not 2 <= len(classes) <= len(y) / 2 or not np.isfinite(x).all():
+        return
+    columns = np.unique(np.linspace(0, x.shape[1] - 1, min(x.shape[1], ELEMENTS)).astype(np.int64))
+    rows = x[:, columns].astype(np.float32)
+    asked = np.unique(np.linspace(0, len(y) - 1, min(len(y), QUERIES)).astype(np.int64))
+    squares = np.sum(np.square(rows), axis=1)
+    apart = squares[None] - 2.0 * rows[asked] @ rows.T
+    apart[np.arange(len(asked)), asked] = np.inf
+    share = float(np.mean(y[np.argmin(apart, axis=1)] == y[asked]))
+    chance = float(np.sum(np.square(counts / len(y))))
+    if share < chance + ERRORS * np.sqrt(chance * (1.0 - chance) / len(asked)):
+        yield (
+            f"labels of train seem to have nothing to do with its images: of {len(asked)} examples, {share:.0%} have "
+            f"the label of the most similar one, and {chance:.0%} would by chance; were they shuffled apart?"
+        )
+
+
+def _few(values: np.ndarray) -> str:
+    return ", ".join(map(str, values[:SHOWN])) + (f" and {len(values) - SHOWN} more" if len(values) > SHOWN else "")

@@ -1,0 +1,1 @@
+"""Which process of which job this is, and how the processes meet before TensorFlow is imported."""

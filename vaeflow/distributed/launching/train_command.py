@@ -1,0 +1,68 @@
+"""What is to be started: a recipe, its settings, and on how many processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaeflow.config.compose import compose
+from vaeflow.config.resolve import resolve
+from vaeflow.errors import UsageError, nearest
+from vaeflow.plugins.registry import LEFT_OUT, Registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STRATEGIES = ("horovod", "multiworker")
+"""Strategies that join several processes."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A call of `vaeflow train` that several processes make alike.
+
+    Attributes:
+        recipe: a recipe's name or the path of a TOML file.
+        settings: `KEY=VALUE`.
+        strategy: how the processes are joined.
+        processes: how many there are.
+        modules: plugins that are not installed.
+        data_dir: the user's own directory of data sets.
+    """
+
+    recipe: str
+    settings: tuple[str, ...]
+    strategy: str
+    processes: int
+    modules: tuple[str, ...] = ()
+    data_dir: Path | None = None
+
+    @property
+    def arguments(self) -> list[str]:
+        """Arguments of `vaeflow train`, without the strategy and the run's directory."""
+        options = [
+            f"--disable-plugin={module.removeprefix(LEFT_OUT)}" if module.startswith(LEFT_OUT) else f"--plugin={module}"
+            for module in self.modules
+        ]
+        options += [f"--data-dir={self.data_dir}"] if self.data_dir else []
+        return [self.recipe, *self.settings, *options]
+
+    def check(self) -> None:
+        """Check what `vaeflow train` would refuse, before a cluster is waited for. Imports no TensorFlow.
+
+        Raises:
+            UsageError: if the recipe, a setting or the strategy is wrong, or there are too many processes.
+        """
+        if self.strategy in ("mirrored", "single"):
+            raise UsageError(
+                f"--strategy: {self.strategy} is one process: vaeflow train {self.recipe} needs no launcher"
+            )
+        if self.strategy not in STRATEGIES:
+            raise UsageError(f"--strategy: {self.strategy!r} starts no processes; {nearest(self.strategy, STRATEGIES)}")
+        composed = compose(self.recipe, [*self.settings, f"strategy.name={self.strategy}"])
+        config = resolve(composed, Registry.load(self.modules)).config
+        if config.microbatches != "auto" and self.processes > config.microbatches:
+            raise UsageError(
+                f"{self.processes} processes are more than microbatches = {config.microbatches}: some would have "
+                "nothing to do"
+            )

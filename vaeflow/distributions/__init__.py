@@ -1,7 +1,0 @@
-"""Distributions over latents and data: float32 log-densities in nats, samples as functions of noise."""
-
-from vaeflow.distributions.bernoulli import Bernoulli
-from vaeflow.distributions.continuous_bernoulli import ContinuousBernoulli
-from vaeflow.distributions.normal import DiagonalNormal, Normal, StandardNormal
-
-__all__ = ["Bernoulli", "ContinuousBernoulli", "DiagonalNormal", "Normal", "StandardNormal"]

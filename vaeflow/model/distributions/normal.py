@@ -1,0 +1,113 @@
+"""Normal distributions: the posterior and the prior of the article, and a likelihood of real values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from vaeflow.model.distributions.axes import sum_example
+
+if TYPE_CHECKING:
+    from vaeflow.contracts import Distribution
+
+LOG_2PI = math.log(2.0 * math.pi)
+
+
+def log_normal(value: tf.Tensor, mean: tf.Tensor, log_var: tf.Tensor | float) -> tf.Tensor:
+    """Return log N(value; mean, exp(log_var)) of each element, nats.
+
+    >>> round(float(log_normal(tf.constant(1.0), tf.constant(0.0), tf.constant(0.0))), 4)
+    -1.4189
+    """
+    log_var = tf.convert_to_tensor(log_var, tf.float32)
+    return -0.5 * (LOG_2PI + log_var + tf.square(value - mean) * tf.exp(-log_var))
+
+
+@dataclass(frozen=True)
+class DiagonalNormal:
+    """N(mu, diag(sigma^2)) over latents, q(z given x) in the article.
+
+    Attributes:
+        mu: [B, D] float32.
+        log_var: log sigma^2, [B, D] float32.
+    """
+
+    mu: tf.Tensor
+    log_var: tf.Tensor
+
+    def sample(self, noise: tf.Tensor) -> tf.Tensor:
+        """Return mu + sigma * noise (equation 9) for standard normal noise [L, B, D]."""
+        return self.mu + tf.exp(0.5 * self.log_var) * noise
+
+    def log_prob(self, value: tf.Tensor) -> tf.Tensor:
+        """Return the log-density of z [L, B, D], [L, B] in nats."""
+        return tf.reduce_sum(log_normal(value, self.mu, self.log_var), axis=-1)
+
+    def mean(self) -> tf.Tensor:
+        """Return mu, [B, D]."""
+        return self.mu
+
+
+@dataclass(frozen=True)
+class StandardNormal:
+    """N(0, I) over D latents, p(z) in the article.
+
+    Attributes:
+        size: D.
+    """
+
+    size: int
+
+    def sample(self, noise: tf.Tensor) -> tf.Tensor:
+        """Return standard normal noise [..., D] as it is."""
+        return noise
+
+    def log_prob(self, value: tf.Tensor) -> tf.Tensor:
+        """Return the log-density of z [..., D], [...] in nats."""
+        return -0.5 * tf.reduce_sum(LOG_2PI + tf.square(value), axis=-1)
+
+    def mean(self) -> tf.Tensor:
+        """Return zeros, [D]."""
+        return tf.zeros((self.size,))
+
+    def kl_terms(self, q: Distribution) -> tf.Tensor | None:
+        """Return KL(q, p) a latent dimension for q a `DiagonalNormal` itself, else None.
+
+        Each term is -(1 + log sigma^2 - mu^2 - sigma^2) / 2, the article's closed form (second term of equation 12).
+
+        Returns:
+            [B, D] in nats.
+        """
+        if type(q) is not DiagonalNormal:  # a class derived from it may have another density
+            return None
+        return -0.5 * (1.0 + q.log_var - tf.square(q.mu) - tf.exp(q.log_var))
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Independent normals over the elements of x: the Gaussian likelihood.
+
+    Attributes:
+        mu: [..., *X] float32.
+        log_var: float32 or a number, broadcast against `mu`.
+        rank: how many axes X has.
+    """
+
+    mu: tf.Tensor
+    log_var: tf.Tensor
+    rank: int
+
+    def sample(self, noise: tf.Tensor) -> tf.Tensor:
+        """Return x for uniform noise in (0, 1), [..., *X], through the normal's quantile function."""
+        return self.mu + tf.exp(0.5 * self.log_var) * tf.math.ndtri(noise)
+
+    def log_prob(self, value: tf.Tensor) -> tf.Tensor:
+        """Return the log-density of x [..., *X], [...] in nats."""
+        return sum_example(log_normal(value, self.mu, self.log_var), self.rank)
+
+    def mean(self) -> tf.Tensor:
+        """Return mu, [..., *X]."""
+        return self.mu

@@ -1,0 +1,186 @@
+"""How much memory a model's work takes, estimated before it is begun.
+
+Measured for the built-in networks on CPUs, to a quarter. Layers inside a subclassed network have no symbolic outputs
+and are left out, and so is what a GPU holds: there TensorFlow says itself that it is out of memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+
+from vaeflow.runtime import memory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vaeflow.model.vae import VAE
+
+FLOAT = 4  # bytes
+DENSITY = 3.4
+"""Arrays of x's size that the likelihood of z holds at once."""
+
+DENSITY_IN_TRAINING = 4.3
+"""The same where they are kept for the backward pass."""
+
+LARGEST_OUTPUT = 1.65
+"""What a network's forward pass holds at once, by its largest output."""
+
+OF_LATENTS = 6
+"""Arrays of the size of z: noise, z, the terms of KL(q, p)."""
+
+WEIGHTS_IN_THE_STATE = 2
+"""Arrays of the weights' size that are kept: most optimizers have one more, some two."""
+
+WEIGHTS_OF_AN_INITIALIZER = 2
+"""Arrays of a weight's size that are made on the way to its first value."""
+
+WEIGHTS_IN_A_STEP = 3
+"""Arrays of the weights' size in a step, besides those of microbatches: sums as integers, and the gradient."""
+
+
+def forward_bytes(model: VAE, samples: int = 1) -> float:
+    """Return bytes that the bound of an example takes, with some samples of z."""
+    decoded = max(DENSITY * _bytes(model.x_shape), LARGEST_OUTPUT * max(_outputs(model.decoder), default=0.0))
+    encoded = LARGEST_OUTPUT * max(_outputs(model.encoder), default=0.0)
+    return max(encoded, samples * (decoded + _latents(model)))
+
+
+def backward_bytes(model: VAE, samples: int = 1) -> float:
+    """Return bytes that the gradient of an example's loss takes, with some samples of z."""
+    decoded = sum(_outputs(model.decoder)) + DENSITY_IN_TRAINING * _bytes(model.x_shape)
+    return sum(_outputs(model.encoder)) + samples * (decoded + _latents(model))
+
+
+def require_evaluation(model: VAE, rows: int, samples: int, examples: int) -> None:
+    """Check that an evaluation has memory enough.
+
+    Args:
+        model: the autoencoder.
+        rows: examples at a time.
+        samples: L, samples of z an example.
+        examples: of the split.
+
+    Raises:
+        UsageError: if it has not.
+    """
+    columns = 2 + 2 * model.latent_size
+    table = examples * columns * (2 * FLOAT + 8)
+    size = rows * forward_bytes(model, samples) + table
+    left, one = memory.left_for_work() - table, forward_bytes(model)
+    most = int(left // (rows * one)) if one else samples
+    advice = (
+        f"lower the samples (--samples, evaluate.samples) to about {most}"
+        if 0 < most < samples
+        else f"lower evaluate.batch_size to about {max(1, int(left // forward_bytes(model, samples)))}"
+        if rows > 1
+        else "use a smaller model"
+    )
+    _require(size, f"an evaluation of {rows} examples at a time with {samples} samples each", advice)
+
+
+def require_elbo(model: VAE, rows: int, samples: int) -> None:
+    """Check that the bound of some examples at a time has memory enough.
+
+    Args:
+        model: the autoencoder.
+        rows: examples at a time.
+        samples: L, samples of z an example.
+
+    Raises:
+        UsageError: if it has not.
+    """
+    most = max(1, int(memory.left_for_work() // (rows * forward_bytes(model))))
+    what = f"the bound of {rows} examples at a time with {samples} samples each"
+    _require(rows * forward_bytes(model, samples), what, f"lower samples to about {most}")
+
+
+def require_training(model: VAE, *, rows: int, batch_size: int, samples: int, share: int, state: int) -> None:
+    """Check that training has memory enough.
+
+    Args:
+        model: the autoencoder.
+        rows: examples in a microbatch.
+        batch_size: of the config.
+        samples: L, of the objective.
+        share: microbatches that a process differentiates in a step.
+        state: bytes of the training state, which a checkpoint copies.
+
+    Raises:
+        UsageError: if it has not.
+    """
+    weights = sum(_bytes(v.shape) for v in model.trainable_variables)
+    kept = (WEIGHTS_IN_A_STEP + share) * weights + state
+    one = backward_bytes(model, samples)
+    fitting = max(1, int((memory.left_for_work() - kept) // one))
+    advice = (
+        f"lower batch_size to about {max(1, batch_size * fitting // rows)}, or raise microbatches (accumulate, where "
+        f"they are auto) so that each has about {fitting} examples"
+        if fitting < rows
+        else "lower the sizes of the networks, or the number of microbatches"
+    )
+    _require(rows * one + kept, f"training on microbatches of {rows} examples", advice)
+
+
+def require_examples(count: int, numbers: int, what: str, setting: str) -> None:
+    """Check that an array of examples has memory enough.
+
+    Args:
+        count: how many examples.
+        numbers: float32 numbers of each, all arrays together.
+        what: they are, in words.
+        setting: which one says how many.
+
+    Raises:
+        UsageError: if it has not.
+    """
+    most = int(memory.left_for_work() // (FLOAT * numbers))
+    memory.require(FLOAT * count * numbers, f"{count} {what}", f"lower {setting} to about {max(1, most)}")
+
+
+@contextlib.contextmanager
+def sized_weights() -> Iterator[None]:
+    """Check that there is memory for the weights of the layers that are built in the context, before they are made.
+
+    Raises:
+        UsageError: if there is not.
+    """
+    add_weight, total = keras.Layer.add_weight, 0.0
+
+    def sized(layer: keras.Layer, shape: Any = None, *args: Any, **options: Any) -> Any:
+        nonlocal total
+        own = _bytes(shape if isinstance(shape, (tuple, list)) else () if shape is None else (shape,))
+        total += own
+        advice = f"lower the sizes of the networks: layer {layer.name!r} has a weight of shape {shape}"
+        size = WEIGHTS_IN_THE_STATE * total + WEIGHTS_OF_AN_INITIALIZER * own
+        memory.require(size, "the model's weights with the optimizer's", advice)
+        return add_weight(layer, shape, *args, **options)
+
+    keras.Layer.add_weight = sized
+    try:
+        yield
+    finally:
+        keras.Layer.add_weight = add_weight
+
+
+def _require(size: float, what: str, advice: str) -> None:
+    if not tf.config.list_physical_devices("GPU"):  # a GPU has memory of its own, of which nothing was verified
+        memory.require(size, what, advice)
+
+
+def _latents(model: VAE) -> float:
+    return OF_LATENTS * FLOAT * max(model.latent_size, int(model.posterior.noise_size))
+
+
+def _outputs(network: keras.Model) -> list[float]:
+    """Return bytes of each layer's output for an example."""
+    outputs = [output for layer in network.layers for output in keras.tree.flatten(getattr(layer, "output", ()))]
+    return [_bytes(output.shape[1:]) for output in outputs]
+
+
+def _bytes(shape: Any) -> float:
+    return float(FLOAT * math.prod(int(size) for size in shape if size is not None))

@@ -1,0 +1,43 @@
+"""What a plugin does while it is imported, in a process of its own: here it has been imported already."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from vaeflow.plugin_kit.checks.processes import call
+from vaeflow.plugin_kit.checks.require import require
+from vaeflow.plugin_kit.checks.side_effects import Deeds, require_no_pickles, watched
+
+if TYPE_CHECKING:
+    from vaeflow.plugin_kit.checks.subject import Subject
+
+PATIENCE = 300  # seconds
+
+
+def require_clean_import(subject: Subject) -> None:
+    """Break the rule if a component's own code writes files or pickles while it is imported, as every rank does.
+
+    Args:
+        subject: the component.
+    """
+    printed = call(__name__, json.dumps([subject.place, subject.registry.modules]), PATIENCE)
+    deeds = Deeds(**json.loads(printed.splitlines()[-1]))
+    require_no_pickles(deeds, when=" while it is imported")
+    written = ", ".join(dict.fromkeys(deeds.written))
+    require(not written, f"it writes {written} while it is imported, and every rank of a job would")
+
+
+def main() -> None:
+    """Load the plugins that standard input names, and print what code of one place did."""
+    from vaeflow.plugins.registry import Registry
+
+    place, modules = json.load(sys.stdin)
+    with watched(place) as deeds:
+        Registry.load(modules)
+    sys.stdout.write(f"\n{json.dumps(vars(deeds))}\n")
+
+
+if __name__ == "__main__":
+    main()

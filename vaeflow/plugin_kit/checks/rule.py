@@ -1,0 +1,61 @@
+"""A rule of a kind's contract, and what came out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from vaeflow.errors import VaeflowError
+from vaeflow.plugin_kit.checks.require import BrokenRuleError, LeftOutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaeflow.plugin_kit.checks.subject import Subject
+
+Outcome = Literal["ok", "broken", "left out"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of a contract.
+
+    Attributes:
+        name: what it is called by.
+        doc: what it requires, one line.
+        test: raises BrokenRuleError, or LeftOutError.
+    """
+
+    name: str
+    doc: str
+    test: Callable[[Subject], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out of a rule.
+
+    Attributes:
+        rule: its name.
+        outcome: `ok`, `broken`, or `left out`.
+        message: of a broken rule the tensor and the numbers; of one left out, why; else empty.
+    """
+
+    rule: str
+    outcome: Outcome
+    message: str = ""
+
+
+def run(rule: Rule, subject: Subject) -> Result:
+    """Run a rule. Whatever a component raises breaks the rule."""
+    try:
+        rule.test(subject)
+    except BrokenRuleError as broken:
+        return Result(rule.name, "broken", " ".join(str(broken).split()))
+    except LeftOutError as why:
+        return Result(rule.name, "left out", str(why))
+    except VaeflowError as error:
+        return Result(rule.name, "broken", str(error))
+    except Exception as error:  # noqa: BLE001 A plugin's error is the finding.
+        return Result(rule.name, "broken", f"{type(error).__name__}: {' '.join(str(error).split())}")
+    return Result(rule.name, "ok")

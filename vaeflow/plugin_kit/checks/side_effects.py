@@ -1,0 +1,141 @@
+"""What a component does beside computing: files that it writes, objects that it pickles, graphs that it traces."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from vaeflow.plugin_kit.checks.pickling import pickling
+from vaeflow.plugin_kit.checks.require import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+WRITING = ("w", "a", "x", "+")
+CHANGING = {
+    **dict.fromkeys(("os.mkdir", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree"), (0,)),
+    **dict.fromkeys(("os.link", "os.symlink"), (1,)),
+    "os.rename": (0, 1),
+}
+"""Python's audit events about files, and which of their arguments are changed."""
+
+OF_PYTHON_AND_TENSORFLOW = ("__pycache__", "__autograph_generated_file")
+
+
+@dataclass
+class Deeds:
+    """What code of one file (or below one package) did while it was watched.
+
+    Attributes:
+        place: the file, or the package's directory with a slash at its end.
+        written: files that it opened for writing, or made, removed or renamed.
+        pickled: the functions of `pickle` that it called.
+    """
+
+    place: str
+    written: list[str] = field(default_factory=list)
+    pickled: list[str] = field(default_factory=list)
+
+    def is_its_own(self) -> bool:
+        """Say whether the caller's caller is, somewhere up the stack, code of that place."""
+        frame: Any = sys._getframe(1)  # noqa: SLF001
+        while frame is not None:
+            if frame.f_code.co_filename.startswith(self.place):
+                return True
+            frame = frame.f_back
+        return False
+
+
+# An audit hook is the process's own and stays for ever: so is what it looks at.
+_watched: list[Deeds] = []
+_hooked: list[bool] = []
+
+
+@contextlib.contextmanager
+def watched(place: str) -> Iterator[Deeds]:
+    """Note what code of a place writes and pickles in a block.
+
+    Args:
+        place: see `place_of`.
+    """
+    deeds = Deeds(place)
+    if not _hooked:
+        tempfile.gettempdir()  # the first call writes, under a lock: inside the hook it would wait for itself
+        sys.addaudithook(_audit)
+        _hooked.append(True)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(pickling(lambda what: deeds.pickled.append(what) if deeds.is_its_own() else None))
+        _watched.append(deeds)
+        try:
+            yield deeds
+        finally:
+            _watched.remove(deeds)
+
+
+def require_no_pickles(*several: Deeds, when: str = "") -> None:
+    """Break the rule if any of them pickled.
+
+    Args:
+        several: what was watched.
+        when: it was, for the message; begins with a space.
+    """
+    pickled = dict.fromkeys(one for deeds in several for one in deeds.pickled)
+    require(not pickled, f"it calls {', '.join(pickled)}{when}: a run trusts no pickle")
+
+
+@contextlib.contextmanager
+def traced() -> Iterator[list[str]]:
+    """Note the graphs that TensorFlow traces in a block, by their names."""
+    from tensorflow.python.framework import func_graph
+
+    names: list[str] = []
+    inner = func_graph.FuncGraph.__init__
+
+    def noting(self: Any, name: str, *args: Any, **options: Any) -> None:
+        names.append(name)
+        inner(self, name, *args, **options)
+
+    with mock.patch.object(func_graph.FuncGraph, "__init__", noting):
+        yield names
+
+
+def place_of(build: Callable[..., Any]) -> str:
+    """Return the file that a build function is in, or its whole package's directory."""
+    code: Any = build
+    while hasattr(code, "__wrapped__") or isinstance(code, functools.partial):
+        code = code.func if isinstance(code, functools.partial) else code.__wrapped__
+    names = str(getattr(code, "__module__", "")).split(".")
+    # Of vaeflow itself only the folder: its engine is below every component.
+    place = ".".join(names[:-1] if names[0] == "vaeflow" else names[:1])
+    package, module = (sys.modules.get(name) for name in (place, ".".join(names)))
+    folders = list(getattr(package, "__path__", ()))
+    return f"{folders[0]}{os.sep}" if folders else str(getattr(module, "__file__", None) or "<none>")
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _watched:
+        return
+    for path in _written(event, arguments):
+        if path == tempfile.gettempdir() or any(part in path for part in OF_PYTHON_AND_TENSORFLOW):
+            continue
+        for deeds in _watched:
+            if deeds.is_its_own():
+                deeds.written.append(path)
+
+
+def _written(event: str, arguments: tuple[Any, ...]) -> list[str]:
+    """Return the files that an event is about to change."""
+    if event == "open":
+        path, mode, flags = arguments[:3]
+        writes = any(letter in mode for letter in WRITING) if isinstance(mode, str) else bool(flags and flags & 3)
+        return [os.fsdecode(path)] if writes and isinstance(path, (str, bytes)) else []
+    if event in ("os.remove", "os.rmdir") and arguments[1] != -1:
+        return []  # beside an open folder, as rmtree does it, which says so itself
+    changed = [arguments[at] for at in CHANGING.get(event, ())]
+    return [os.fsdecode(path) for path in changed if isinstance(path, (str, bytes, os.PathLike))]

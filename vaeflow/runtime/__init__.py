@@ -1,0 +1,1 @@
+"""TensorFlow's set-up in this process: its start, threads, memory, sums in a fixed order."""

@@ -1,0 +1,25 @@
+"""Lines for people: above a progress bar if there is one, on the chief alone."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+from vaeflow.distributed.job.job import Job
+
+
+def say(line: str) -> None:
+    """Print one line for people, above a progress bar if there is one; on the chief alone."""
+    from tqdm import tqdm
+
+    if Job.current().rank == 0:
+        with contextlib.suppress(OSError):  # nobody reads any more: a closed terminal does not end a run
+            tqdm.write(line)
+
+
+def warn(line: str) -> None:
+    """Print one line on standard error: the standard output of `evaluate` and the like is for programs."""
+    from tqdm import tqdm
+
+    with contextlib.suppress(OSError):
+        tqdm.write(line, file=sys.stderr)

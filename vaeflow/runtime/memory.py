@@ -1,0 +1,144 @@
+"""How much memory this process may still use, and the refusal of what would take more. Linux only; no TensorFlow.
+
+A process that asks for more than its limit is ended by C++ code or by the kernel, without a word of what was too large.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vaeflow.distributed.job.job import Job
+from vaeflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MEBIBYTE = 2**20
+ALWAYS = 64 * MEBIBYTE
+"""Bytes that are never refused: estimates are not so exact, and memory in use comes and goes."""
+
+RESERVE = 256 * MEBIBYTE
+"""Bytes for what is not estimated: compiled code, threads' stacks, buffers of allocators."""
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Available:
+    """Memory that is left.
+
+    Attributes:
+        size: bytes.
+        limit: what limits it, in words.
+    """
+
+    size: float
+    limit: str
+
+
+def available() -> Available:
+    """Return the least of what the limits of this process leave; infinite where none is known.
+
+    The processes of a job on one host share what the machine and a container have left.
+    """
+    share = Job.current().local_processes
+    found = [*_of_process(), *(Available(one.size / share, one.limit) for one in (*_of_cgroups(), *_of_machine()))]
+    return min(found, key=lambda one: one.size, default=Available(math.inf, "no limit"))
+
+
+def fits(size: float) -> bool:
+    """Say whether so many bytes can be had."""
+    return size <= ALWAYS or size + RESERVE <= available().size
+
+
+def require(size: float, what: str, advice: str) -> None:
+    """Check that there is enough memory for something before it is begun.
+
+    Args:
+        size: bytes that it would take.
+        what: it, in words.
+        advice: which setting to lower, and to about what.
+
+    Raises:
+        UsageError: if there is not.
+    """
+    if not fits(size):
+        there = available()
+        left = max(0.0, there.size - RESERVE)
+        raise UsageError(
+            f"{what} would take about {in_words(size)} of memory, and there is {in_words(left)} ({there.limit}): "
+            f"{advice}"
+        )
+
+
+def left_for_work() -> float:
+    """Return the bytes that estimated work may take."""
+    return max(float(ALWAYS), available().size - RESERVE)
+
+
+def in_words(size: float) -> str:
+    """Return bytes in words.
+
+    >>> in_words(5 * 2**20), in_words(3.25 * 2**30), in_words(10**18)
+    ('5 MiB', '3.2 GiB', '931,322,575 GiB')
+    """
+    if size < 2**30:
+        return f"{size / MEBIBYTE:.0f} MiB"
+    gibibytes = size / 2**30
+    return f"{gibibytes:.1f} GiB" if gibibytes < 100 else f"{gibibytes:,.0f} GiB"
+
+
+def _of_process() -> Iterator[Available]:
+    used = _fields(Path("/proc/self/status"))
+    for number, name, field in (
+        (resource.RLIMIT_AS, "ulimit -v", "VmSize"),
+        (resource.RLIMIT_DATA, "ulimit -d", "VmData"),
+    ):
+        limit = resource.getrlimit(number)[0]
+        if limit != resource.RLIM_INFINITY and field in used:
+            yield Available(limit - used[field], f"{name} {limit // 1024}")
+
+
+def _of_machine() -> Iterator[Available]:
+    found = _fields(Path("/proc/meminfo"))
+    if "MemAvailable" in found:
+        yield Available(found["MemAvailable"], "MemAvailable of this machine")
+
+
+def _of_cgroups() -> Iterator[Available]:
+    """Yield what each group above this process leaves, in version 2 and version 1 of their files."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines():
+            _, controllers, path = (*line.split(":", 2), "", "")[:3]
+            if not controllers:
+                yield from _of_tree(CGROUPS, path, ("memory.max", "memory.current", "inactive_file"))
+            elif "memory" in controllers.split(","):
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+                yield from _of_tree(CGROUPS / "memory", path, names)
+
+
+def _of_tree(root: Path, path: str, names: tuple[str, str, str]) -> Iterator[Available]:
+    group = root / path.strip("/")
+    for folder in dict.fromkeys((group, *group.parents)):
+        if folder != root and root not in folder.parents:
+            break
+        with contextlib.suppress(OSError, ValueError):  # no limit is spelled max, or is not there
+            limit, used = (int((folder / name).read_text()) for name in names[:2])
+            cached = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            yield Available(limit - used + int(cached.get(names[2], 0)), "the memory limit of its control group")
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """Return lines `Name:  123 kB` of a file in bytes."""
+    found: dict[str, int] = {}
+    with contextlib.suppress(OSError):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, rest = line.partition(":")
+            if rest.endswith(" kB"):
+                found[name] = 1024 * int(rest.split()[0])
+    return found

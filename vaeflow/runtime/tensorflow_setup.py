@@ -1,0 +1,102 @@
+"""Starts TensorFlow the way a reproducible run needs it, without its start-up chatter."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vaeflow.errors import UsageError, VaeflowError
+from vaeflow.runtime.ordered_sums import add_in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What TensorFlow runs with.
+
+    Attributes:
+        threads: intra-op threads of a replica; 0 leaves the choice (all cores) to TensorFlow. Kernels
+            split their sums by it, so another number gives other bits.
+    """
+
+    threads: int = 0
+
+
+def set_environment() -> None:
+    """Set what TensorFlow and Keras read when they are imported, by vaeflow or by a plugin."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def start_tensorflow(runtime: Runtime | None = None) -> None:
+    """Import TensorFlow quietly, have it keep sums in order and, given a runtime, fix what else bits depend on.
+
+    Args:
+        runtime: the threads. They can be set once in a process, before the first operation.
+
+    Raises:
+        UsageError: if TensorFlow has run already in this process with other settings.
+        VaeflowError: if TensorFlow can't be imported.
+    """
+    set_environment()
+    with _quiet_stderr():
+        try:
+            import tensorflow as tf
+        except ImportError as error:  # too little memory to map it, mostly
+            raise VaeflowError(f"TensorFlow can't be imported: {error}") from error
+
+        tf.config.list_physical_devices()
+    tf.get_logger().setLevel("ERROR")
+    add_in_order()
+    if runtime is not None:
+        _configure(runtime)
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep what C++ writes at start-up off the terminal; VAEFLOW_TENSORFLOW_LOG=1 lets it through."""
+    if os.environ.get("VAEFLOW_TENSORFLOW_LOG"):
+        yield
+        return
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+
+
+def _set_threads(wanted: int) -> None:
+    from tensorflow.config import threading
+
+    if threading.get_intra_op_parallelism_threads() == wanted:
+        return
+    try:
+        threading.set_intra_op_parallelism_threads(wanted)
+    except RuntimeError:
+        has = threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))  # 0: TensorFlow took all
+        if wanted not in (0, has):
+            raise UsageError(
+                f"threads = {wanted} can't be set any more: TensorFlow has run in this process with {has}; "
+                "start a new process"
+            ) from None
+
+
+def _configure(runtime: Runtime) -> None:
+    from tensorflow import config
+
+    _set_threads(runtime.threads)
+    gpus = config.list_physical_devices("GPU")
+    for gpu in gpus:
+        config.experimental.set_memory_growth(gpu, True)
+    if gpus:  # Not verified on a GPU: cuDNN's fastest kernels add in whatever order.
+        config.experimental.enable_op_determinism()

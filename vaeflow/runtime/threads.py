@@ -1,0 +1,38 @@
+"""How many threads an operation may use: part of what the bits of a run depend on."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from vaeflow.distributed.job.job import Job, whole_number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vaeflow.config.schema import Config
+
+
+def threads_of(config: Config, local_processes: int = 1, environ: Mapping[str, str] = os.environ) -> int:
+    """Return the intra-op threads a replica: 1 where the bits may not depend on the machine, else this process's cores.
+
+    Args:
+        config: the run's.
+        local_processes: processes of the job that share this host's cores.
+        environ: the environment's variables: under SLURM, a task's cores where `--cpus-per-task` gives them.
+    """
+    if config.threads != "auto":
+        return config.threads
+    return 1 if config.microbatches != "auto" else _own_cores(local_processes, environ)
+
+
+def cores() -> int:
+    """Return the cores that this process may use; fewer than the machine's in a container or a batch job."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _own_cores(local_processes: int, environ: Mapping[str, str]) -> int:
+    usable = cores()  # of all tasks of the host together, or of this one alone where SLURM binds
+    if Job.current(environ).launcher == "srun" and "SLURM_CPUS_PER_TASK" in environ:
+        return max(1, min(usable, whole_number(environ, "SLURM_CPUS_PER_TASK")))
+    return max(1, usable // local_processes)

@@ -1,0 +1,1 @@
+"""The outer loop: a run is set up, restored, trained, checkpointed and summarised."""

@@ -1,0 +1,49 @@
+"""What a run would be, without running it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from vaeflow.config.resolve import to_toml
+from vaeflow.runtime.memory import MEBIBYTE, available, in_words
+
+if TYPE_CHECKING:
+    from vaeflow.config.resolve import Resolved
+    from vaeflow.training.experiment import Experiment
+
+
+def describe(resolved: Resolved, experiment: Experiment) -> str:
+    """Return the resolved config, parameter counts, steps and memory, as lines for people."""
+    model, timeline = experiment.model, experiment.timeline
+    splits = ", ".join(f"{name} {len(split)}" for name, split in experiment.dataset.splits().items())
+    parts = {"encoder": model.encoder, "posterior": model.posterior, "decoder": model.decoder, "all": model}
+    counts = ", ".join(f"{name} {_parameters(part):,}" for name, part in parts.items())
+    state = sum(array.nbytes for array in experiment.state.arrays().values())
+    data = sum(split.x.nbytes for split in experiment.dataset.splits().values())
+    return "\n".join(
+        [
+            to_toml(resolved.config),
+            f"examples      {splits}; each of shape {model.x_shape}",
+            f"parameters    {counts}",
+            f"steps         {timeline.total_steps:,} ({timeline.steps_per_epoch:,} an epoch)",
+            (
+                f"memory        data {data / MEBIBYTE:.1f} MiB, training state {state / MEBIBYTE:.1f} MiB, "
+                f"activations about {_activations(experiment) / MEBIBYTE:.0f} MiB a microbatch; "
+                f"available {in_words(available().size)}"
+            ),
+            "nothing was trained or written: this was a dry run",
+        ]
+    )
+
+
+def _parameters(part: object) -> int:
+    return sum(math.prod(v.shape) for v in getattr(part, "trainable_variables", []))
+
+
+def _activations(experiment: Experiment) -> float:
+    """Return bytes of what the backward pass of one microbatch keeps, see `vaeflow.model.memory_estimate`."""
+    from vaeflow.model.memory_estimate import backward_bytes
+
+    parts = experiment.trainer.step.microbatches
+    return parts.rows * backward_bytes(experiment.model, parts.objective.samples)

@@ -1,0 +1,261 @@
+"""From a resolved config to the objects of a run: the one place where they are put together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from vaeflow.contracts import Timeline
+from vaeflow.data.batches import Batches
+from vaeflow.engine.evaluation import Evaluator
+from vaeflow.engine.loss_scale import LossScale
+from vaeflow.engine.microbatch import Microbatches
+from vaeflow.engine.precision import built_in
+from vaeflow.engine.reduce import ExactSum, PlainSum
+from vaeflow.engine.state import TrainingState
+from vaeflow.engine.step import Trainer, TrainStep
+from vaeflow.errors import PluginError, UsageError
+from vaeflow.model.memory_estimate import require_evaluation, require_training, sized_weights
+from vaeflow.model.moving_average import MovingAverage
+from vaeflow.model.trained_vae import TrainedVAE
+from vaeflow.model.vae import VAE
+from vaeflow.training.sanity_check import try_metrics, try_model, try_objective, try_transform
+
+if TYPE_CHECKING:
+    from vaeflow.config.resolve import Resolved
+    from vaeflow.config.schema import Config
+    from vaeflow.contracts import Dataset, Metric, Transform
+    from vaeflow.distributed.strategies.base import Strategy
+    from vaeflow.engine.reduce import Reduction
+    from vaeflow.plots import Plot
+    from vaeflow.plugins.registered import Bound
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a run trains and evaluates with.
+
+    Attributes:
+        config: as resolved.
+        dataset: as loaded.
+        timeline: how long the run is.
+        length_matters: whether a schedule depends on that: then a run that is made longer is another run.
+        strategy: how replicas are run.
+        model: the autoencoder.
+        average: moving averages of its weights.
+        trainer: takes steps.
+        state: all that they change.
+        trained: the model as NumPy sees it.
+        batches: every split's examples.
+        metrics: what evaluations add, by name.
+        plots: what is drawn, by name.
+    """
+
+    config: Config
+    dataset: Dataset
+    timeline: Timeline
+    length_matters: bool
+    strategy: Strategy
+    model: VAE
+    average: MovingAverage
+    trainer: Trainer
+    state: TrainingState
+    trained: TrainedVAE
+    batches: dict[str, Batches]
+    metrics: dict[str, Metric]
+    plots: dict[str, Plot]
+
+    def require_memory(self) -> None:
+        """Check, before anything is written, that training and its evaluations have memory enough.
+
+        Raises:
+            UsageError: if they have not.
+        """
+        parts = self.trainer.step.microbatches
+        here = self.strategy.replicas // self.strategy.processes
+        require_training(
+            self.model,
+            rows=parts.rows * here,
+            batch_size=self.config.batch_size,
+            samples=parts.objective.samples,
+            share=-(-parts.count // self.strategy.processes),
+            state=sum(int(v.dtype.size * math.prod(v.shape)) for v in self.state.variables.values()),
+        )
+        for split in self.batches.keys() - {"train"}:
+            examples = self.batches[split].examples
+            require_evaluation(self.model, self.config.evaluate.batch_size, self.config.evaluate.samples, examples)
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The optimizer's learning rate where it is a number; None where a schedule computes it."""
+        rate = self.trainer.step.optimizer.learning_rate
+        return float(rate.value.numpy()) if isinstance(rate, keras.Variable) else None
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Set the optimizer's learning rate, which is a number; all processes do it at the same step."""
+        self.trainer.step.optimizer.learning_rate.value.assign(rate)
+
+    def evaluator(self, split: str, *, samples: int | None = None) -> Evaluator:
+        """Return what evaluates a split.
+
+        Args:
+            split: `train`, `validation` or `test`.
+            samples: L, samples of z an example; None for the config's.
+
+        Raises:
+            UsageError: if the data set has no such split, or memory would not do.
+        """
+        if split not in self.batches:
+            there_are = ", ".join(self.batches)
+            raise UsageError(f"data set {self.dataset.name!r} has no split {split!r}; there are: {there_are}")
+        wanted = samples or self.config.evaluate.samples
+        rows, examples = self.config.evaluate.batch_size, self.batches[split].examples
+        require_evaluation(self.model, rows, wanted, examples)
+        return Evaluator(
+            self.strategy,
+            self.model,
+            self.batches[split],
+            self.average,
+            batch_size=rows,
+            samples=wanted,
+            seed=self.config.seed,
+            metrics=self.metrics,
+        )
+
+
+def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experiment:
+    """Build the model, the optimizer and the step.
+
+    Args:
+        resolved: the config and its components.
+        dataset: as loaded.
+        strategy: how replicas are run.
+
+    Raises:
+        VaeflowError: if components can't be built, or don't fit the data or each other.
+    """
+    config = resolved.config
+    binarization, transforms = resolved.binarization.build(), _transforms(resolved, dataset.x_shape)
+    batches = {
+        name: Batches.of(
+            name, split, binarization, seed=config.seed, batch_size=config.batch_size, transforms=transforms
+        )
+        for name, split in dataset.splits().items()
+    }
+    timeline = _timeline(config, batches["train"].order.steps_per_epoch)
+    with strategy.scope():
+        model = build_model(resolved, batches["train"].x_shape)
+        step = _train_step(resolved, model, batches["train"], timeline, strategy)
+    return Experiment(
+        config=config,
+        dataset=dataset,
+        timeline=timeline,
+        length_matters=timeline.asked,
+        strategy=strategy,
+        model=model,
+        average=step.average,
+        trainer=Trainer(step, until_bad=config.nonfinite.action != "skip"),
+        state=TrainingState(step),
+        trained=TrainedVAE(model, step.average, binarization, seed=config.seed, transforms=transforms, dataset=dataset),
+        batches=batches,
+        metrics=_metrics(resolved, model),
+        plots={plot.name: plot.build() for plot in resolved.plots},
+    )
+
+
+def _transforms(resolved: Resolved, x_shape: tuple[int, ...]) -> list[Transform]:
+    built: list[Transform] = []
+    for bound in resolved.transforms:
+        given = tuple(built[-1].x_shape) if built else x_shape
+        built.append(bound.build(given))
+        try_transform(bound, built[-1], given)
+    return built
+
+
+def _metrics(resolved: Resolved, model: VAE) -> dict[str, Metric]:
+    metrics: dict[str, Metric] = {bound.name: bound.build() for bound in resolved.metrics}
+    try_metrics(resolved.metrics, metrics, model)
+    return metrics
+
+
+def build_model(resolved: Resolved, x_shape: tuple[int, ...]) -> VAE:
+    """Build the autoencoder for examples of a shape; its weights are a function of the seed.
+
+    Raises:
+        UsageError: if the decoder's output is not what the likelihood takes.
+        PluginError: if components cannot compute with each other's outputs, or one hides variables from the model.
+    """
+    config = resolved.config
+    keras.utils.set_random_seed(config.seed)
+    with built_in(config.precision), sized_weights():
+        likelihood = resolved.likelihood.build(x_shape)
+        model = VAE(
+            x_shape=x_shape,
+            latent_size=config.latent_size,
+            encoder=_network(resolved.encoder, x_shape),
+            posterior=resolved.posterior.build(config.latent_size),
+            prior=resolved.prior.build(config.latent_size),
+            decoder=_network(resolved.decoder, config.latent_size, likelihood.parameters_shape),
+            likelihood=likelihood,
+        )
+    try_model(resolved, model)
+    return model
+
+
+def _network(bound: Bound, *positional: Any) -> keras.Model:
+    network = bound.build(*positional)
+    if not isinstance(network, keras.Model):
+        raise PluginError(f"{bound.registered.label} built {type(network).__name__}, not a keras.Model")
+    return network
+
+
+def _train_step(resolved: Resolved, model: VAE, batches: Batches, timeline: Timeline, strategy: Strategy) -> TrainStep:
+    config = resolved.config
+    count = strategy.replicas * config.accumulate if config.microbatches == "auto" else config.microbatches
+    optimizer = resolved.optimizer.build(resolved.learning_rate.build(timeline))
+    optimizer.build(model.trainable_variables)
+    strategy.own_reduction(optimizer)
+    objective, schedule = resolved.objective.build(), resolved.kl_schedule.build(timeline)
+    try_objective(resolved.objective, objective, schedule, model)
+    microbatches = Microbatches(
+        model,
+        batches,
+        objective,
+        schedule,
+        LossScale.for_precision(config.precision, -(-config.batch_size // count)),
+        count=count,
+        xla=config.xla,
+    )
+    return TrainStep(
+        microbatches=microbatches,
+        optimizer=optimizer,
+        average=MovingAverage(model.trainable_variables, config.ema),
+        strategy=strategy,
+        reduction=_reduction(config),
+        clip_norm=config.clip_norm,
+    )
+
+
+def _reduction(config: Config) -> Reduction:
+    if config.microbatches != "auto":
+        return ExactSum(config.microbatches)
+    return PlainSum("float32" if config.compression == "none" else config.compression, config.batch_size)
+
+
+class AskedTimeline(Timeline):
+    """A timeline that notes whether anything has asked for the length of the run."""
+
+    asked = False
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "total_steps":
+            object.__setattr__(self, "asked", True)
+        return super().__getattribute__(name)
+
+
+def _timeline(config: Config, steps_per_epoch: int) -> AskedTimeline:
+    total = config.steps if config.steps is not None else (config.epochs or 0) * steps_per_epoch
+    return AskedTimeline(steps_per_epoch, total)

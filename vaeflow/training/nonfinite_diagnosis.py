@@ -1,0 +1,194 @@
+"""Why a step's loss or gradient is not finite: the step is computed once more, eagerly, by one process alone."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from vaeflow.model import elbo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import keras
+
+    from vaeflow.data.batches import Batch
+    from vaeflow.engine.microbatch import Differentiated, Microbatches
+    from vaeflow.engine.step import TrainStep
+    from vaeflow.model.vae import VAE
+
+FEW = 3
+PARTS = ("encoder", "posterior", "prior", "decoder", "likelihood")
+PIXELS, LOSS = "pixels", "loss"
+TERMS = ("log-likelihood", "KL divergence")
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """A step's numbers.
+
+    Attributes:
+        examples: b, the examples of the batch.
+        bad: places in the batch, from 0, of the examples that are not finite, by what of them is not.
+        culprits: places of a few examples whose gradient alone is not finite, where all losses are finite.
+        indices: of the batch's examples in the training split, by place.
+        gradients: of the summed loss times the loss scale, one a trainable variable.
+    """
+
+    examples: int
+    bad: dict[str, list[int]]
+    culprits: list[int]
+    indices: dict[int, int]
+    gradients: list[np.ndarray]
+
+
+def diagnose(step: TrainStep, number: int) -> list[str]:
+    """Return in words what of a step is not finite: which term, which examples, which gradients, which weights.
+
+    No variable changes and no other process takes part: it may be called on the chief alone.
+
+    Args:
+        step: the training step; its weights are those that the step in question began with, as a skipped step leaves
+            them.
+        number: of the step in question, from 0. The words count steps from 1, examples and places in a batch from 0.
+    """
+    done = _recompute(step, number)
+    model = step.microbatches.model
+    about = _about_terms(done) or [_about_gradient(done, step)]
+    names = [path_of(model, v) for v in model.trainable_variables]
+    infinite = [name for name, g in zip(names, done.gradients, strict=True) if not np.isfinite(g).all()]
+    if infinite:
+        about.append(f"{_count(infinite, len(names), 'gradient')} {_are(infinite)} not finite: {_few(infinite)}")
+    return [f"step {number + 1}: {about[0]}", *(f"  {line}" for line in [*about[1:], _about_weights(model)])]
+
+
+def path_of(model: VAE, variable: keras.Variable) -> str:
+    """Return a variable's name with the part of the model that owns it in front: `decoder/dense_2/kernel`."""
+    for part in PARTS:
+        if any(variable is own for own in getattr(getattr(model, part), "variables", [])):
+            return f"{part}/{variable.path.removeprefix(f'{part}/')}"
+    return str(variable.path)
+
+
+def _recompute(step: TrainStep, number: int) -> Recomputed:
+    microbatches, at = step.microbatches, tf.constant(number, tf.int64)
+    bad: dict[str, list[int]] = {name: [] for name in (PIXELS, *TERMS, LOSS)}
+    indices: dict[int, int] = {}
+    suspects: list[int] = []
+    gradients: list[np.ndarray] = []
+    for microbatch in range(microbatches.count):
+        first = microbatch * microbatches.rows
+        batch, noise = microbatches.inputs(at, tf.constant(microbatch, tf.int64))
+        rows = np.flatnonzero(batch.valid.numpy())
+        index = microbatches.batches.order.rows(at, first, microbatches.rows)[0].numpy()
+        indices |= {first + int(row): int(index[row]) for row in rows}
+        done = microbatches.differentiate(batch, noise, at, tf.constant(microbatch, tf.int64))
+        for name, finite in _finite_examples(batch, done).items():
+            bad[name] += [first + int(row) for row in rows if not finite[row]]
+        own = [g.numpy() for g in done.gradients]
+        if not all(np.isfinite(g).all() for g in own):
+            suspects.append(microbatch)
+        with np.errstate(all="ignore"):
+            gradients = [a + b for a, b in zip(gradients, own, strict=True)] if gradients else own
+    culprits = [] if any(bad.values()) else list(itertools.islice(_culprits(microbatches, at, suspects), FEW + 1))
+    return Recomputed(len(indices), {k: v for k, v in bad.items() if v}, culprits, indices, gradients)
+
+
+def _finite_examples(batch: Batch, done: Differentiated) -> dict[str, np.ndarray]:
+    """Return which rows are finite, [rows] bool, by what is."""
+    log_likelihood = elbo.expected_log_likelihood(done.terms.log_likelihood)
+    values = (batch.x, log_likelihood, done.terms.kl, done.loss)
+    finite = [np.isfinite(value.numpy()).reshape(len(batch.valid), -1).all(axis=1) for value in values]
+    return dict(zip((PIXELS, *TERMS, LOSS), finite, strict=True))
+
+
+def _culprits(microbatches: Microbatches, step: tf.Tensor, suspects: Sequence[int]) -> Iterator[int]:
+    """Yield the places of examples whose gradient is not finite, differentiated without the others."""
+    for microbatch in suspects:
+        number = tf.constant(microbatch, tf.int64)
+        batch, noise = microbatches.inputs(step, number)
+        waiting = [np.flatnonzero(batch.valid.numpy())]
+        while waiting:
+            rows = waiting.pop()
+            some = batch._replace(x=tf.gather(batch.x, rows), valid=tf.gather(batch.valid, rows))
+            done = microbatches.differentiate(some, tf.gather(noise, rows, axis=1), step, number)
+            if all(np.isfinite(g.numpy()).all() for g in done.gradients):
+                continue
+            if len(rows) == 1:
+                yield microbatch * microbatches.rows + int(rows[0])
+            else:
+                waiting += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
+
+
+def _about_terms(done: Recomputed) -> list[str]:
+    """Return a line for each term that is not finite; what only follows from another is left out."""
+    names = [PIXELS] if PIXELS in done.bad else [name for name in TERMS if name in done.bad] or [LOSS]
+    lines: dict[str, list[str]] = {}
+    for name in names:
+        if name in done.bad:
+            verb = "are" if name == PIXELS else "is"
+            rest = f"{verb} not finite for {len(done.bad[name])} of {done.examples} examples: {_examples(done, name)}"
+            lines.setdefault(rest, []).append(f"the {name}")
+    found = []
+    for rest, subjects in lines.items():
+        together = rest if len(subjects) == 1 else rest.replace("is not", "are not", 1)
+        found.append(f"{' and '.join(subjects)} {together}")
+    return found if names != [LOSS] else [f"{line}; the terms of the bound are finite" for line in found]
+
+
+def _about_gradient(done: Recomputed, step: TrainStep) -> str:
+    """Return what is wrong where every example's loss is finite."""
+    scale = step.microbatches.loss_scale
+    times = f" times the loss scale {float(scale.scale):g}" if scale.dynamic else ""
+    if done.culprits:
+        more = " and more" if len(done.culprits) > FEW else ""
+        return f"the loss is finite, but its gradient{times} is not, for {_places(done, done.culprits)}{more}"
+    divisor = done.examples * scale.scale
+    if not np.isfinite(tf.linalg.global_norm([tf.constant(g) / divisor for g in done.gradients])):
+        peaks = [float(np.abs(g).max(initial=0.0)) for g in done.gradients]
+        largest, model = int(np.argmax(peaks)), step.microbatches.model
+        where = f"{peaks[largest]:.3g} in {path_of(model, model.trainable_variables[largest])}"
+        return f"each example's gradient is finite, but their sum or its norm overflows: its largest element is {where}"
+    if scale.dynamic:
+        return f"float16 overflowed; at the loss scale {float(scale.scale):g}, as it is now, the gradient is finite"
+    return (
+        "computed once more, all of it is finite: a device that errs, or a component that is no function of its inputs"
+    )
+
+
+def _about_weights(model: VAE) -> str:
+    values = {path_of(model, v): np.asarray(v.value) for v in model.variables}
+    floats = {name: value for name, value in values.items() if value.size and np.issubdtype(value.dtype, np.floating)}
+    bad = [name for name, value in floats.items() if not np.isfinite(value).all()]
+    if bad:
+        return f"before the step, {_count(bad, len(floats), 'weight')} {_are(bad)} not finite already: {_few(bad)}"
+    name, peak = max(((name, np.abs(value).max()) for name, value in floats.items()), key=lambda found: found[1])
+    return f"all weights are finite; the largest in magnitude is {peak:.3g}, in {name}"
+
+
+def _examples(done: Recomputed, name: str) -> str:
+    rest = len(done.bad[name]) - FEW
+    return _places(done, done.bad[name]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _places(done: Recomputed, places: list[int]) -> str:
+    """Return the first few examples in words: their indices in the training split and their places in the batch."""
+    shown, plural = places[:FEW], "s" if len(places) > 1 else ""
+    indices, rows = (", ".join(map(str, numbers)) for numbers in ([done.indices[p] for p in shown], shown))
+    return f"example{plural} {indices} of the training split (row{plural} {rows} of the batch)"
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:FEW]) + (f" and {len(names) - FEW} more" if len(names) > FEW else "")
+
+
+def _count(bad: list[str], total: int, what: str) -> str:
+    return f"{len(bad)} of {total} variables' {what}{'s' if len(bad) != 1 else ''}"
+
+
+def _are(bad: list[str]) -> str:
+    return "is" if len(bad) == 1 else "are"

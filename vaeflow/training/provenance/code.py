@@ -1,0 +1,165 @@
+"""Fingerprints of code: the files of vaeflow, and those of the plugins that a run uses.
+
+A plugin's version says little: files are edited in place. So the files themselves are read: the plugin's package or
+file, and whatever else it imports that is neither Python's own nor an installed distribution. Of those the versions
+count. Imports are read from the source, also those inside functions; what a plugin opens or executes by other ways is
+not seen.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+import site
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vaeflow.training.provenance.environment import PACKAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from vaeflow.plugins.registered import Bound
+
+VAEFLOW = "vaeflow"
+LARGEST = 2**24  # bytes of a file whose content counts; of a larger one the size does
+INSTALLED = tuple(
+    Path(folder).resolve()
+    for folder in (*site.getsitepackages(), *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")))
+)
+
+
+def fingerprints(components: Iterable[Bound]) -> dict[str, str]:
+    """Return fingerprints by package or file: of vaeflow, and of the code behind components.
+
+    Args:
+        components: those that are in use.
+
+    Returns:
+        `sha256 1f2e...` for vaeflow and for each package or file that holds a component or is not installed;
+        `version 1.2` for other installed distributions that these import, other than the packages of which the
+        environment has the version.
+    """
+    waiting = sorted({file for bound in components for file in _files_behind(bound)})
+    digests = {root: _digest(root) for root in [_root_of(Path(__file__))]}
+    versions: dict[str, str] = {}
+    while waiting:
+        root = _root_of(waiting.pop())
+        if root in digests or root.name == VAEFLOW:
+            continue
+        digests[root] = _digest(root)
+        for name in sorted(_imported_by(root) - sys.stdlib_module_names):
+            file = _file_of(name)
+            if file is None:
+                continue
+            if _is_installed(file):
+                versions |= {} if name in PACKAGES else _version_of(name)
+            else:
+                waiting.append(file)
+    return dict(sorted((versions | _named(digests)).items()))
+
+
+def packages_of(components: Iterable[Bound]) -> set[str]:
+    """Return the names that `fingerprints` gives the packages or files that hold components."""
+    return {_root_of(file).name for bound in components for file in _files_behind(bound)}
+
+
+def _files_behind(bound: Bound) -> Iterator[Path]:
+    """Yield the file of a component's plugin, and the one that its build function is in."""
+    build = inspect.unwrap(getattr(bound.component.build, "func", bound.component.build))
+    for module in (getattr(build, "__module__", None), bound.registered.origin.module):
+        file = _file_of(module)
+        if file is not None:
+            yield file
+
+
+def _named(digests: Mapping[Path, str]) -> dict[str, str]:
+    """Return digests by the names of files and packages: where a file lies differs between hosts."""
+    named: dict[str, str] = {}
+    for root, digest in sorted(digests.items()):
+        named[root.name] = f"{named[root.name]}, {digest}" if root.name in named else digest
+    return named
+
+
+def _file_of(module: str | None) -> Path | None:
+    """Return a module's file, by its name or by the path that --plugin names; None for one without."""
+    if not module or module in sys.builtin_module_names:
+        return None
+    if module.endswith(".py"):
+        return Path(module).resolve()
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        try:
+            spec = importlib.util.find_spec(module.partition(":")[0])
+        except (ImportError, ValueError, AttributeError):
+            return None
+        file = spec.origin if spec and spec.has_location else None
+    return Path(file).resolve() if file else None
+
+
+def _root_of(file: Path) -> Path:
+    """Return the outermost package that a file lies in, or the file."""
+    root = file
+    while (root.parent / "__init__.py").is_file():
+        root = root.parent
+    return root
+
+
+def _is_installed(file: Path) -> bool:
+    return any(file.is_relative_to(folder) for folder in INSTALLED)
+
+
+def _version_of(name: str) -> dict[str, str]:
+    """Return the version of the distribution that is called as a package is, if there is one."""
+    try:
+        return {name: f"version {importlib.metadata.version(name)}"}
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+
+
+def _files_of(root: Path) -> Iterator[Path]:
+    """Yield a package's files in the order of their names: a plugin may bring tables beside its code."""
+    if root.is_file():
+        yield root
+        return
+    for path in sorted(root.rglob("*.py" if root.name == VAEFLOW else "*")):
+        if "__pycache__" not in path.parts and path.is_file():
+            yield path
+
+
+def _digest(root: Path) -> str:
+    digest = hashlib.sha256()
+    for path in _files_of(root):
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(root.parent).as_posix()} {size}\n".encode())
+        if size <= LARGEST:
+            digest.update(path.read_bytes())
+    return f"sha256 {digest.hexdigest()[:16]}"
+
+
+def _imported_by(root: Path) -> set[str]:
+    """Return the top-level names that a package's or file's source imports."""
+    names: set[str] = set()
+    for path in _files_of(root):
+        if path.suffix == ".py":
+            names |= _imports_in(path)
+    return names - {root.stem}
+
+
+def _imports_in(path: Path) -> set[str]:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return set()
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module.partition(".")[0])
+    return names

@@ -1,0 +1,179 @@
+"""What is odd about a run before its first step: lines for people, and an error where it can't be right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from vaeflow.data.noise import Noise
+from vaeflow.data.prepared import is_binary, spread
+from vaeflow.data.sets.image_warnings import doubts_of_data
+from vaeflow.engine.layer_state import Updates
+from vaeflow.errors import UsageError
+from vaeflow.model.modes import in_mode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from vaeflow.config.resolve import Resolved
+    from vaeflow.contracts import Objective, Schedule, Terms
+    from vaeflow.model.vae import VAE
+    from vaeflow.training.experiment import Experiment
+
+EXAMPLES = 16
+STEPS = 50  # of the run, evenly spread
+FAR = 1000.0  # times which parameters are normal numbers
+MUCH = 100.0  # nats
+WORST = -1000.0  # nats an element; a fixed sigma of 0.02 has this where x is off by 1
+WEIGHTS, BETWEEN = 30.0, 33  # times which weights are larger; parameters between two
+AUTOENCODER = "this is an autoencoder, whose samples from the prior mean nothing"
+OUT_OF_REACH = 0.1  # of the range of x
+
+
+def doubts(resolved: Resolved, experiment: Experiment) -> list[str]:
+    """Return what is odd about a run, a line each.
+
+    Args:
+        resolved: the config and its components.
+        experiment: ready to take steps.
+
+    Raises:
+        UsageError: if the likelihood can't have values that x has.
+    """
+    with np.errstate(all="ignore"):  # of infinities, which are a finding
+        return list(_doubts(resolved, experiment))
+
+
+def _doubts(resolved: Resolved, experiment: Experiment) -> Iterator[str]:
+    yield from doubts_of_data(experiment.dataset, experiment.config.batch_size)
+    model, step = experiment.model, experiment.trainer.step.microbatches
+    train = experiment.dataset.train
+    pixels = np.asarray(train.x[spread(len(train), EXAMPLES)])
+    x = experiment.trained.prepare(pixels, split="train")
+    yield from _doubts_of_support(resolved, model, x)
+    yield from _doubts_of_decoder(resolved, model, x)
+    yield from _doubts_of_steps(resolved, experiment)
+    yield from _doubts_of_terms(model, step.objective, step.schedule, tf.constant(x), experiment.timeline.total_steps)
+
+
+def _doubts_of_support(resolved: Resolved, model: VAE, x: np.ndarray) -> Iterator[str]:
+    """Compare x with what the likelihood draws where its parameters are extreme."""
+    name, makes = resolved.likelihood.name, f"binarization {resolved.binarization.name!r} makes"
+    if x.size and x.min() == x.max():
+        yield f"every element of x is {x.min():g} in {len(x)} training examples that were looked at"
+    drawn = _drawn(model, len(x))
+    if not (drawn.min() >= 0.0 and drawn.max() <= 1.0):
+        return
+    outside = x[~((x >= 0.0) & (x <= 1.0)) & np.isfinite(x)]
+    if outside.size:
+        raise UsageError(
+            f"likelihood {name!r} has values from 0 to 1 alone, but {makes} {outside[0]:g}: its bound means nothing "
+            "there; bring x into [0, 1], or take likelihood=gaussian"
+        )
+    grey = x[~is_binary(x) & np.isfinite(x)]
+    if grey.size and is_binary(drawn).all():
+        yield (
+            f"likelihood {name!r} has the values 0 and 1 alone, but {makes} {grey[0]:.3g}: its bound is no bound on "
+            "log p(x); take binarization=threshold, dynamic or fixed, or likelihood=continuous-bernoulli or gaussian"
+        )
+
+
+def _drawn(model: VAE, rows: int) -> np.ndarray:
+    """Return draws from the likelihood at large parameters."""
+    size, noise = int(np.prod(model.x_shape)), Noise(0, "doubts/x")
+    width = int(np.prod(model.likelihood.parameters_shape))
+    parameters = FAR * tf.reshape(noise.normal(0, 0, rows, width), (1, rows, *model.likelihood.parameters_shape))
+    uniform = tf.reshape(noise.uniform(0, 0, rows, size), (1, rows, *model.x_shape))
+
+    def draw() -> tf.Tensor:
+        return model.likelihood.distribution(parameters).sample(uniform)
+
+    return np.asarray(in_mode(draw, training=False))
+
+
+def _doubts_of_decoder(resolved: Resolved, model: VAE, x: np.ndarray) -> Iterator[str]:
+    """Look whether an activation at the decoder's end keeps the likelihood's mean away from what x is."""
+    z = 3.0 * Noise(0, "doubts/z").normal(0, 0, 4 * EXAMPLES, model.latent_size)
+    outputs = []
+    for factor in (WEIGHTS, -WEIGHTS):
+        weights = model.decoder.trainable_variables
+        with Updates([(v, factor * tf.convert_to_tensor(v)) for v in weights]):
+            outputs.append(np.asarray(tf.cast(model.decoder(z, training=False), tf.float32)).ravel())
+    found = np.concatenate(outputs)
+    if not np.isfinite(found).all() or found.min() == found.max():
+        return
+    shape = (1, BETWEEN, *model.likelihood.parameters_shape)
+    between = np.linspace(found.min(), found.max(), BETWEEN, dtype=np.float32).reshape(
+        (BETWEEN,) + (1,) * (len(shape) - 2)
+    )
+    parameters = tf.constant(np.broadcast_to(between, shape))
+    means = np.asarray(in_mode(lambda: model.likelihood.distribution(parameters).mean(), training=False))
+    low, high, slack = float(means.min()), float(means.max()), OUT_OF_REACH * float(x.max() - x.min())
+    if low > x.min() + slack or high < x.max() - slack:
+        yield (
+            f"decoder {resolved.decoder.name!r} puts out {found.min():.3g} to {found.max():.3g} whatever its weights "
+            f"are, so that the mean of likelihood {resolved.likelihood.name!r} lies between {low:.3g} and {high:.3g}, "
+            f"but x between {x.min():.3g} and {x.max():.3g}: is there an activation too many at the decoder's end?"
+        )
+
+
+def _doubts_of_steps(resolved: Resolved, experiment: Experiment) -> Iterator[str]:
+    """Look at the learning rate and the divergence's weight along the run."""
+    steps = _steps(experiment.timeline.total_steps)
+    rate = resolved.learning_rate.build(experiment.timeline)
+    if steps and not any(float(rate(step) if callable(rate) else rate) for step in steps):
+        yield "the learning rate is 0 at every step: no weight will change"
+    weight = experiment.trainer.step.microbatches.schedule.weight
+    if steps and not any(float(weight(tf.constant(step, tf.int64))) for step in steps):
+        yield f"the weight of KL(q, p) is 0 at every step: {AUTOENCODER}"
+    elements = int(np.prod(experiment.model.x_shape))
+    if experiment.model.latent_size >= elements:
+        yield f"latent_size = {experiment.model.latent_size} is no less than the {elements} elements of an example"
+
+
+def _steps(total: int) -> Sequence[int]:
+    return [int(step) for step in spread(total, STEPS)] if total > 0 else []
+
+
+def _doubts_of_terms(
+    model: VAE, objective: Objective, schedule: Schedule, x: tf.Tensor, total_steps: int
+) -> Iterator[str]:
+    """Look at the loss of some examples before training, and at its gradient."""
+    rows, width = x.shape[0], model.posterior.noise_size
+    noise = tf.reshape(
+        Noise(0, "doubts").normal(0, 0, objective.samples * rows, width), (objective.samples, rows, width)
+    )
+    parts = {"encoder": model.encoder, "decoder": model.decoder}
+    weights = [[v.value for v in part.trainable_variables] for part in parts.values()]
+    with Updates(), tf.GradientTape() as tape:
+        terms = model.terms(x, noise, training=True)
+        total = tf.reduce_sum(_loss(objective, terms, schedule, 0))
+    each = float(tf.reduce_mean(terms.log_likelihood)) / int(np.prod(model.x_shape))
+    if not np.isfinite(float(total)):
+        yield f"the loss of {rows} training examples is {float(total):g} before the first step"
+        return
+    if each < WORST:
+        yield (
+            f"log p(x given z) is {each:.3g} nats an element before the first step: is the likelihood's variance too "
+            "small, or x too large for it?"
+        )
+    for name, gradients in zip(parts, tape.gradient(total, weights), strict=True):
+        if gradients and not any(g is not None and np.any(np.asarray(tf.convert_to_tensor(g))) for g in gradients):
+            yield f"the gradient of every weight of the {name} is 0 for {rows} training examples: it will not learn"
+    worse = terms._replace(kl=terms.kl + MUCH, kl_terms=terms.kl_terms + MUCH, log_q=terms.log_q + MUCH)
+    steps = _steps(total_steps)
+    some = [steps[0], steps[len(steps) // 2], steps[-1]] if steps else []
+    if (
+        some
+        and float(schedule.weight(tf.constant(some[-1], tf.int64)))
+        and not any(
+            np.any(_loss(objective, worse, schedule, step) != _loss(objective, terms, schedule, step)) for step in some
+        )
+    ):
+        yield f"the loss does not depend on KL(q, p): {AUTOENCODER}"
+
+
+def _loss(objective: Objective, terms: Terms, schedule: Schedule, step: int) -> tf.Tensor:
+    return in_mode(lambda: objective.loss(terms, schedule, tf.constant(step, tf.int64)), training=True)

@@ -1,0 +1,35 @@
+"""Variables that a component uses and hides from the model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from vaeflow.errors import PluginError
+
+if TYPE_CHECKING:
+    from vaeflow.model.vae import VAE
+
+
+def strays(model: VAE, used: tuple[tf.Variable, ...]) -> list[tf.Variable]:
+    """Return trainable variables that are used, but hidden from the model."""
+    strategy = tf.distribute.get_strategy()
+    values = [variable.value for variable in model.variables]
+    known = {id(one) for value in values for one in (value, *strategy.experimental_local_results(value))}
+    return [variable for variable in used if id(variable) not in known]
+
+
+def require_none(found: list[tf.Variable], whose: str) -> None:
+    """Refuse hidden variables.
+
+    Raises:
+        PluginError: if there are any.
+    """
+    if found:
+        name, shape = found[0].name, tuple(found[0].shape)
+        raise PluginError(
+            f"{whose} uses variable {name!r} of shape {shape}, which is in no Keras layer of the model: it would be "
+            "neither trained nor saved; what holds it must be a posterior, prior, likelihood or network that is a "
+            "keras.layers.Layer"
+        )

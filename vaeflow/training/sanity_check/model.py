@@ -1,0 +1,196 @@
+"""A forward pass, component by component; what each one returns is looked at before the next one takes it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+
+from vaeflow.errors import UsageError
+from vaeflow.model import elbo
+from vaeflow.model.modes import in_mode
+from vaeflow.training.sanity_check.hidden_variables import require_none, strays
+from vaeflow.training.sanity_check.returned import computed, described, has, tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from vaeflow.config.resolve import Resolved
+    from vaeflow.contracts import Distribution
+    from vaeflow.model.vae import VAE
+    from vaeflow.plugins.registered import Bound
+
+B, L = 3, 2  # examples and samples of z of each
+BOTH = "sample_and_log_prob"
+
+
+def try_model(resolved: Resolved, model: VAE) -> None:
+    """Compute the terms of a few examples, which makes the variables of layers that wait for their input's shape.
+
+    Raises:
+        UsageError: if the decoder's output is not what the likelihood takes.
+        PluginError: in a component's name, if it fails, returns what the next one can't take, or hides variables from
+            the model.
+    """
+    tried = _Tried(resolved, model)
+    with tf.GradientTape() as tape:
+        tried.decoder(tf.zeros((1, model.latent_size)))  # before the others: initial weights depend on the order
+        features = tried.encoder()
+        q, z = tried.posterior(features)
+        p_x = tried.likelihood(tried.decoder(tf.reshape(z, (L * B, model.latent_size))))
+        tried.prior(q, z)
+        tried.densities(p_x)
+    hidden = strays(model, tape.watched_variables())
+    holders = [bound for bound, part in _parts(resolved, model) if _holds(part, hidden)]
+    require_none(hidden, holders[0].registered.label if holders else "a component")
+
+
+class _Tried:
+    """The components of a model, each tried on what the one before it returned."""
+
+    def __init__(self, resolved: Resolved, model: VAE) -> None:
+        self._resolved, self._model = resolved, model
+        self._x = tf.zeros((B, *model.x_shape))
+
+    def encoder(self) -> tf.Tensor:
+        """Return features [B, F]."""
+        model, x = self._model, self._x
+        label, what = self._resolved.encoder.registered.label, f"x {described(x)}"
+        features = computed(label, what, lambda: model.encoder(x, training=False))
+        mend = "return one tensor, a row of features an example"
+        if isinstance(features, (list, tuple, dict)):
+            mend = "return one tensor; several can be joined by keras.layers.Concatenate()"
+        elif tf.is_tensor(features) and features.shape.rank != 2:
+            mend = "end with keras.layers.Flatten() or keras.layers.GlobalAveragePooling2D()"
+        tensor(features, f"{label} returned for {what}", wanted="features [B, F], floats", shape=(B, None), mend=mend)
+        other = computed(label, what, lambda: model.encoder(tf.ones((B - 1, *model.x_shape)), training=False))
+        tensor(
+            other,
+            f"{label} returned for x of {B - 1} examples of ones",
+            wanted=f"features [B, {features.shape[1]}], as for {B} examples of zeros",
+            shape=(B - 1, features.shape[1]),
+            mend="F must depend on no example and not on their number",
+        )
+        return tf.cast(features, tf.float32)
+
+    def decoder(self, z: tf.Tensor) -> tf.Tensor:
+        """Return parameters [rows, *P]."""
+        resolved, model = self._resolved, self._model
+        label, what = resolved.decoder.registered.label, f"z {described(z)}"
+        parameters = computed(label, what, lambda: model.decoder(z, training=False))
+        wanted = tuple(model.likelihood.parameters_shape)
+        if tf.is_tensor(parameters) and tuple(parameters.shape) != (z.shape[0], *wanted):
+            raise UsageError(
+                f"decoder {resolved.decoder.name!r} puts out {tuple(parameters.shape[1:])}, but likelihood "
+                f"{resolved.likelihood.name!r} takes {wanted} for examples of shape {model.x_shape}: end with "
+                f"keras.layers.Dense({math.prod(wanted)}) and keras.layers.Reshape({wanted}), or what has that shape"
+            )
+        mend = "return one tensor, the parameters of an example in each row"
+        tensor(
+            parameters,
+            f"{label} returned for {what}",
+            wanted=f"parameters [B, {', '.join(map(str, wanted))}], floats",
+            shape=(z.shape[0], *wanted),
+            mend=mend,
+        )
+        return tf.cast(parameters, tf.float32)
+
+    def posterior(self, features: tf.Tensor) -> tuple[Distribution, tf.Tensor]:
+        """Return q(z given x), and samples of it, whose log-density is right too."""
+        model, label = self._model, self._resolved.posterior.registered.label
+        what = f"features {described(features)}"
+        q = self._own(label, what, "posterior", lambda: model.posterior.distribution(features))
+        has(
+            q,
+            f"{label}: distribution(features) returned for {what}",
+            (("sample", BOTH), ("log_prob", BOTH), ("mean",)),
+            wanted="q(z given x) with sample(noise), log_prob(z) and mean()",
+            mend="such as vaeflow.model.distributions.DiagonalNormal(mu, log_var)",
+        )
+        noise = tf.zeros((L, B, model.posterior.noise_size))
+        what = f"noise {described(noise)}"
+        drawn = self._own(label, what, "posterior", lambda: elbo.draw(q, noise))
+        how = f"{BOTH}(noise)" if hasattr(q, BOTH) else "sample(noise)"
+        z, log_q = drawn if isinstance(drawn, tuple) and len(drawn) == 2 else (drawn, None)
+        size = model.latent_size
+        tensor(
+            z,
+            f"{label}: {how} returned for {what}",
+            wanted="z [L, B, D] with D = latent_size, floats",
+            shape=(L, B, size),
+            mend=f"here [{L}, {B}, {size}]; noise has L samples in front, and parameters [B, D] broadcast",
+        )
+        self._density(log_q, f"{label}: log_prob(z) returned for z {described(z)}", "log q(z given x)", "the D latents")
+        mean = self._own(label, "q", "posterior", q.mean)
+        tensor(mean, f"{label}: mean() returned", wanted="[B, D], floats", shape=(B, size), mend=f"here [{B}, {size}]")
+        return q, z
+
+    def prior(self, q: Distribution, z: tf.Tensor) -> None:
+        """Compute KL(q, p)."""
+        model = self._model
+        label, its = self._resolved.prior.registered.label, self._resolved.posterior.registered.label
+        closed = self._own(f"{label} or {its}", "KL(q, p)", "prior", lambda: elbo.closed_form_kl_terms(q, model.prior))
+        if closed is None:
+            log_p = self._own(label, f"z {described(z)}", "prior", lambda: model.prior.log_prob(z))
+            self._density(log_p, f"{label}: log_prob(z) returned for z {described(z)}", "log p(z)", "the D latents")
+        else:
+            tensor(
+                closed,
+                f"{label} or {its}: kl_terms returned for {B} examples",
+                wanted="[B, K], float32, or None where no closed form is known",
+                shape=(B, None),
+                mend="keep the axis of the terms; K is D where KL(q, p) is a sum over latents, else 1",
+                exact=True,
+            )
+
+    def likelihood(self, flat: tf.Tensor) -> Distribution:
+        """Return p(x given z) of parameters."""
+        model, label = self._model, self._resolved.likelihood.registered.label
+        parameters = tf.reshape(flat, (L, B, *model.likelihood.parameters_shape))
+        what = f"parameters {described(parameters)}"
+        p_x = self._own(label, what, "likelihood", lambda: model.likelihood.distribution(parameters))
+        has(
+            p_x,
+            f"{label}: distribution(parameters) returned for {what}",
+            (("sample",), ("log_prob",), ("mean",)),
+            wanted="p(x given z) with sample(noise), log_prob(x) and mean()",
+            mend="such as vaeflow.model.distributions.Bernoulli(logits, rank=len(x_shape))",
+        )
+        return p_x
+
+    def densities(self, p_x: Distribution) -> None:
+        """Compute log p(x given z), and the mean of x."""
+        model, label, x = self._model, self._resolved.likelihood.registered.label, self._x
+        what = f"x {described(x)}"
+        log_p = self._own(label, what, "likelihood", lambda: p_x.log_prob(x))
+        self._density(log_p, f"{label}: log_prob(x) returned for {what}", "log p(x given z)", "the axes of X")
+        mean = self._own(label, "parameters", "likelihood", p_x.mean)
+        shape = (L, B, *model.x_shape)
+        where = f"here [{', '.join(map(str, shape))}]"
+        tensor(mean, f"{label}: mean() returned", wanted="[L, B, *X], floats", shape=shape, mend=where)
+
+    @staticmethod
+    def _own(label: str, what: str, of: str, compute: Callable[[], Any]) -> Any:
+        return computed(label, what, lambda: in_mode(compute, training=False, of=of))
+
+    @staticmethod
+    def _density(value: Any, who: str, name: str, axes: str) -> None:
+        mend = f"here [{L}, {B}]; sum over {axes}, and keep those in front"
+        tensor(value, who, wanted=f"{name} [L, B], float32 in nats", shape=(L, B), mend=mend, exact=True)
+
+
+def _parts(resolved: Resolved, model: VAE) -> Iterator[tuple[Bound, object]]:
+    yield resolved.encoder, model.encoder
+    yield resolved.posterior, model.posterior
+    yield resolved.prior, model.prior
+    yield resolved.decoder, model.decoder
+    yield resolved.likelihood, model.likelihood
+
+
+def _holds(part: object, variables: list[tf.Variable]) -> bool:
+    """Say whether an object has one of some variables as an attribute, or a Keras variable around it."""
+    attributes = getattr(part, "__dict__", {}).values()
+    held = {id(one.value if isinstance(one, keras.Variable) else one) for one in attributes}
+    return any(id(variable) in held for variable in variables)

@@ -1,0 +1,284 @@
+"""A run in this process, beside the others of its job: restored, described, trained, left together."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vaeflow.callbacks import Callbacks, RunView
+from vaeflow.distributed.heartbeat import Watch
+from vaeflow.errors import ElsewhereError, NonFiniteError, RankError, StoppedError, VaeflowError, of_the_machine
+from vaeflow.files.write import write_json
+from vaeflow.runtime.console import say
+from vaeflow.training.callback_requests import Requests
+from vaeflow.training.checkpoints.restore import checkpoints, restore_to_train, weights_of, with_changes
+from vaeflow.training.elastic import LeavingError, MembersChangedError
+from vaeflow.training.provenance.changes import changes
+from vaeflow.training.provenance.record import Provenance
+from vaeflow.training.run_files.directory import RunDirectory
+from vaeflow.training.run_files.names import clean
+from vaeflow.training.summary import settle, summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vaeflow.callbacks.group import Called
+    from vaeflow.config.resolve import Resolved
+    from vaeflow.distributed.job.stop_signals import StopRequest
+    from vaeflow.distributed.strategies.processes import Processes
+    from vaeflow.training.checkpoints.background import BackgroundSaves
+    from vaeflow.training.checkpoints.folder import CheckpointFolder, Progress
+    from vaeflow.training.elastic import Members, Snapshot
+    from vaeflow.training.experiment import Experiment
+    from vaeflow.training.loop import Loop
+
+
+LAST_SAVE = 5.0  # seconds for a save that is running when the process is ended by force
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a process knows of the run that it trains.
+
+    Attributes:
+        directory: of the run; the chief alone writes.
+        resolved: the config and its components.
+        experiment: what trains.
+        record: what the bits depend on.
+        accept_changes: whether that may have changed since the newest checkpoint.
+        processes: of the job.
+        callbacks: of the chief; none on other processes.
+        members: of the job; what they remember.
+        request: whether this process was asked to stop.
+    """
+
+    directory: RunDirectory
+    resolved: Resolved
+    experiment: Experiment
+    record: Provenance
+    accept_changes: bool
+    processes: Processes
+    callbacks: Sequence[Called]
+    members: Members
+    request: StopRequest
+
+    def go_on(self) -> None:
+        """Train from the newest valid checkpoint to the end; from the start if the run never got to its first.
+
+        Raises:
+            CheckpointError: if there is none, or it is another model's.
+        """
+        total = self.experiment.timeline.total_steps
+        if self.processes.on_chief(self._begun_again) == "yes":
+            self.begin()
+            return
+        progress = self._restore()
+        finished = self.processes.on_chief(lambda: self._finished(progress))
+        if finished:
+            early = f" ({progress.stopped})" if progress.stopped else ""
+            at = f"at step {progress.step} of {total}{early}"
+            say(f"{self.directory.path}: finished already, {at}; {finished}")
+            self._leave()
+        else:
+            say(f"{self.directory.path}: going on from step {progress.step} of {total}")
+            self._describe_resumed(progress)
+            self.fit(progress)
+
+    def _begun_again(self) -> str:
+        """Say whether the run was stopped before its first checkpoint; its environment is then written again."""
+        if not self.directory.untouched():
+            return "no"
+        self.directory.describe_again(self.resolved, self.experiment.strategy, self.record)
+        say(f"{self.directory.path}: it was stopped before its first checkpoint; it begins again, at step 0")
+        return "yes"
+
+    def take_over(self, snapshot: Snapshot) -> None:
+        """Train from what the processes of an elastic job remember to the end."""
+        self.experiment.state.from_bytes(snapshot.state)
+        step, replicas = snapshot.progress.step, self.experiment.strategy.replicas
+        say(f"{replicas} replica{'s' if replicas > 1 else ''} from here on; going on from step {step}")
+        found = changes(Provenance.from_json(snapshot.record), self.record, self.resolved.config)
+        progress = with_changes(snapshot.progress, found)
+        self._describe_resumed(progress)
+        self.fit(progress)
+
+    def begin(self) -> None:
+        """Train from step 0, from the weights of another run if the config names one.
+
+        Raises:
+            CheckpointError: if those are another model's, or damaged.
+        """
+        from vaeflow.training.checkpoints.folder import Progress
+
+        if self.resolved.config.init_from is not None:
+            self.processes.on_chief(self._take_weights)
+        self.fit(Progress())
+
+    def _take_weights(self) -> str:
+        source = RunDirectory.open(Path(str(self.resolved.config.init_from)))
+        arrays, progress = weights_of(source, self.resolved, self.record)
+        self.experiment.state.assign_weights(arrays)
+        digest = self.experiment.state.weights_sha256()
+        write_json(
+            self.directory.path / "init.json",
+            {"run": str(source.path), "step": progress.step, "weights_sha256": digest},
+        )
+        say(f"starting from the weights of {source.path} at step {progress.step} (sha256 {digest[:16]})")
+        return ""
+
+    def fit(self, progress: Progress) -> None:
+        """Train to the end. The chief alone calls back, saves and summarises.
+
+        Raises:
+            StoppedError: if a signal asked one of the processes to stop.
+            MembersChangedError: if processes of an elastic job come or go, or one was lost.
+        """
+        from vaeflow.training.checkpoints.background import BackgroundSaves
+        from vaeflow.training.checkpoints.folder import Progress
+
+        folder = self._checkpoints()
+        if self.processes.chief:
+            clean(self.directory.path)
+        self._share_state()
+        self.members.remember(str(self.directory.path), self.experiment.state, progress)
+        saves = BackgroundSaves(folder, say)
+        watch = Watch(
+            self.processes,
+            before_exit=lambda: saves.settle(LAST_SAVE),
+            elastic=self.members.elastic,
+            advice=f"`vaeflow resume {self.directory.path}` goes on from the newest checkpoint",
+        )
+        with contextlib.closing(saves):
+            try:
+                loop = self._train(progress, saves)
+            except BaseException as error:
+                ended = self._ended(error, watch)
+                if ended is error:
+                    raise
+                raise ended from error
+        if self.processes.chief:
+            last = Progress(
+                loop.step, loop.seconds, metrics=loop.metrics, stopped=loop.requests.stopped, changes=progress.changes
+            )
+            summarise(self.directory, self.resolved, self.experiment, last)
+        self._leave(watch)
+
+    def _ended(self, error: BaseException, watch: Watch) -> BaseException:
+        """Return what this process ends with; all others end, too."""
+        if isinstance(error, (StoppedError, NonFiniteError, MembersChangedError)):  # all have stopped at one step
+            self._leave(watch)
+            if isinstance(error, (LeavingError, MembersChangedError)):
+                return error
+            return error if self.processes.chief else ElsewhereError(str(error), error.exit_code)
+        # A sum that fails may be this process's fault or that of one that is gone, which the watch knows soon.
+        end = watch.end() if of_the_machine(error) else None
+        if self.members.survives(error):
+            watch.close()
+            return MembersChangedError(end.reason if end else "a process was lost")
+        if end is not None:
+            watch.close()
+            speaks = self.processes.chief or end.silent
+            return RankError(watch.in_words(end), end.code) if speaks else ElsewhereError(end.reason, end.code)
+        if isinstance(error, ElsewhereError):
+            watch.close()
+            return error
+        if isinstance(error, VaeflowError):
+            reason, code = str(error), error.exit_code
+        else:
+            reason, code = f"{type(error).__name__}: {error}", 130 if isinstance(error, KeyboardInterrupt) else 1
+        return ElsewhereError(reason, code) if watch.fail(reason, code) else error
+
+    def _train(self, progress: Progress, saves: BackgroundSaves) -> Loop:
+        from vaeflow.training.loop import Loop
+
+        view = self._view(progress)
+        callbacks = Callbacks(self.callbacks, view)
+        processes, request = self.processes, self.request
+        requests = Requests(self.experiment, callbacks, view.control, processes, progress.callbacks, progress.stopped)
+        loop = Loop(
+            experiment=self.experiment,
+            view=view,
+            callbacks=callbacks,
+            requests=requests,
+            saves=saves,
+            progress=progress,
+            processes=processes,
+            request=request,
+            roll_back=self._roll_back,
+            members=self.members,
+        )
+        try:
+            loop.run()
+        except BaseException as error:
+            callbacks.tell_of(error)
+            raise
+        return loop
+
+    def _restore(self) -> Progress:
+        """Restore on the chief, and let the others have its state: they need not see its disk."""
+        from vaeflow.training.checkpoints.folder import Progress
+
+        progress = Progress.from_json(self.processes.on_chief(self._restore_here))
+        self._share_state()
+        return progress
+
+    def _restore_here(self) -> str:
+        return restore_to_train(
+            self.directory, self.resolved, self.experiment, self.record, accept_changes=self.accept_changes
+        ).to_json()
+
+    def _checkpoints(self) -> CheckpointFolder:
+        return checkpoints(self.directory, self.resolved.config, self.record)
+
+    def _roll_back(self) -> int:
+        """Put the newest checkpoint's state back on all processes, and return its step."""
+        from vaeflow.training.nonfinite import put_back
+
+        folder = self._checkpoints()
+        step = int(self.processes.on_chief(lambda: str(put_back(folder, self.experiment))))
+        self._share_state()
+        return step
+
+    def _finished(self, progress: Progress) -> str:
+        """Return in words what was done about a run that has nothing left to do; an empty text for another."""
+        if progress.step < self.experiment.timeline.total_steps and not progress.stopped:
+            return ""
+        clean(self.directory.path)
+        return settle(self.directory, self.resolved, self.experiment, progress)
+
+    def _describe_resumed(self, progress: Progress) -> None:
+        """Record where the run is resumed, and what has changed up to there."""
+
+        def describe() -> str:
+            strategy, step = self.experiment.strategy, progress.step
+            return self.directory.describe_resumed(self.resolved, strategy, self.record, step, progress.changes)
+
+        reason = self.processes.on_chief(describe)
+        if reason:
+            say(f"warning: what the run began with is not known ({reason}); the checkpoint's own record was compared")
+
+    def _leave(self, watch: Watch | None = None) -> None:
+        """End together: a process that ends early looks like one that died."""
+        self.processes.barrier()
+        if watch is not None:
+            watch.close()
+        self.experiment.strategy.close()
+
+    def _share_state(self) -> None:
+        if self.processes.count > 1:
+            self.experiment.state.from_bytes(self.processes.broadcast(self.experiment.state.to_bytes()))
+
+    def _view(self, progress: Progress) -> RunView:
+        return RunView(
+            directory=self.directory.path,
+            config=self.resolved.config,
+            dataset=self.experiment.dataset,
+            trained=self.experiment.trained,
+            first_step=progress.step,
+            total_steps=self.experiment.timeline.total_steps,
+            steps_per_epoch=self.experiment.timeline.steps_per_epoch,
+            say=say,
+            plots=self.experiment.plots,
+        )

@@ -1,0 +1,185 @@
+"""From a resolved config to an experiment that is ready to take steps, together with the job's other processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaeflow.distributed.job.job import Job
+from vaeflow.distributed.strategies.single import SingleStrategy
+from vaeflow.errors import UsageError
+from vaeflow.runtime.console import say
+
+if TYPE_CHECKING:
+    from vaeflow.config.resolve import Resolved
+    from vaeflow.config.schema import Config
+    from vaeflow.contracts import Dataset
+    from vaeflow.data.sets import Folders
+    from vaeflow.distributed.strategies.base import Strategy, Topology
+    from vaeflow.training.agreement import FirstMeeting
+    from vaeflow.training.experiment import Experiment
+    from vaeflow.training.provenance.record import Provenance
+
+
+def prepare(resolved: Resolved, folders: Folders) -> Experiment:
+    """Load the data, start TensorFlow, join the other processes and build an experiment, to train.
+
+    Args:
+        resolved: the config and its components.
+        folders: where data sets lie.
+
+    Raises:
+        VaeflowError: if the data can't be had, or components don't fit them or each other.
+    """
+    topology: Topology = resolved.strategy.build()
+    dataset, record = load(resolved, folders, topology)
+    return start(resolved, dataset, topology, record)[0]
+
+
+def prepare_to_read(resolved: Resolved, folders: Folders) -> tuple[Experiment, Provenance]:
+    """Load the data and build an experiment on one device, whatever trained the run; threads are TensorFlow's choice.
+
+    Args:
+        resolved: the config and its components.
+        folders: where data sets lie.
+
+    Returns:
+        The experiment, and the record of what its figures depend on.
+
+    Raises:
+        VaeflowError: if the data can't be had, or components don't fit them or each other.
+    """
+    from vaeflow.runtime.tensorflow_setup import start_tensorflow
+
+    topology = SingleStrategy()
+    dataset, record = load(resolved, folders, topology)
+    start_tensorflow()
+    from vaeflow.training.experiment import build
+
+    return build(resolved, dataset, topology), record
+
+
+def load(
+    resolved: Resolved, folders: Folders, topology: Topology, meeting: FirstMeeting | None = None
+) -> tuple[Dataset, Provenance]:
+    """Load the data and agree with the other ranks on what the run depends on, before TensorFlow's seconds.
+
+    Args:
+        resolved: the config and its components.
+        folders: where data sets lie.
+        topology: of the job.
+        meeting: of its processes; None where they meet after they have joined.
+
+    Returns:
+        The data set, and the record of what the bits depend on.
+
+    Raises:
+        VaeflowError: if the data can't be had.
+        UsageError: if ranks differ.
+    """
+    from vaeflow.runtime.threads import threads_of
+    from vaeflow.training.provenance.record import Provenance
+
+    record = Provenance.of(resolved).with_environment(threads_of(resolved.config, topology.local_processes))
+    _require_microbatches(resolved.config, topology.replicas or Job.current().processes)  # at least one a process
+    dataset = resolved.dataset.build(folders)
+    record = record.with_data(dataset)
+    _say_accepted(meeting.agree(record) if meeting is not None else "")
+    return dataset, record
+
+
+def start(
+    resolved: Resolved,
+    dataset: Dataset,
+    topology: Topology,
+    record: Provenance,
+    *,
+    accept_changes: bool = False,
+) -> tuple[Experiment, Provenance]:
+    """Start TensorFlow, join the other processes and build an experiment.
+
+    Args:
+        resolved: the config and its components.
+        dataset: as loaded.
+        topology: of the job.
+        record: what the bits depend on, threads among them.
+        accept_changes: whether ranks may differ in their environments.
+
+    Returns:
+        The experiment, and the record with the devices.
+
+    Raises:
+        VaeflowError: if the others can't be reached, or components don't fit the data or each other.
+    """
+    from vaeflow.runtime.tensorflow_setup import Runtime, start_tensorflow
+
+    start_tensorflow(Runtime(threads=record.environment["intra_op_threads"]))
+    experiment, record = _join(resolved, dataset, topology, record, accept_changes=accept_changes)
+    experiment.require_memory()
+    from vaeflow.training.run_warnings import doubts
+
+    for line in doubts(resolved, experiment):
+        say(f"warning: {line}")
+    return experiment, record
+
+
+def rejoin(
+    resolved: Resolved, dataset: Dataset, record: Provenance, *, accept_changes: bool
+) -> tuple[Experiment, Provenance]:
+    """Join the processes that are there now, and build the experiment anew: its graphs know how many replicas share it.
+
+    Args:
+        resolved: the config and its components.
+        dataset: as it was loaded.
+        record: what the bits depend on.
+        accept_changes: whether ranks may differ in their environments.
+
+    Raises:
+        VaeflowError: if the others can't be reached.
+    """
+    import keras
+
+    # Horovod finds its tensors by name. Keras numbers layers by process, and a process that comes begins at one.
+    keras.utils.clear_session(free_memory=False)
+    return _join(resolved, dataset, resolved.strategy.build(), record, accept_changes=accept_changes)
+
+
+def _join(
+    resolved: Resolved, dataset: Dataset, topology: Topology, record: Provenance, *, accept_changes: bool
+) -> tuple[Experiment, Provenance]:
+    config = resolved.config
+    strategy = topology.start()
+    _require_microbatches(config, strategy.replicas)
+    record = record.with_devices(strategy.replicas if config.microbatches == "auto" else None)
+    if strategy.replicas > 1:
+        _prove(strategy, config, record, accept_changes=accept_changes)
+    from vaeflow.training.experiment import build
+
+    return build(resolved, dataset, strategy), record
+
+
+def _prove(strategy: Strategy, config: Config, record: Provenance, *, accept_changes: bool) -> None:
+    from vaeflow.distributed.strategies.processes import Processes
+    from vaeflow.distributed.strategies.verify import prove_reductions
+    from vaeflow.training.agreement import require_agreement
+
+    prove_reductions(strategy)
+    if strategy.processes > 1:
+        _say_accepted(require_agreement(Processes(strategy), record, accept=accept_changes))
+    if config.compression != "none":
+        prove_reductions(strategy, config.compression)
+    where = f"{strategy.replicas} replicas in {strategy.processes} process{'es' if strategy.processes > 1 else ''}"
+    say(f"strategy {strategy.name}: {where}; a test of its sums came out right")
+
+
+def _say_accepted(differences: str) -> None:
+    """Say how ranks differ, if they do and may."""
+    if differences:
+        say(f"warning: the ranks differ, which --accept-changes allows: {differences}")
+
+
+def _require_microbatches(config: Config, replicas: int) -> None:
+    if config.microbatches != "auto" and replicas > config.microbatches:
+        raise UsageError(
+            f"{replicas} replicas are more than microbatches = {config.microbatches}: some would have nothing to do; "
+            f"use at most {config.microbatches} replicas (another number of microbatches is another run)"
+        )

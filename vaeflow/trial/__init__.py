@@ -1,6 +1,0 @@
-"""Components tried on examples of zeros before the disk is touched: in a graph, errors are long and come late."""
-
-from vaeflow.trial.model import try_model
-from vaeflow.trial.parts import NOISES, try_metrics, try_objective, try_transform
-
-__all__ = ["NOISES", "try_metrics", "try_model", "try_objective", "try_transform"]
