@@ -37,7 +37,7 @@ def networks() -> tuple[keras.Model, keras.Model]:
     return encoder, keras.Model(z, layers.Conv2D(1, 3, padding="same", activation="sigmoid")(h))
 
 
-def negative_bound(encoder: keras.Model, decoder: keras.Model, x: tf.Tensor) -> tf.Tensor:
+def negative_elbo(encoder: keras.Model, decoder: keras.Model, x: tf.Tensor) -> tf.Tensor:
     mean, log_var = encoder(x)
     z = mean + tf.exp(0.5 * log_var) * tf.random.normal(tf.shape(mean))
     errors = tf.reduce_sum(keras.losses.binary_crossentropy(x, decoder(z)), axis=(1, 2))  # mean over one channel
@@ -57,7 +57,7 @@ def images_per_second(path: str, steps: int) -> float:
     @tf.function
     def train_step(batch: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
-            loss = negative_bound(encoder, decoder, batch)
+            loss = negative_elbo(encoder, decoder, batch)
         optimizer.apply(tape.gradient(loss, variables), variables)
 
     for _ in range(WARM_UP):

@@ -1,4 +1,4 @@
-"""What takes no part in the bound and breaks one rule each; `test_broken_plugins.py` has the rule."""
+"""What takes no part in the ELBO and breaks one rule each; `test_broken_plugins.py` has the rule."""
 
 from __future__ import annotations
 
@@ -173,8 +173,8 @@ class ForgetsWhatItWaitedFor(Callback):
         self.best, self.waited = -math.inf, 0
 
     def on_evaluation(self, run, record):
-        better = record.scalars["test/bound"] > self.best
-        self.best = max(self.best, record.scalars["test/bound"])
+        better = record.scalars["test/elbo"] > self.best
+        self.best = max(self.best, record.scalars["test/elbo"])
         self.waited = 0 if better else self.waited + 1
         if self.waited == 4:
             run.control.stop("it gets no better")
@@ -186,17 +186,17 @@ def forgets_what_it_waited_for():
 
 
 class ReadsEvaluationsInLogs(Callback):
-    """The bound of the validation split, which a training log does not have."""
+    """The ELBO of the validation split, which a training log does not have."""
 
     def on_log(self, run, record):
-        run.say(f"{record.scalars['validation/bound']:.1f}")
+        run.say(f"{record.scalars['validation/elbo']:.1f}")
 
 
 class NeedsValidation(Callback):
-    """The bound of the validation split, which not every data set has."""
+    """The ELBO of the validation split, which not every data set has."""
 
     def on_evaluation(self, run, record):
-        run.say(f"{record.scalars['validation/bound']:.1f}")
+        run.say(f"{record.scalars['validation/elbo']:.1f}")
 
 
 class BeginsItsLogAnew(Callback):
@@ -207,7 +207,7 @@ class BeginsItsLogAnew(Callback):
 
     def on_evaluation(self, run, record):
         with (run.directory / "bounds.csv").open("a") as file:
-            file.write(f"{record.step},{record.scalars['test/bound']}\n")
+            file.write(f"{record.step},{record.scalars['test/elbo']}\n")
 
 
 def reads_evaluations_in_logs():

@@ -201,7 +201,7 @@ def kernel_of_the_batch():
 
 
 def penalty_of_the_wrong_sign():
-    """The bound with a plus."""
+    """The ELBO with a plus."""
     return objective(lambda terms, penalty, log_p: -(log_p + penalty))
 
 

@@ -156,7 +156,7 @@ class Training:
         return TrainStep(microbatches, optimizer, average, SingleStrategy(), reduction, self.clip_norm)
 
 
-def bound_by_hand(weights: Sequence[Any], x: np.ndarray, eps: np.ndarray) -> tf.Tensor:
+def elbo_by_hand(weights: Sequence[Any], x: np.ndarray, eps: np.ndarray) -> tf.Tensor:
     """Return equation 12 (the mean over L samples) for `tiny_vae`, written out in float64, [B] nats.
 
     Args:
@@ -205,7 +205,7 @@ def by_hand(training: Training, step: int, samples: int = 1) -> tuple[list[np.nd
     weights = [tf.constant(w, tf.float64) for w in weights_of(training.model)]
     with tf.GradientTape() as tape:
         tape.watch(weights)
-        loss = -tf.reduce_mean(bound_by_hand(weights, x, eps))
+        loss = -tf.reduce_mean(elbo_by_hand(weights, x, eps))
     return [g.numpy() for g in tape.gradient(loss, weights)], float(loss)
 
 

@@ -79,7 +79,7 @@ def view_of(directory: Path, dataset: Dataset, *, latent: int = 2, epochs: int =
 def log_record(step: int, latent: int = 2) -> Record:
     """Return what a run might log at a step."""
     scalars = {
-        "train/bound": -200.0 + step,
+        "train/elbo": -200.0 + step,
         "train/kl": 5.0,
         "train/learning_rate": 1e-3,
         "train/examples_per_second": 1380.4,
@@ -90,7 +90,7 @@ def log_record(step: int, latent: int = 2) -> Record:
 def evaluation_record(step: int, total: int, latent: int = 2) -> Record:
     """Return what an evaluation might give at a step."""
     scalars = {
-        "test/bound": -190.0 + step,
+        "test/elbo": -190.0 + step,
         "test/log_likelihood": -184.0 + step,
         "test/kl": 6.0,
         "test/active_units": 2.0,

@@ -78,7 +78,7 @@ FILES = {
             raise AssertionError("it is refused before it is built")
         @hookimpl
         def vaeflow_components():
-            yield Component("metric", "bound", metric)
+            yield Component("metric", "elbo", metric)
             yield Component("metric", "eager", metric, xla=False)
         """,
     "run/config.toml": "epochs = -1\n",
@@ -147,8 +147,8 @@ CONFIG = {
     "a metric twice": (["metrics=['iw-bound', 'iw-bound']"], "metrics: 'iw-bound' is there twice"),
     "a plot twice": (["plots.draw=['curves', 'curves']"], "plots.draw: 'curves' is there twice"),
     "a metric of vaeflow's name": (
-        ["--plugin", "unable.py", "metrics=['bound']"],
-        "metrics: every evaluation logs 'bound' already; rename the plugin's component",
+        ["--plugin", "unable.py", "metrics=['elbo']"],
+        "metrics: every evaluation logs 'elbo' already; rename the plugin's component",
     ),
     "XLA": (
         ["--plugin", "unable.py", "metrics=['eager']", "xla=true"],

@@ -107,7 +107,7 @@ BY_CHECK = {
     ("dataset", "other-in-each-process"): ("examples", r"train\.x is another one in another process"),
     ("dataset", "ordered-by-a-set"): ("examples", r"train\.y is another one in another process, with PYTHONHASHSEED"),
     ("dataset", "late-examples-drawn-anew"): ("examples", r"train\.x is another one when built again"),
-    ("callback", "reads-evaluations-in-logs"): ("life", r"on_log: KeyError: 'validation/bound'"),
+    ("callback", "reads-evaluations-in-logs"): ("life", r"on_log: KeyError: 'validation/elbo'"),
     ("callback", "needs-validation"): (
         "life",
         r"without a validation split: on_evaluation: KeyError: 'valid",

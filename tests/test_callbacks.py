@@ -22,19 +22,19 @@ from vaeflow.callbacks.progress import ProgressBar
 def test_each_evaluation_says_one_line(view, said):
     by_hand.live([ProgressBar()], view)
     assert said == [
-        "epoch 1/2   test bound -186.00   (log-likelihood -180.00, KL 6.00)   1380 images/s",
-        "epoch 2/2   test bound -182.00   (log-likelihood -176.00, KL 6.00)   1380 images/s",
+        "epoch 1/2   test ELBO -186.00   (log-likelihood -180.00, KL 6.00)   1380 images/s",
+        "epoch 2/2   test ELBO -182.00   (log-likelihood -176.00, KL 6.00)   1380 images/s",
     ]
 
 
 def test_epochs_line_up_and_parts_may_lack(view, said):
     bar = ProgressBar()
     bar.on_start(replace(view, total_steps=80))
-    record = Record(step=20, epoch=5.0, scalars={"validation/bound": -150.471})
+    record = Record(step=20, epoch=5.0, scalars={"validation/elbo": -150.471})
     bar.on_evaluation(replace(view, total_steps=80), record)
     bar.on_evaluation(view, Record(step=3, epoch=0.75, scalars={"train/loss": 1.0}))
     bar.on_end(view)
-    assert said == ["epoch  5/20   validation bound -150.47"]
+    assert said == ["epoch  5/20   validation ELBO -150.47"]
 
 
 def test_the_bar_is_quiet_without_a_terminal(view, capfd):
@@ -61,9 +61,9 @@ def test_metrics_are_rows_of_json(view):
     by_hand.live([MetricsLog()], view)
     rows = [json.loads(line) for line in (view.directory / "metrics.jsonl").read_text().splitlines()]
     assert [(row["step"], row["epoch"]) for row in rows] == [(2, 0.5), (4, 1), (4, 1), (6, 1.5), (8, 2), (8, 2)]
-    assert rows[1]["train/bound"] == -196.0
-    assert "test/bound" not in rows[1]
-    assert rows[2]["test/bound"] == -186.0
+    assert rows[1]["train/elbo"] == -196.0
+    assert "test/elbo" not in rows[1]
+    assert rows[2]["test/elbo"] == -186.0
 
 
 def test_a_row_is_on_disk_as_soon_as_it_is_logged(view):

@@ -287,7 +287,7 @@ def test_progress_that_could_not_be_read_again_is_not_saved(folder, tmp_path):
 
 
 def test_progress_keeps_what_is_not_finite():
-    progress = Progress(3, window=[math.nan, math.inf], metrics={"test/bound": -math.inf})
+    progress = Progress(3, window=[math.nan, math.inf], metrics={"test/elbo": -math.inf})
     again = Progress.from_json(progress.to_json())
     assert str(again) == str(progress)
 
@@ -308,9 +308,9 @@ def test_the_best_stays(folder, tmp_path):
     assert folder.best()[1].step == 2
 
 
-def test_the_best_of_a_run_is_found_by_its_bound(run):
+def test_the_best_of_a_run_is_found_by_its_elbo(run):
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    bounds = {row["step"]: row["validation/bound"] for row in rows if "validation/bound" in row}
+    bounds = {row["step"]: row["validation/elbo"] for row in rows if "validation/elbo" in row}
     best = max(bounds, key=bounds.get)
     assert best != max(bounds)
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [
@@ -318,7 +318,7 @@ def test_the_best_of_a_run_is_found_by_its_bound(run):
         f"step-{max(bounds):09d}",
     ]
     for step, which in ((best, True), (max(bounds), False)):
-        assert vf.load(run, best=which).experiment.evaluator("validation")().bound == pytest.approx(bounds[step])
+        assert vf.load(run, best=which).experiment.evaluator("validation")().elbo == pytest.approx(bounds[step])
 
 
 def test_the_test_split_chooses_no_checkpoint(tmp_path, digits, capfd):

@@ -265,7 +265,7 @@ def test_the_resolved_config_spells_every_option_out(registry):
     assert tree["learning_rate"] == 0.001
 
 
-def test_a_plain_learning_rate_is_bound_as_a_constant(registry):
+def test_a_plain_learning_rate_is_elbo_as_a_constant(registry):
     assert resolve(Config(), registry).learning_rate.build(None) == 1e-3
 
 

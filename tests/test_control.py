@@ -111,7 +111,7 @@ WHY = "seen enough"
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory, digits, plugin):
     """A run that is stopped in the middle of its second epoch, while another callback looks for the best checkpoint."""
-    stops = called(asks("on_log", 8, "stop", WHY), "{name='best-checkpoint', metric='test/bound'}", "'moments'")
+    stops = called(asks("on_log", 8, "stop", WHY), "{name='best-checkpoint', metric='test/elbo'}", "'moments'")
     run = tmp_path_factory.mktemp("ended") / "run"
     return train(run, digits, *SETTINGS, "epochs=4", "kl_schedule=linear", stops, "--plugin", plugin)
 
@@ -125,7 +125,7 @@ def progress_of(run):
 def test_a_run_that_is_stopped_ends_as_at_its_last_step(ended):
     found, logged = summary(ended), rows(ended)
     assert (found["steps"], found["epochs"], found["stopped_early"]) == (8, 1.6, WHY)
-    evaluations = [row for row in logged if "test/bound" in row]
+    evaluations = [row for row in logged if "test/elbo" in row]
     assert [row["step"] for row in evaluations] == [5, 8]
     assert [row["step"] for row in logged] == [1, 2, 3, 4, 5, 5, 6, 7, 8, 8]
     assert {k: v for k, v in evaluations[-1].items() if k.startswith("test")}.items() <= found["metrics"].items()
@@ -135,7 +135,7 @@ def test_a_run_that_is_stopped_ends_as_at_its_last_step(ended):
 
 
 def test_what_is_asked_in_the_last_evaluation_is_heard(ended):
-    evaluations = {row["step"]: row["test/bound"] for row in rows(ended) if "test/bound" in row}
+    evaluations = {row["step"]: row["test/elbo"] for row in rows(ended) if "test/elbo" in row}
     assert evaluations[8] > evaluations[5]
     assert progress_of(ended)["best"] == {"step": 8, "value": evaluations[8], "chosen": True}
     states = {kept["callback"]: kept["state"] for kept in progress_of(ended)["callbacks"]}
@@ -146,7 +146,7 @@ def test_it_is_finished(ended, plugin, digits, capfd):
     before = tree(ended)
     assert main(["resume", str(ended), "--plugin", plugin]) == 0
     assert capfd.readouterr().out == f"{ended}: finished already, at step 8 of 20 ({WHY}); nothing was changed\n"
-    stops = called(asks("on_log", 8, "stop", WHY), "{name='best-checkpoint', metric='test/bound'}", "'moments'")
+    stops = called(asks("on_log", 8, "stop", WHY), "{name='best-checkpoint', metric='test/elbo'}", "'moments'")
     again = ["train", "mnist-2d", "--run-dir", str(ended), "--resume", "auto", "--plugin", plugin]
     assert main([*again, *on(digits, *SETTINGS, "epochs=4", "kl_schedule=linear", stops)]) == 0
     assert tree(ended) == before
@@ -259,7 +259,7 @@ SCHEDULE = ("learning_rate.name=cosine-decay", "learning_rate.initial_learning_r
         ),
         (
             [called("'early-stopping'")],
-            r"no evaluation has the metric 'validation/bound'; there are: test/active_units,",
+            r"no evaluation has the metric 'validation/elbo'; there are: test/active_units,",
         ),
         ([called("'unkept'")], "callback 'unkept' of .*: its state can't be kept as JSON: Object of type set"),
         (
@@ -281,7 +281,7 @@ WATCHED = "test/kl"  # grows from nothing in all epochs: a plateau for those who
 TOGETHER = (
     "{name='reduce-on-plateau', metric='test/kl', mode='min', patience=2}",
     "{name='early-stopping', metric='test/kl', mode='min', patience=5}",
-    "{name='best-checkpoint', metric='test/bound'}",
+    "{name='best-checkpoint', metric='test/elbo'}",
 )
 LONG = (*SETTINGS, "epochs=8", "log.every_steps=3", "checkpoint.every_steps=4", "optimizer=adam")
 
@@ -314,7 +314,7 @@ def assert_as_decided(run):
     assert summary(run)["steps"] == stopped < 8 * EPOCH
     first = float(np.float32(1e-3))
     assert rates(run) == {step: first * 0.5 ** sum(step > at for at in halved) for step in rates(run)}
-    evaluations = {row["test/bound"]: row["step"] for row in rows(run) if "test/bound" in row}
+    evaluations = {row["test/elbo"]: row["step"] for row in rows(run) if "test/elbo" in row}
     assert progress_of(run)["best"]["step"] == evaluations[max(evaluations)]
 
 

@@ -1,4 +1,4 @@
-"""The bound, its divergence and its gradients against closed forms, integrals, quadrature and finite differences."""
+"""The ELBO, its divergence and its gradients against closed forms, integrals, quadrature and finite differences."""
 
 from __future__ import annotations
 
@@ -128,14 +128,14 @@ def sigmoid_cross_entropy(logits: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 @given(seed=SEEDS, samples=st.sampled_from([1, 2, 5]))
 @builders.examples(15)
-def test_bound_is_equation_12(seed, samples):
+def test_elbo_is_equation_12(seed, samples):
     mu, log_var = normals(seed, 4, 3)
     kernel, eps = random(seed + 2, 3, 6), random(seed + 3, samples, 4, 3)
     x = builders.binary_pixels(4, 6, seed)
     q = DiagonalNormal(tf.constant(mu), tf.constant(log_var))
     z = q.sample(tf.constant(eps))
     log_likelihood = Bernoulli(tf.einsum("lbd,dx->lbx", z, kernel), rank=1).log_prob(tf.constant(x))
-    got = elbo.bound(log_likelihood, tf.reduce_sum(elbo.kl_terms(q, StandardNormal(3), z, q.log_prob(z)), -1))
+    got = elbo.elbo(log_likelihood, tf.reduce_sum(elbo.kl_terms(q, StandardNormal(3), z, q.log_prob(z)), -1))
     mu, log_var, kernel, eps = (a.astype(np.float64) for a in (mu, log_var, kernel, eps))
     by_hand = sigmoid_cross_entropy((mu + np.exp(0.5 * log_var) * eps) @ kernel, x).mean(0)
     by_hand += 0.5 * (1.0 + log_var - mu**2 - np.exp(log_var)).sum(-1)
@@ -149,16 +149,16 @@ def test_terms_of_a_model_are_equation_12_for_five_samples():
     assert terms.log_likelihood.shape == (5, 7)
     assert terms.kl_terms.shape == (7, 2)
     assert terms.z.shape == (5, 7, 2)
-    got = elbo.bound(terms.log_likelihood, terms.kl)
+    got = elbo.elbo(terms.log_likelihood, terms.kl)
     assert all(t.dtype == tf.float32 for t in (terms.log_likelihood, terms.kl, terms.kl_terms, terms.z, got))
-    expected = builders.bound_by_hand(vae.trainable_variables, x, eps.numpy())
+    expected = builders.elbo_by_hand(vae.trainable_variables, x, eps.numpy())
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_five_samples_are_the_mean_of_five_bounds():
+def test_five_samples_are_the_mean_of_five_elbo():
     vae, x, eps = builders.tiny_vae(), tf.constant(builders.binary_pixels(7, 6)), builders.normal_noise(5, 7, 2)
-    together = elbo.bound(*vae.terms(x, eps)[:2])
-    each = [elbo.bound(*vae.terms(x, eps[i : i + 1])[:2]) for i in range(5)]
+    together = elbo.elbo(*vae.terms(x, eps)[:2])
+    each = [elbo.elbo(*vae.terms(x, eps[i : i + 1])[:2]) for i in range(5)]
     np.testing.assert_allclose(together, np.mean(each, axis=0), rtol=1e-6)
 
 
@@ -196,7 +196,7 @@ def test_reparameterized_gradient_is_unbiased_over_noise():
 
 @given(seed=SEEDS)
 @builders.examples(10)
-def test_gradient_of_the_bound_is_its_finite_difference(seed):
+def test_gradient_of_the_elbo_is_its_finite_difference(seed):
     rng = np.random.default_rng(seed)
     x, eps = builders.binary_pixels(4, 5, seed).astype(np.float64), rng.normal(size=(2, 4, 3))
     parameters = [rng.normal(size=s) for s in ((4, 3), (4, 3), (3, 5))]
@@ -205,7 +205,7 @@ def test_gradient_of_the_bound_is_its_finite_difference(seed):
         q = DiagonalNormal(mu, log_var)
         z = q.sample(tf.constant(eps))
         log_likelihood = Bernoulli(tf.einsum("lbd,dx->lbx", z, kernel), rank=1).log_prob(tf.constant(x))
-        return tf.reduce_sum(elbo.bound(log_likelihood, tf.reduce_sum(StandardNormal(3).kl_terms(q), -1)))
+        return tf.reduce_sum(elbo.elbo(log_likelihood, tf.reduce_sum(StandardNormal(3).kl_terms(q), -1)))
 
     tensors = [tf.constant(p) for p in parameters]
     with tf.GradientTape() as tape:
@@ -223,21 +223,21 @@ def test_gradient_of_the_bound_is_its_finite_difference(seed):
 
 @given(seed=SEEDS, size=st.sampled_from([1, 2, 3, 4, 6, 12]))
 @builders.examples(12)
-def test_minibatches_estimate_the_data_sets_bound_without_bias(seed, size):
+def test_minibatches_estimate_the_data_sets_elbo_without_bias(seed, size):
     bounds = random(seed, 12, scale=50.0)
     parts = np.random.default_rng(seed).permutation(bounds).reshape(-1, size)
-    estimates = [float(elbo.data_set_bound(tf.constant(part), examples=12)) for part in parts]
+    estimates = [float(elbo.data_set_elbo(tf.constant(part), examples=12)) for part in parts]
     assert np.mean(estimates) == pytest.approx(bounds.astype(np.float64).sum(), rel=1e-5, abs=1e-3)
-    assert float(elbo.data_set_bound(tf.constant(bounds), 12)) == pytest.approx(bounds.sum(), rel=1e-5, abs=1e-3)
+    assert float(elbo.data_set_elbo(tf.constant(bounds), 12)) == pytest.approx(bounds.sum(), rel=1e-5, abs=1e-3)
 
 
-def test_minibatches_of_a_model_estimate_its_bound_of_the_data_set():
+def test_minibatches_of_a_model_estimate_its_elbo_of_the_data_set():
     vae, x, eps = builders.tiny_vae(), builders.binary_pixels(12, 6), builders.normal_noise(1, 12, 2)
 
     def bound(rows):
-        return elbo.bound(*vae.terms(tf.constant(x[rows]), eps[:, rows])[:2])
+        return elbo.elbo(*vae.terms(tf.constant(x[rows]), eps[:, rows])[:2])
 
-    estimates = [float(elbo.data_set_bound(bound(slice(i, i + 4)), 12)) for i in (0, 4, 8)]
+    estimates = [float(elbo.data_set_elbo(bound(slice(i, i + 4)), 12)) for i in (0, 4, 8)]
     whole = float(tf.reduce_sum(bound(slice(0, 12))))
     assert np.mean(estimates) == pytest.approx(whole, rel=1e-6)
 
@@ -247,12 +247,12 @@ def test_minibatches_of_a_model_estimate_its_bound_of_the_data_set():
 
 @given(seed=SEEDS, samples=st.sampled_from([1, 3]))
 @builders.examples(10)
-def test_the_objective_elbo_is_the_negative_bound(seed, samples):
+def test_the_objective_elbo_is_the_negative_elbo(seed, samples):
     vae = builders.tiny_vae()
     terms = vae.terms(tf.constant(builders.binary_pixels(4, 6, seed)), tf.constant(random(seed, samples, 4, 2)))
     loss = objectives.elbo(samples=samples).loss(terms, schedules.constant(Timeline(1, 1)), STEP)
     assert loss.dtype == tf.float32
-    np.testing.assert_allclose(loss, -elbo.bound(terms.log_likelihood, terms.kl), rtol=1e-6)
+    np.testing.assert_allclose(loss, -elbo.elbo(terms.log_likelihood, terms.kl), rtol=1e-6)
 
 
 def test_a_posterior_that_knows_its_density_only_where_it_was_sampled():

@@ -1,4 +1,4 @@
-"""The bound and the evidence of a linear-Gaussian model, where log p(x) and the true posterior have closed forms."""
+"""The ELBO and the evidence of a linear-Gaussian model, where log p(x) and the true posterior have closed forms."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class LinearGaussian:
         return mean, np.broadcast_to(variance, mean.shape)
 
     def bound(self, x: np.ndarray, mean: np.ndarray, variance: np.ndarray, eps: np.ndarray, prior) -> np.ndarray:
-        """Return the bound by what is tested, for posteriors N(mean, variance)."""
+        """Return the ELBO by what is tested, for posteriors N(mean, variance)."""
         q = DiagonalNormal(tf.constant(mean, tf.float32), tf.constant(np.log(variance), tf.float32))
         z = q.sample(tf.constant(eps, tf.float32))
         decoded = tf.einsum("lbd,xd->lbx", z, tf.constant(self.w, tf.float32)) + tf.constant(self.b, tf.float32)
         log_likelihood = Normal(decoded, 2.0 * np.log(self.s), rank=1).log_prob(tf.constant(x, tf.float32))
-        return elbo.bound(log_likelihood, tf.reduce_sum(elbo.kl_terms(q, prior, z, q.log_prob(z)), -1)).numpy()
+        return elbo.elbo(log_likelihood, tf.reduce_sum(elbo.kl_terms(q, prior, z, q.log_prob(z)), -1)).numpy()
 
 
 def divergence(mean, variance, other_mean, other_variance) -> np.ndarray:
@@ -60,7 +60,7 @@ def divergence(mean, variance, other_mean, other_variance) -> np.ndarray:
 
 @given(seed=SEEDS)
 @builders.examples(20)
-def test_bound_lies_below_the_evidence_by_the_divergence_from_the_true_posterior(seed):
+def test_elbo_lies_below_the_evidence_by_the_divergence_from_the_true_posterior(seed):
     model, x = LinearGaussian.random(seed), 2.0 * random(seed, 4, 5).astype(np.float64)
     mu, log_var = (a.astype(np.float64) for a in (random(s, 4, 2) for s in (seed, seed + 1)))
     points = np.repeat(builders.sigma_points(2), 4, axis=1)  # the expectation of a quadratic, exactly
@@ -72,7 +72,7 @@ def test_bound_lies_below_the_evidence_by_the_divergence_from_the_true_posterior
 
 @given(seed=SEEDS)
 @builders.examples(10)
-def test_bound_is_the_evidence_where_q_is_the_true_posterior(seed):
+def test_elbo_is_the_evidence_where_q_is_the_true_posterior(seed):
     model, x = LinearGaussian.random(seed), random(seed, 4, 5).astype(np.float64)
     points = np.repeat(builders.sigma_points(2), 4, axis=1)
     closed = model.bound(x, *model.posterior(x), points, StandardNormal(2))

@@ -90,7 +90,7 @@ def test_what_fits_is_done(run):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_bound_is_computed_in_blocks_with_the_same_bits(run, mnist_content):
+def test_a_elbo_is_computed_in_blocks_with_the_same_bits(run, mnist_content):
     """The noise of an example is a function of its number, so that no block needs another's."""
     loaded = package.load(run)
     x = loaded.prepare(mnist_content.x_test[: BLOCK + 30, ..., None])
@@ -101,7 +101,7 @@ def test_a_bound_is_computed_in_blocks_with_the_same_bits(run, mnist_content):
     @tf.function
     def bound(x, noise):
         terms = trained.model.terms(x, tf.transpose(noise, (1, 0, 2)))
-        return elbo.bound(terms.log_likelihood, terms.kl)
+        return elbo.elbo(terms.log_likelihood, terms.kl)
 
     whole = np.concatenate([bound(*(a[i : i + BLOCK] for a in padded)) for i in (0, BLOCK)])[: len(x)]
     np.testing.assert_array_equal(trained.elbo(x, samples=samples, seed=5), whole)

@@ -57,7 +57,7 @@ def test_the_importance_weighted_bound(vae, samples):
     assert (found >= weights.mean(axis=0) - 1e-4).all()  # Jensen
 
 
-def test_with_many_samples_it_lies_above_the_bound(vae):
+def test_with_many_samples_it_lies_above_the_elbo(vae):
     x = tf.constant(builders.binary_pixels(9, 6))
     terms = vae.terms(x, normal_noise(4000, 9, 2))
     bound = tf.reduce_mean(terms.log_likelihood, axis=0) - terms.kl
@@ -286,7 +286,7 @@ def events(run):
 
 
 def test_metrics_are_logged_by_name(run, events, plugin):
-    evaluations = [row for row in rows(run) if "test/bound" in row]
+    evaluations = [row for row in rows(run) if "test/elbo" in row]
     assert len(evaluations) == 2
     for name in NAMES:
         logged = [row[f"test/{name}"] for row in evaluations]
@@ -303,7 +303,7 @@ def test_metrics_are_means_over_the_examples_of_the_split(run, digits):
     pooled = np.pad(pixels, ((0, 0), (2, 2), (2, 2))).reshape(33, 8, 4, 8, 4).mean(axis=(2, 4))
     found = summary(run)["metrics"]
     assert found["test/mean-pixel"] == pytest.approx((pooled > 0.5).mean(), abs=1e-6)  # threshold
-    assert found["test/iw-bound"] > found["test/bound"]
+    assert found["test/iw-bound"] > found["test/elbo"]
     assert 0 < found["test/squared-error"] < 64
 
 

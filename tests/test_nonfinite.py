@@ -404,7 +404,7 @@ class Broken:
 def test_the_objective():
     lines = diagnose(Training(objective=Broken()).step(), 0)
     assert lines[0].startswith("step 1: the loss is not finite for 10 of 10 examples: examples ")
-    assert lines[0].endswith("; the terms of the bound are finite")
+    assert lines[0].endswith("; the terms of the ELBO are finite")
 
 
 class Steep:

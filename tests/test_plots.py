@@ -131,14 +131,14 @@ def write_metrics(path, rows):
 
 def test_curves_weigh_log_points_by_their_steps(tmp_path):
     rows = [
-        {"step": 10, "epoch": 0.5, "train/bound": -300.0},
-        {"step": 15, "epoch": 0.75, "train/bound": -150.0},
-        {"step": 20, "epoch": 1.0, "train/bound": -150.0},
-        {"step": 20, "epoch": 1.0, "test/bound": -160.0},
-        {"step": 30, "epoch": 1.5, "train/bound": None},
-        {"step": 40, "epoch": 2.0, "train/bound": -120.0},
-        {"step": 40, "epoch": 2.0, "test/bound": None},
-        {"step": 50, "epoch": 2.5, "train/bound": -110.0},
+        {"step": 10, "epoch": 0.5, "train/elbo": -300.0},
+        {"step": 15, "epoch": 0.75, "train/elbo": -150.0},
+        {"step": 20, "epoch": 1.0, "train/elbo": -150.0},
+        {"step": 20, "epoch": 1.0, "test/elbo": -160.0},
+        {"step": 30, "epoch": 1.5, "train/elbo": None},
+        {"step": 40, "epoch": 2.0, "train/elbo": -120.0},
+        {"step": 40, "epoch": 2.0, "test/elbo": None},
+        {"step": 50, "epoch": 2.5, "train/elbo": -110.0},
     ]
     train, test = curves.read(write_metrics(tmp_path / "metrics.jsonl", rows))
     assert train == curves.Curve("train", [1.0, 2.0, 2.5], [-225.0, -120.0, -110.0])
@@ -153,7 +153,7 @@ def test_no_metrics_no_curves(tmp_path):
 
 
 def test_all_that_fits_is_drawn(tmp_path, trained, dataset):
-    metrics = write_metrics(tmp_path / "m.jsonl", [{"step": 1, "epoch": 1.0, "train/bound": -1.0}])
+    metrics = write_metrics(tmp_path / "m.jsonl", [{"step": 1, "epoch": 1.0, "train/elbo": -1.0}])
     files = plot_all(by_hand.all_plots(), trained, dataset, tmp_path / "a", metrics=metrics, caption="tiny, seed 0")
     assert [file.name for file in files] == [
         "latents.png",

@@ -34,8 +34,8 @@ from vaeflow.training.elastic import Members
 from vaeflow.training.loop import Loop
 from vaeflow.training.setup import prepare
 
-TRAINING = ("bound", "log_likelihood", "kl", "loss", "learning_rate", "kl_weight", "gradient_norm", "skipped_steps")
-EVALUATION = ("bound", "log_likelihood", "kl", "active_units")
+TRAINING = ("elbo", "log_likelihood", "kl", "loss", "learning_rate", "kl_weight", "gradient_norm", "skipped_steps")
+EVALUATION = ("elbo", "log_likelihood", "kl", "active_units")
 FILES = {"config.toml", "environment.json", "summary.json", "metrics.jsonl", "checkpoints", "plots", ".lock"}
 PLOTS = {"latents", "reconstructions", "samples", "manifold", "curves"}
 
@@ -139,8 +139,8 @@ def test_the_summary(run):
 
 def test_the_metrics(run):
     found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    training = [row for row in found if "train/bound" in row]
-    evaluations = [row for row in found if "test/bound" in row]
+    training = [row for row in found if "train/elbo" in row]
+    evaluations = [row for row in found if "test/elbo" in row]
     assert [row["step"] for row in training] == [5, 10, 15, 16]
     assert [(row["step"], row["epoch"]) for row in evaluations] == [(8, 1.0), (16, 2.0)]
     names = {"step", "epoch", "train/examples_per_second"} | {f"train/{name}" for name in TRAINING}
@@ -149,10 +149,10 @@ def test_the_metrics(run):
     assert [row["step"] for row in found] == sorted(row["step"] for row in found)
     for row in found:
         for split in ("train", "test"):
-            if f"{split}/bound" in row:
+            if f"{split}/elbo" in row:
                 difference = row[f"{split}/log_likelihood"] - row[f"{split}/kl"]
-                assert row[f"{split}/bound"] == pytest.approx(difference, rel=1e-5)
-    assert evaluations[-1]["test/bound"] > evaluations[0]["test/bound"]
+                assert row[f"{split}/elbo"] == pytest.approx(difference, rel=1e-5)
+    assert evaluations[-1]["test/elbo"] > evaluations[0]["test/elbo"]
 
 
 def test_the_environment(run):
@@ -270,7 +270,7 @@ def test_steps_instead_of_epochs(tmp_path, digits):
     run = train(tmp_path / "run", digits, "steps=11")
     found = summary(run)
     assert (found["steps"], found["epochs"]) == (11, 11 / 8)
-    assert [row["step"] for row in rows(run) if "test/bound" in row] == [8, 11]
+    assert [row["step"] for row in rows(run) if "test/elbo" in row] == [8, 11]
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [
         "step-000000000",
         "step-000000008",
@@ -284,13 +284,13 @@ def test_a_short_last_batch_and_rare_evaluations(tmp_path, digits):
     )
     found = json.loads((run / "summary.json").read_text())
     assert (found["steps"], found["traces"]) == (15, 1)
-    assert [row["epoch"] for row in rows(run) if "test/bound" in row] == [2.0, 4.0, 5.0]
+    assert [row["epoch"] for row in rows(run) if "test/elbo" in row] == [2.0, 4.0, 5.0]
     assert len(list((run / "checkpoints").iterdir())) == 3
 
 
 def test_the_batch_of_an_evaluation_changes_no_figure(loaded, tmp_path, digits):
     other = looped(tmp_path, digits, "evaluate.batch_size=7")
-    assert other.metrics["test/bound"] == pytest.approx(loaded.experiment.evaluator("test")().bound, rel=1e-6)
+    assert other.metrics["test/elbo"] == pytest.approx(loaded.experiment.evaluator("test")().elbo, rel=1e-6)
 
 
 def test_a_batch_larger_than_the_data(tmp_path, digits):
@@ -372,7 +372,7 @@ def test_xla_agrees(tmp_path, digits):
     plain = looped(tmp_path / "plain", digits, *settings)
     compiled = looped(tmp_path / "xla", digits, *settings, "xla=true")
     np.testing.assert_allclose(weights(compiled), weights(plain), rtol=0, atol=1e-4)
-    assert compiled.metrics["test/bound"] == pytest.approx(plain.metrics["test/bound"], rel=1e-4)
+    assert compiled.metrics["test/elbo"] == pytest.approx(plain.metrics["test/elbo"], rel=1e-4)
 
 
 def test_evaluation_uses_the_moving_average(tmp_path, digits):
@@ -380,12 +380,12 @@ def test_evaluation_uses_the_moving_average(tmp_path, digits):
     plain = looped(tmp_path / "plain", digits, *settings)
     averaged = looped(tmp_path / "averaged", digits, *settings, "ema=0.9")
     np.testing.assert_array_equal(weights(averaged), weights(plain))
-    assert averaged.metrics["train/bound"] == plain.metrics["train/bound"]
-    assert averaged.metrics["test/bound"] != plain.metrics["test/bound"]
+    assert averaged.metrics["train/elbo"] == plain.metrics["train/elbo"]
+    assert averaged.metrics["test/elbo"] != plain.metrics["test/elbo"]
     model, average = plain.experiment.model, averaged.experiment.average
     for variable, value in zip(model.trainable_variables, average.variables, strict=True):
         variable.assign(value)
-    assert plain.experiment.evaluator("test")().bound == pytest.approx(averaged.metrics["test/bound"], rel=1e-6)
+    assert plain.experiment.evaluator("test")().elbo == pytest.approx(averaged.metrics["test/elbo"], rel=1e-6)
     x = plain.experiment.trained.prepare(plain.experiment.dataset.test.x)
     np.testing.assert_allclose(averaged.experiment.trained.encode(x), plain.experiment.trained.encode(x), atol=1e-6)
 
@@ -432,10 +432,10 @@ def test_a_wrong_shape_is_taught(loaded):
         loaded.decode(np.zeros((3, 4)))
 
 
-def test_the_bound_of_each_example_averages_to_that_of_the_split(loaded):
+def test_the_elbo_of_each_example_averages_to_that_of_the_split(loaded):
     x = loaded.prepare(loaded.dataset.test.x)
     draws = np.stack([loaded.elbo(x, seed=seed).mean() for seed in range(30)])
-    reported = loaded.experiment.evaluator("test")().bound
+    reported = loaded.experiment.evaluator("test")().elbo
     assert abs(reported - draws.mean()) < 4 * draws.std(ddof=1) * math.sqrt(1 + 1 / 30)
     many = loaded.elbo(x, samples=30).mean()
     assert abs(many - draws.mean()) < 4 * draws.std(ddof=1) * math.sqrt(2 / 30)

@@ -423,7 +423,7 @@ def test_a_summary_of_another_run_is_written_again(run, other, command):
     out = command.to_the_end(run)
     assert f"its summary was written again from the newest checkpoint ({run}/summary.json: seed is another)" in out
     changed = json.loads((run / "summary.json").read_text())
-    changed["metrics"]["test/bound"] += 1.0
+    changed["metrics"]["test/elbo"] += 1.0
     (run / "summary.json").write_text(json.dumps(changed))
     assert "metrics is another" in command.to_the_end(run)
     assert "nothing was changed" in command.to_the_end(run)
@@ -431,7 +431,7 @@ def test_a_summary_of_another_run_is_written_again(run, other, command):
 
 def test_metrics_that_are_no_rows_are_dropped(halfway, finished, command):
     strange = [b'{"step": 1e400, "epoch": 1}', b"[" * 100_000, b"x" * (3 << 20), b'{"step": 1, "epoch": "\xff"}']
-    strange += [b'{"step": -1, "epoch": 1}', b'{"step": 5, "epoch": 1, "train/bound": "x"}', b"", b"[1]", b"9" * 5000]
+    strange += [b'{"step": -1, "epoch": 1}', b'{"step": 5, "epoch": 1, "train/elbo": "x"}', b"", b"[1]", b"9" * 5000]
     path = halfway / "metrics.jsonl"
     path.write_bytes(b"".join(line + b"\n" for line in strange) + path.read_bytes())
     out = command.to_the_end(halfway)
@@ -442,7 +442,7 @@ def test_metrics_that_are_no_rows_are_dropped(halfway, finished, command):
 def test_metrics_that_are_no_rows_are_not_drawn(run, command):
     with (run / "metrics.jsonl").open("ab") as file:
         file.write(
-            b'{"step": 1e400}\n{"train/bound": "x", "epoch": "\xff"}\n[[[\n{"step": 3, "epoch": 1, "test/bound": ['
+            b'{"step": 1e400}\n{"train/elbo": "x", "epoch": "\xff"}\n[[[\n{"step": 3, "epoch": 1, "test/elbo": ['
         )
     command("plot", run)
 

@@ -143,7 +143,7 @@ def test_those_that_are_seen_train_and_their_output_appears(packages, tmp_path, 
     assert '"test/own-metric": ' in (run / "metrics.jsonl").read_text()
     assert (run / "plots" / "own-plot.png").exists()
     header, row = (run / "own-callback.csv").read_text().splitlines()
-    assert header == "step,epoch,test/bound"
+    assert header == "step,epoch,test/elbo"
     assert row.startswith("3,1.0,-")
     assert re.search(r"^largest sum: \d+ bytes a replica$", capfd.readouterr().err, re.MULTILINE)
 

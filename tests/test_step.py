@@ -1,4 +1,4 @@
-"""The training step on a small model against the bound written out in float64, its bits, and what guards it."""
+"""The training step on a small model against the ELBO written out in float64, its bits, and what guards it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def norm(arrays: list[np.ndarray]) -> float:
 
 @pytest.mark.parametrize("step", [FULL, SHORT])
 @pytest.mark.parametrize("microbatches", [1, 2, 3, 10])
-def test_gradient_is_that_of_the_mean_negative_bound(step, microbatches):
+def test_gradient_is_that_of_the_mean_negative_elbo(step, microbatches):
     training = Training(microbatches=microbatches)
     expected, loss = by_hand(training, step)
     got, row = gradients_by_sgd(training, step)
     assert relative(got, expected) < 1e-6
     assert column(row, "examples") == (3 if step == SHORT else 10)
     assert column(row, "loss") == pytest.approx(loss, rel=1e-6)
-    assert column(row, "bound") == pytest.approx(-loss, rel=1e-6)
+    assert column(row, "elbo") == pytest.approx(-loss, rel=1e-6)
     assert column(row, "gradient_norm") == pytest.approx(norm(expected), rel=1e-5)
     assert column(row, "skipped") == 0.0
 
@@ -67,13 +67,13 @@ def test_ways_to_compute_the_gradient_agree(change):
     assert column(row, "loss") == pytest.approx(loss, rel=1e-6)
 
 
-def test_the_log_keeps_the_bound_unweighted_and_its_terms_add_up():
+def test_the_log_keeps_the_elbo_unweighted_and_its_terms_add_up():
     training = Training(microbatches=2, objective=objectives.beta_vae(beta=4.0))
     x, eps = batch_of(training, FULL)
-    bound = float(tf.reduce_mean(builders.bound_by_hand(training.model.trainable_variables, x, eps)))
+    bound = float(tf.reduce_mean(builders.elbo_by_hand(training.model.trainable_variables, x, eps)))
     _, row = gradients_by_sgd(training, FULL)
     log_likelihood, kl = column(row, "log_likelihood"), column(row, "kl")
-    assert column(row, "bound") == pytest.approx(bound, rel=1e-6)
+    assert column(row, "elbo") == pytest.approx(bound, rel=1e-6)
     assert log_likelihood - kl == pytest.approx(bound, rel=1e-6)
     assert column(row, "loss") == pytest.approx(-log_likelihood + 4.0 * kl, rel=1e-6)
     assert row[len(SCALARS) :].sum() == pytest.approx(kl, rel=1e-5)
@@ -115,11 +115,11 @@ def test_chunks_do_not_change_the_bits_and_nothing_is_traced_again():
         np.testing.assert_array_equal(one, other)
 
 
-def test_training_raises_the_bound():
+def test_training_raises_the_elbo():
     pixels = np.tile(builders.binary_pixels(4, 6), (10, 1))
     training = Training(pixels=pixels, optimizer=keras.optimizers.Adam(0.02), ema=0.9)
     rows = Trainer(training.step()).chunk(0, 200).numpy()
-    assert column(rows, "bound")[-20:].mean() > column(rows, "bound")[:4].mean() + 0.5
+    assert column(rows, "elbo")[-20:].mean() > column(rows, "elbo")[:4].mean() + 0.5
 
 
 # Clipping and averaging

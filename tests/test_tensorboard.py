@@ -37,8 +37,8 @@ def picture(accumulator, tag):
 def test_scalars_read_back_by_name_and_step(view):
     by_hand.live([TensorBoard(**BARE)], view)
     read = events(view.directory)
-    assert scalars(read, "train/bound") == [(2, -198.0), (4, -196.0), (6, -194.0), (8, -192.0)]
-    assert scalars(read, "test/bound") == [(4, -186.0), (8, -182.0)]
+    assert scalars(read, "train/elbo") == [(2, -198.0), (4, -196.0), (6, -194.0), (8, -192.0)]
+    assert scalars(read, "test/elbo") == [(4, -186.0), (8, -182.0)]
     assert scalars(read, "test/active_units") == [(4, 2.0), (8, 2.0)]
     assert scalars(read, "z_kl/001") == [(4, 1.0), (8, 1.0)]
     assert scalars(read, "z_kl_train/000")[0] == (2, 2.5)
@@ -169,8 +169,8 @@ def test_a_resumed_runs_events_are_those_of_an_uninterrupted_one(view, resumed):
     by_hand.live([TensorBoard(**options)], view, until=6)
     by_hand.live([TensorBoard(**options)], view, first=resumed)
     read = events(view.directory)
-    assert [step for step, _ in scalars(read, "train/bound")] == [2, 4, 6, 8]
-    assert [step for step, _ in scalars(read, "test/bound")] == [4, 8]
+    assert [step for step, _ in scalars(read, "train/elbo")] == [2, 4, 6, 8]
+    assert [step for step, _ in scalars(read, "test/elbo")] == [4, 8]
     assert [step for step, _ in series(read, "z_mean/000")] == [4, 8]
     assert len(series(read, "_hparams_/session_start_info")) == 1
     assert read.Tags()["graph"]
@@ -183,7 +183,7 @@ def test_half_an_event_is_dropped(view):
     file.write_bytes(whole[:-7])
     by_hand.live([TensorBoard(**BARE)], view, first=8)
     assert len(file.read_bytes()) < len(whole) - 7
-    assert scalars(events(view.directory), "train/bound")[-1][0] == 8
+    assert scalars(events(view.directory), "train/elbo")[-1][0] == 8
 
 
 def test_a_run_that_ends_early_has_its_logs(view):
@@ -192,5 +192,5 @@ def test_a_run_that_ends_early_has_its_logs(view):
     board.on_log(view, by_hand.log_record(2))
     board.on_exception(view, RuntimeError())
     read = events(view.directory)
-    assert scalars(read, "train/bound") == [(2, -198.0)]
+    assert scalars(read, "train/elbo") == [(2, -198.0)]
     assert "_hparams_/session_end_info" not in read.Tags()["tensors"]

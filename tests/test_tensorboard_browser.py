@@ -135,17 +135,17 @@ def keep_screenshot(page, browser):  # for the documentation: only where its fol
         page.screenshot(path=Path(folder) / f"tensorboard-{tab}.png")
 
 
-def test_time_series_shows_the_bound(open_tab):
+def test_time_series_shows_the_elbo(open_tab):
     page = open_tab("timeseries")
     page.set_viewport_size({"width": 1400, "height": 2600})  # cards below the pictures are drawn once they are seen
-    card = page.locator("scalar-card:has(tb-truncated-path[title='test/bound'])").first
+    card = page.locator("scalar-card:has(tb-truncated-path[title='test/elbo'])").first
     card.wait_for()
     card.locator("svg, canvas").first.wait_for()
 
 
 def test_scalars_show_test_and_train_and_draw_curves(open_tab):
     cards = open_tab("scalars").locator("tf-scalar-dashboard tf-scalar-card")
-    for name in ("test/bound", "test/active_units", "train/bound", "train/learning_rate"):
+    for name in ("test/elbo", "test/active_units", "train/elbo", "train/learning_rate"):
         card = cards.filter(has_text=name).first
         card.wait_for()
         card.locator("vz-line-chart2 svg path[d*='L']").first.wait_for(state="attached")

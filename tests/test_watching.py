@@ -18,7 +18,7 @@ from vaeflow.callbacks.builtin import best_checkpoint, early_stopping, reduce_on
 from vaeflow.callbacks.group import Called
 from vaeflow.errors import PluginError, UsageError
 
-METRIC = "test/bound"
+METRIC = "test/elbo"
 RATE = 0.5
 VALUES = st.lists(
     st.one_of(st.integers(-4, 4).map(float), st.sampled_from([math.nan, math.inf, -math.inf])), max_size=16
@@ -73,9 +73,9 @@ def test_it_stops_where_patience_evaluations_in_a_row_were_no_better(run, values
 
 def test_it_says_why(run):
     asked = asked_of(early_stopping(metric=METRIC, patience=2), [-150.0, -143.2, -144.0, math.nan], run)
-    assert [a.stop for a in asked] == ["", "", "", "test/bound has not risen for 2 evaluations (best -143.2)"]
+    assert [a.stop for a in asked] == ["", "", "", "test/elbo has not risen for 2 evaluations (best -143.2)"]
     asked = asked_of(early_stopping(metric=METRIC, mode="min", patience=1), [math.nan], run)
-    assert asked[0].stop == "test/bound has not fallen for 1 evaluation (best none)"
+    assert asked[0].stop == "test/elbo has not fallen for 1 evaluation (best none)"
 
 
 @given(VALUES, MODES)
@@ -124,7 +124,7 @@ def test_the_learning_rate_falls_after_each_plateau(run, *, values, mode, delta,
 def test_it_says_what_becomes_of_the_learning_rate(tmp_path, said):
     dataset = replace(by_hand.rows(), test=by_hand.rows().train)
     asked_of(reduce_on_plateau(metric=METRIC, patience=1), [1.0, 0.0], by_hand.view_of(tmp_path, dataset, said=said))
-    assert said == ["test/bound has not risen for 1 evaluation (best 1): learning rate 0.5 becomes 0.25"]
+    assert said == ["test/elbo has not risen for 1 evaluation (best 1): learning rate 0.5 becomes 0.25"]
 
 
 BUILDS = {
@@ -151,7 +151,7 @@ def test_a_resume_in_the_middle_changes_nothing(run, name, *, values, mode, delt
 def test_a_metric_that_no_evaluation_has_is_known_before_the_first_step(run, build):
     view = replace(run, control=Control(learning_rate=RATE))
     build(metric="test/kl").on_start(view)
-    for metric in ("validation/bound", "train/bound", "test/iw-bound"):
+    for metric in ("validation/elbo", "train/elbo", "test/iw-bound"):
         with pytest.raises(
             UsageError, match=rf"^no evaluation has the metric '{metric}'; .*here are: test/active_units"
         ):

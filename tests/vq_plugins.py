@@ -40,7 +40,7 @@ def vq(latent_size: int):
 
 
 def objective():
-    """The bound, less how far features are from their codes."""
+    """The ELBO, less how far features are from their codes."""
     import tensorflow as tf
 
     class Objective:

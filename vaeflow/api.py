@@ -109,7 +109,7 @@ class LoadedRun:
         return self.trained.sample(count, seed=seed, expected=expected)
 
     def elbo(self, x: np.ndarray, *, samples: int = 1, seed: int = 0, any_values: bool = False) -> np.ndarray:
-        """Return the bound on log p(x) of each example, [B] nats, for L = samples; x is what `encode` takes."""
+        """Return the ELBO on log p(x) of each example, [B] nats, for L = samples; x is what `encode` takes."""
         return self.trained.elbo(x, samples=samples, seed=seed, any_values=any_values)
 
 
@@ -160,7 +160,7 @@ def load(
 
     Args:
         run_dir: the run's directory.
-        best: take the checkpoint that a callback chose, or else the one with the best bound on the validation split.
+        best: take the checkpoint that a callback chose, or else the one with the best ELBO on the validation split.
         plugins: modules with components, for plugins that are not installed.
         data_dir: the user's folder of data sets.
         accept_changes: load it although config, plugin code or data have changed since.

@@ -1,4 +1,4 @@
-"""A callback that says when the test bound was at its best."""
+"""A callback that says when the test ELBO was at its best."""
 
 from vaeflow import Component, hookimpl
 from vaeflow.callbacks import Callback
@@ -26,7 +26,7 @@ class Best(Callback):
         run.say(f"best {self._metric}: {value:.2f} nats at epoch {epoch:.4g}")
 
 
-def best(*, metric: str = "test/bound"):
+def best(*, metric: str = "test/elbo"):
     """Print the best value of a metric at the end of a run.
 
     Args:

@@ -26,7 +26,7 @@ class Record:
     Attributes:
         step: optimizer steps taken since the start of the run.
         epoch: passes over the training examples, a fraction in the middle of one.
-        scalars: values by TensorBoard's names, such as `train/bound` (nats an example) or `test/active_units`.
+        scalars: values by TensorBoard's names, such as `train/elbo` (nats an example) or `test/active_units`.
         kl_per_dimension: mean KL divergence of each latent dimension by split, [D] nats; empty where it is no sum over
             dimensions.
         final: whether the run ends here.

@@ -20,7 +20,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 def early_stopping(
-    *, metric: str = "validation/bound", mode: Mode = "max", patience: Patience = 5, min_delta: NotNegative = 0.0
+    *, metric: str = "validation/elbo", mode: Mode = "max", patience: Patience = 5, min_delta: NotNegative = 0.0
 ) -> Callback:
     """Ends the run when a metric has not got better for some evaluations.
 
@@ -28,20 +28,20 @@ def early_stopping(
     0; `vaeflow resume` finds it finished.
 
     Args:
-        metric: its name in the log; `test/bound` where there is no validation split.
+        metric: its name in the log; `test/elbo` where there is no validation split.
         mode: max if more is better.
         patience: evaluations without a better value.
-        min_delta: by how much a value must be better to count, in the metric's units (nats for bounds).
+        min_delta: by how much a value must be better to count, in the metric's units (nats for ELBOs).
     """
     from vaeflow.callbacks.on_metric import EarlyStopping, Watched
 
     return EarlyStopping(Watched(metric, mode, min_delta), patience)
 
 
-def best_checkpoint(*, metric: str = "validation/bound", mode: Mode = "max") -> Callback:
+def best_checkpoint(*, metric: str = "validation/elbo", mode: Mode = "max") -> Callback:
     """Saves a checkpoint at each evaluation that is the best so far, and keeps it for `--best`.
 
-    Without it, the best of those checkpoints that are due anyway is kept, by the bound on the
+    Without it, the best of those checkpoints that are due anyway is kept, by the ELBO on the
     validation split; none where there is no such split.
 
     Args:
@@ -55,7 +55,7 @@ def best_checkpoint(*, metric: str = "validation/bound", mode: Mode = "max") -> 
 
 def reduce_on_plateau(
     *,
-    metric: str = "validation/bound",
+    metric: str = "validation/elbo",
     mode: Mode = "max",
     patience: Patience = 3,
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.5,
@@ -72,7 +72,7 @@ def reduce_on_plateau(
         patience: evaluations without a better value before each reduction.
         factor: what the learning rate is multiplied by.
         minimum: the learning rate does not fall below it.
-        min_delta: by how much a value must be better to count, in the metric's units (nats for bounds).
+        min_delta: by how much a value must be better to count, in the metric's units (nats for ELBOs).
     """
     from vaeflow.callbacks.on_metric import ReduceOnPlateau, Watched
 

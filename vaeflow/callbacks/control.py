@@ -31,7 +31,7 @@ class Control:
         """End the run after this moment, as if it were its last step: evaluated, saved, summarised.
 
         Args:
-            why: one line, `test/bound has not risen for 5 epochs`, for people and for summary.json.
+            why: one line, `test/elbo has not risen for 5 epochs`, for people and for summary.json.
 
         Raises:
             PluginError: if the moment is not the same on every machine, or there is no reason.

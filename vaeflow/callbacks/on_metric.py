@@ -50,7 +50,7 @@ class Watched:
         return False
 
     def in_words(self) -> str:
-        """Return `test/bound has not risen for 5 evaluations (best -143.20)`."""
+        """Return `test/elbo has not risen for 5 evaluations (best -143.20)`."""
         verb, best = "risen" if self.mode == "max" else "fallen", "none" if self.best is None else f"{self.best:.6g}"
         return f"{self.metric} has not {verb} for {self.waited} evaluation{'s' * (self.waited > 1)} (best {best})"
 

@@ -27,7 +27,7 @@ class ProgressBar(Callback):
 
     def __init__(self) -> None:
         self._bar: tqdm[NoReturn] | None = None
-        self._bounds: dict[str, float] = {}
+        self._elbos: dict[str, float] = {}
         self._speed: float | None = None
 
     def on_start(self, run: RunView) -> None:
@@ -49,14 +49,14 @@ class ProgressBar(Callback):
                 self._bar.update(step - self._bar.n)
 
     def on_log(self, run: RunView, record: Record) -> None:  # noqa: ARG002
-        """Show the training bound."""
+        """Show the training ELBO."""
         self._speed = record.scalars.get(SPEED, self._speed)
         self._show(record.scalars)
 
     def on_evaluation(self, run: RunView, record: Record) -> None:
-        """Show the bound of what was evaluated, and say it in a line that stays."""
+        """Show the ELBO of what was evaluated, and say it in a line that stays."""
         self._show(record.scalars)
-        split = next((name for name in SPLITS if f"{name}/bound" in record.scalars), None)
+        split = next((name for name in SPLITS if f"{name}/elbo" in record.scalars), None)
         if split is not None:
             run.say(evaluation_line(run, record, split, self._speed))
 
@@ -70,9 +70,9 @@ class ProgressBar(Callback):
 
     def _show(self, scalars: Mapping[str, float]) -> None:
         for split in SPLITS:
-            self._bounds |= {split: scalars[f"{split}/bound"]} if f"{split}/bound" in scalars else {}
+            self._elbos |= {split: scalars[f"{split}/elbo"]} if f"{split}/elbo" in scalars else {}
         if self._bar is not None:
-            self._bar.set_postfix({name: f"{bound:.2f}" for name, bound in self._bounds.items()}, refresh=False)
+            self._bar.set_postfix({name: f"{elbo:.2f}" for name, elbo in self._elbos.items()}, refresh=False)
 
     def _close(self) -> None:
         if self._bar is not None:
@@ -81,17 +81,17 @@ class ProgressBar(Callback):
 
 
 def evaluation_line(run: RunView, record: Record, split: str, speed: float | None) -> str:
-    """Return `epoch  5/20   test bound -150.47   (log-likelihood -144.10, KL 6.37)   1380 images/s`.
+    """Return `epoch  5/20   test ELBO -150.47   (log-likelihood -144.10, KL 6.37)   1380 images/s`.
 
     Args:
         run: the run; how many epochs it has.
         record: of the evaluation, in nats an example.
-        split: whose bound it is.
+        split: whose ELBO it is.
         speed: training examples a second at the last log point, if there was one.
     """
     total = f"{round(run.total_steps / run.steps_per_epoch, 2):g}"
     epoch = f"{round(record.epoch, 2):g}"
-    parts = [f"epoch {epoch:>{len(total)}}/{total}", f"{split} bound {record.scalars[f'{split}/bound']:.2f}"]
+    parts = [f"epoch {epoch:>{len(total)}}/{total}", f"{split} ELBO {record.scalars[f'{split}/elbo']:.2f}"]
     terms = [
         f"{word} {record.scalars[name]:.2f}"
         for word, name in (("log-likelihood", f"{split}/log_likelihood"), ("KL", f"{split}/kl"))

@@ -48,7 +48,7 @@ def evaluate(
 ) -> None:
     """Evaluate a run's model on held-out examples.
 
-    Prints JSON: bound, log-likelihood and KL in nats an example. RUN is the directory of the run.
+    Prints JSON: ELBO, log-likelihood and KL in nats an example. RUN is the directory of the run.
 
     Example: vaeflow evaluate runs/mnist-2d --split test --samples 100
     """

@@ -61,7 +61,7 @@ accept_option = click.option(
 best_option = click.option(
     "--best",
     is_flag=True,
-    help="Take the best checkpoint: by the validation split's bound, or as a callback chose.",
+    help="Take the best checkpoint: by the validation split's ELBO, or as a callback chose.",
 )
 
 resume_option = click.option(

@@ -1,6 +1,6 @@
 """Binarizations: how stored pixels in [0, 1] become x.
 
-Each makes another data set, and bounds on one cannot be compared with bounds on another: name it beside every figure.
+Each makes another data set, and the ELBO of one cannot be compared with that of another: name it beside every figure.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def fixed() -> Binarization:
 
     The construction of Salakhutdinov and Murray (2008, on the quantitative analysis of deep belief networks). Most
     papers that say "fixed" or "static" use one file that Larochelle made in this way (50000, 10000 and 10000 digits).
-    Ours is the same construction with other draws, not that very file: its bounds are not exactly theirs.
+    Ours is the same construction with other draws, not that very file: its ELBOs are not exactly theirs.
     """
     return Sampled("example")
 

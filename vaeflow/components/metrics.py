@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def iw_bound() -> Metric:
     """The importance-weighted bound on log p(x), nats (Burda, Grosse and Salakhutdinov 2015, equation 8).
 
-    With one sample it is an estimate of the ordinary bound; `evaluate.samples` sets more.
+    With one sample it is an estimate of the ELBO; `evaluate.samples` sets more.
     """
 
     def metric(x: tf.Tensor, terms: Terms) -> tf.Tensor:  # noqa: ARG001

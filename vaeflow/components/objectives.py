@@ -1,4 +1,4 @@
-"""Objectives that come with vaeflow: terms of the bound to a loss per example."""
+"""Objectives that come with vaeflow: terms of the ELBO to a loss per example."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def beta_vae(*, beta: Annotated[float, Field(ge=0)] = 4.0, samples: Samples = 1)
     """The beta-VAE (Higgins et al. 2017): the KL divergence weighs beta times as much.
 
     Args:
-        beta: weight of the KL divergence; the log shows the unweighted bound all the same.
+        beta: weight of the KL divergence; the log shows the unweighted ELBO all the same.
         samples: L, samples of z an example in a training step.
     """
     return WeightedBound(samples, beta)

@@ -75,7 +75,7 @@ class Capacity:
 
 
 def constant(timeline: Timeline, *, weight: Weight = 1.0) -> Schedule:
-    """The same weight throughout; 1 is the bound itself.
+    """The same weight throughout; 1 is the ELBO itself.
 
     Args:
         timeline: how long the run is.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vaeflow.plugins.registered import Bound
     from vaeflow.plugins.registry import Registry
 
-METRICS_OF_VAEFLOW = ("bound", "log_likelihood", "kl", "active_units")
+METRICS_OF_VAEFLOW = ("elbo", "log_likelihood", "kl", "active_units")
 
 
 @dataclass(frozen=True)

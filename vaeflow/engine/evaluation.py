@@ -1,4 +1,4 @@
-"""The bound of a whole split, example by example, so that no order of addition matters."""
+"""The ELBO of a whole split, example by example, so that no order of addition matters."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class Evaluation:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def bound(self) -> float:
-        """The bound on log p(x), nats an example (equation 6)."""
+    def elbo(self) -> float:
+        """The ELBO on log p(x), nats an example (equation 6)."""
         return self.log_likelihood - self.kl
 
     def scalars(self, split: str) -> dict[str, float]:
-        """Return the figures by the names they are logged under, `test/bound` and so on."""
+        """Return the figures by the names they are logged under, `test/elbo` and so on."""
         return {
-            f"{split}/bound": self.bound,
+            f"{split}/elbo": self.elbo,
             f"{split}/log_likelihood": self.log_likelihood,
             f"{split}/kl": self.kl,
             f"{split}/active_units": float(self.active_units),

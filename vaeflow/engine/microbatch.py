@@ -24,7 +24,7 @@ class Differentiated(NamedTuple):
     """What forward and backward of one microbatch give.
 
     Attributes:
-        terms: of the bound, an example.
+        terms: of the ELBO, an example.
         loss: [rows], nats.
         gradients: of the valid examples' summed loss times the loss scale, one a trainable variable, float32.
         state: new values of what layers keep, float32.
@@ -113,8 +113,8 @@ class Microbatches:
 
 def _sums(terms: Terms, loss: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     log_likelihood = elbo.expected_log_likelihood(terms.log_likelihood)
-    bound = elbo.bound(terms.log_likelihood, terms.kl)
-    columns = tf.stack([tf.ones_like(loss), loss, bound, log_likelihood, terms.kl], axis=1)
+    elbo_B = elbo.elbo(terms.log_likelihood, terms.kl)
+    columns = tf.stack([tf.ones_like(loss), loss, elbo_B, log_likelihood, terms.kl], axis=1)
     return tf.einsum("b,bk->k", valid, tf.concat([columns, terms.kl_terms], axis=1))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import tensorflow as tf
 
-SUMS = ("examples", "loss", "bound", "log_likelihood", "kl")
+SUMS = ("examples", "loss", "elbo", "log_likelihood", "kl")
 
 
 class Part(NamedTuple):

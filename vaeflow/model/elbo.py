@@ -84,8 +84,8 @@ def closed_form_kl_terms(q: Distribution, p: Prior) -> tf.Tensor | None:
     return p.kl_terms(q) if known is None else known
 
 
-def bound(log_likelihood_LB: tf.Tensor, kl_B: tf.Tensor) -> tf.Tensor:
-    """Return the bound on log p(x) of each example (equation 6; equation 12 for L = 1).
+def elbo(log_likelihood_LB: tf.Tensor, kl_B: tf.Tensor) -> tf.Tensor:
+    """Return the ELBO on log p(x) of each example (equation 6; equation 12 for L = 1).
 
     Args:
         log_likelihood_LB: log p(x given z_l), [L, B], nats.
@@ -94,23 +94,23 @@ def bound(log_likelihood_LB: tf.Tensor, kl_B: tf.Tensor) -> tf.Tensor:
     Returns:
         [B], nats.
 
-    >>> bound(tf.constant([[-3.0], [-5.0]]), tf.constant([1.5])).numpy().tolist()
+    >>> elbo(tf.constant([[-3.0], [-5.0]]), tf.constant([1.5])).numpy().tolist()
     [-5.5]
     """
     return expected_log_likelihood(log_likelihood_LB) - kl_B
 
 
-def data_set_bound(bound_M: tf.Tensor, examples: int) -> tf.Tensor:
-    """Return the estimate of the whole data set's bound from a minibatch of it (equation 11).
+def data_set_elbo(elbo_M: tf.Tensor, examples: int) -> tf.Tensor:
+    """Return the estimate of the whole data set's ELBO from a minibatch of it (equation 11).
 
     Args:
-        bound_M: the bound of each of M examples drawn at random, [M], nats.
+        elbo_M: the ELBO of each of M examples drawn at random, [M], nats.
         examples: N, the examples in the data set.
 
     Returns:
-        A scalar in nats, N/M times the sum of the bounds.
+        A scalar in nats, N/M times the sum of the ELBOs.
 
-    >>> float(data_set_bound(tf.constant([-1.0, -3.0]), examples=100))
+    >>> float(data_set_elbo(tf.constant([-1.0, -3.0]), examples=100))
     -200.0
     """
-    return tf.reduce_sum(bound_M) * (examples / tf.cast(tf.shape(bound_M)[0], bound_M.dtype))
+    return tf.reduce_sum(elbo_M) * (examples / tf.cast(tf.shape(elbo_M)[0], elbo_M.dtype))

@@ -44,7 +44,7 @@ WEIGHTS_IN_A_STEP = 3
 
 
 def forward_bytes(model: VAE, samples: int = 1) -> float:
-    """Return bytes that the bound of an example takes, with some samples of z."""
+    """Return bytes that the ELBO of an example takes, with some samples of z."""
     decoded = max(DENSITY * _bytes(model.x_shape), LARGEST_OUTPUT * max(_outputs(model.decoder), default=0.0))
     encoded = LARGEST_OUTPUT * max(_outputs(model.encoder), default=0.0)
     return max(encoded, samples * (decoded + _latents(model)))
@@ -84,7 +84,7 @@ def require_evaluation(model: VAE, rows: int, samples: int, examples: int) -> No
 
 
 def require_elbo(model: VAE, rows: int, samples: int) -> None:
-    """Check that the bound of some examples at a time has memory enough.
+    """Check that the ELBO of some examples at a time has memory enough.
 
     Args:
         model: the autoencoder.
@@ -95,7 +95,7 @@ def require_elbo(model: VAE, rows: int, samples: int) -> None:
         UsageError: if it has not.
     """
     most = max(1, int(memory.left_for_work() // (rows * forward_bytes(model))))
-    what = f"the bound of {rows} examples at a time with {samples} samples each"
+    what = f"the ELBO of {rows} examples at a time with {samples} samples each"
     _require(rows * forward_bytes(model, samples), what, f"lower samples to about {most}")
 
 

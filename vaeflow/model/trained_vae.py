@@ -63,7 +63,7 @@ class TrainedVAE:
         self._encode = tf.function(lambda x: self._averaged(lambda: model.encode(x).mean()))
         self._decode = tf.function(lambda z: self._averaged(lambda: model.decode(z).mean()))
         self._draw = tf.function(lambda z, u: self._averaged(lambda: model.decode(z).sample(u)))
-        self._bound = tf.function(self._bounds)
+        self._elbo = tf.function(self._elbos)
 
     def prepare(self, pixels: np.ndarray, *, split: str = "test") -> np.ndarray:
         """Return x [B, *X] float32 for the first B stored examples of a split, uint8 or in [0, 1], as evaluated.
@@ -123,7 +123,7 @@ class TrainedVAE:
         return self._in_blocks(self._draw, np.asarray(z), np.asarray(uniform).reshape((count, *self.x_shape)))
 
     def elbo(self, x: np.ndarray, *, samples: int = 1, seed: int = 0, any_values: bool = False) -> np.ndarray:
-        """Return the bound on log p(x) of each example (equation 6), [B] nats, for x [B, *X].
+        """Return the ELBO on log p(x) of each example (equation 6), [B] nats, for x [B, *X].
 
         Args:
             x: prepared examples (see `prepare`).
@@ -138,15 +138,15 @@ class TrainedVAE:
         width, stream = self.model.posterior.noise_size, Noise(seed, "elbo")
         require_elbo(self.model, BLOCK, samples)
 
-        def bound(x_block: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+        def elbo_of(x_block: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
             noise = stream.normal(0, first[0] * samples, BLOCK * samples, width)
-            return self._bound(x_block, tf.reshape(noise, (BLOCK, samples, width)))
+            return self._elbo(x_block, tf.reshape(noise, (BLOCK, samples, width)))
 
-        return self._in_blocks(bound, x, np.arange(len(x), dtype=np.int64))
+        return self._in_blocks(elbo_of, x, np.arange(len(x), dtype=np.int64))
 
-    def _bounds(self, x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    def _elbos(self, x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         terms = self._averaged(lambda: self.model.terms(x, tf.transpose(noise, (1, 0, 2))))
-        return elbo.bound(terms.log_likelihood, terms.kl)
+        return elbo.elbo(terms.log_likelihood, terms.kl)
 
     def _averaged(self, compute: Callable[[], Any]) -> Any:
         with keras.StatelessScope(state_mapping=self._average.mapping()):

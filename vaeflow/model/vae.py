@@ -63,7 +63,7 @@ class VAE(keras.Model):
         return in_mode(lambda: self.likelihood.distribution(shaped), training=training, of="likelihood")
 
     def terms(self, x: tf.Tensor, noise: tf.Tensor, *, training: bool = False) -> Terms:
-        """Return the terms of the bound for x [B, *X] and standard normal noise [L, B, noise_size].
+        """Return the terms of the ELBO for x [B, *X] and standard normal noise [L, B, noise_size].
 
         Layers of all components inherit `training`. Each is told anew: one that freezes a layer freezes no other's.
         """

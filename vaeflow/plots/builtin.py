@@ -75,7 +75,7 @@ def traversals() -> Plot:
 
 
 def curves() -> Plot:
-    """The bound as training went on."""
+    """The ELBO as training went on."""
 
     def plot(subject: Subject) -> Figure | None:
         from vaeflow.plots import curves

@@ -1,4 +1,4 @@
-"""The bound as training went on."""
+"""The ELBO as training went on."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ COLOURS = {"train": "#31688e", "validation": "#35b779", "test": "#d1495b"}
 
 @dataclass(frozen=True)
 class Curve:
-    """The bound of one split.
+    """The ELBO of one split.
 
     Attributes:
         split: its name.
         epochs: passes over the training examples, rising.
-        bounds: nats an example.
+        elbos: nats per example.
     """
 
     split: str
     epochs: list[float]
-    bounds: list[float]
+    elbos: list[float]
 
 
 def read(metrics: Path) -> list[Curve]:
@@ -50,13 +50,13 @@ def read(metrics: Path) -> list[Curve]:
     rows = [row for _, row in read_rows(metrics) if row is not None]
     curves = [_epoch_means(rows)]
     for split in ("validation", "test"):
-        points = [(row["epoch"], row[f"{split}/bound"]) for row in rows if _has(row, f"{split}/bound")]
-        curves.append(Curve(split, [epoch for epoch, _ in points], [bound for _, bound in points]))
+        points = [(row["epoch"], row[f"{split}/elbo"]) for row in rows if _has(row, f"{split}/elbo")]
+        curves.append(Curve(split, [epoch for epoch, _ in points], [elbo for _, elbo in points]))
     return [curve for curve in curves if curve.epochs]
 
 
 def draw(curves: Iterable[Curve], *, caption: str = "") -> Figure:
-    """Return the bound by epoch as a figure.
+    """Return the ELBO by epoch as a figure.
 
     Args:
         curves: one a split.
@@ -65,11 +65,11 @@ def draw(curves: Iterable[Curve], *, caption: str = "") -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     figure = style.new_figure(7.4, 4.8, caption=caption)
-    axes = style.add_axes(figure, "Lower bound on log p(x)")
+    axes = style.add_axes(figure, "ELBO (evidence lower bound)")
     for curve in curves:
         name = "train, mean of the epoch" if curve.split == "train" else curve.split
-        label = f"{name} (last {curve.bounds[-1]:.2f})"
-        axes.plot(curve.epochs, curve.bounds, marker="o", markersize=3.5, label=label, color=COLOURS[curve.split])
+        label = f"{name} (last {curve.elbos[-1]:.2f})"
+        axes.plot(curve.epochs, curve.elbos, marker="o", markersize=3.5, label=label, color=COLOURS[curve.split])
     axes.set_xlabel("epoch")
     axes.set_ylabel("nats an example")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -79,15 +79,15 @@ def draw(curves: Iterable[Curve], *, caption: str = "") -> Figure:
 
 
 def _epoch_means(rows: list[dict[str, Any]]) -> Curve:
-    """Return the mean training bound of each epoch; a row stands for the steps since the row before it."""
+    """Return the mean training ELBO of each epoch; a row stands for the steps since the row before it."""
     sums: dict[int, float] = defaultdict(float)
     steps: dict[int, int] = defaultdict(int)
     ends: dict[int, float] = {}
     before = 0
-    for row in (row for row in rows if "train/bound" in row):
+    for row in (row for row in rows if "train/elbo" in row):
         epoch = math.ceil(row["epoch"])
-        if _has(row, "train/bound"):
-            sums[epoch] += row["train/bound"] * (row["step"] - before)
+        if _has(row, "train/elbo"):
+            sums[epoch] += row["train/elbo"] * (row["step"] - before)
             steps[epoch] += row["step"] - before
             ends[epoch] = row["epoch"]
         before = row["step"]

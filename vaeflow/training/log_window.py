@@ -13,7 +13,7 @@ from vaeflow.errors import CheckpointError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EXAMPLES, LOSS, BOUND, LOG_LIKELIHOOD, KL, NORM, RATE, WEIGHT, SCALE, SKIPPED = range(len(SCALARS))
+EXAMPLES, LOSS, ELBO, LOG_LIKELIHOOD, KL, NORM, RATE, WEIGHT, SCALE, SKIPPED = range(len(SCALARS))
 STATES = (RATE, WEIGHT, SCALE)
 
 
@@ -60,7 +60,7 @@ class LogWindow:
         good = steps - sums[SKIPPED]
         means = sums / sums[EXAMPLES] if good else np.full_like(sums, math.nan)
         scalars = {
-            "train/bound": means[BOUND],
+            "train/elbo": means[ELBO],
             "train/log_likelihood": means[LOG_LIKELIHOOD],
             "train/kl": means[KL],
             "train/loss": means[LOSS],

@@ -137,7 +137,7 @@ def _about_terms(done: Recomputed) -> list[str]:
     for rest, subjects in lines.items():
         together = rest if len(subjects) == 1 else rest.replace("is not", "are not", 1)
         found.append(f"{' and '.join(subjects)} {together}")
-    return found if names != [LOSS] else [f"{line}; the terms of the bound are finite" for line in found]
+    return found if names != [LOSS] else [f"{line}; the terms of the ELBO are finite" for line in found]
 
 
 def _about_gradient(done: Recomputed, step: TrainStep) -> str:

@@ -69,13 +69,13 @@ def _doubts_of_support(resolved: Resolved, model: VAE, x: np.ndarray) -> Iterato
     outside = x[~((x >= 0.0) & (x <= 1.0)) & np.isfinite(x)]
     if outside.size:
         raise UsageError(
-            f"likelihood {name!r} has values from 0 to 1 alone, but {makes} {outside[0]:g}: its bound means nothing "
+            f"likelihood {name!r} has values from 0 to 1 alone, but {makes} {outside[0]:g}: its ELBO means nothing "
             "there; bring x into [0, 1], or take likelihood=gaussian"
         )
     grey = x[~is_binary(x) & np.isfinite(x)]
     if grey.size and is_binary(drawn).all():
         yield (
-            f"likelihood {name!r} has the values 0 and 1 alone, but {makes} {grey[0]:.3g}: its bound is no bound on "
+            f"likelihood {name!r} has the values 0 and 1 alone, but {makes} {grey[0]:.3g}: its ELBO is no bound on "
             "log p(x); take binarization=threshold, dynamic or fixed, or likelihood=continuous-bernoulli or gaussian"
         )
 

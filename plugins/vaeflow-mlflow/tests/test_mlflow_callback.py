@@ -155,8 +155,8 @@ def artifacts(run, path=None):
 
 def test_every_metric_is_there_at_every_step(logged):
     assert history(logged) == rows(logged)
-    assert [step for step, _ in history(logged)["train/bound"]] == [3, 6, 9, 12, 15, 16]
-    assert [step for step, _ in history(logged)["test/bound"]] == [8, 16]
+    assert [step for step, _ in history(logged)["train/elbo"]] == [3, 6, 9, 12, 15, 16]
+    assert [step for step, _ in history(logged)["test/elbo"]] == [8, 16]
     assert history(logged)["epoch"][-1] == (16, 2.0)
 
 
@@ -217,7 +217,7 @@ def test_a_run_that_fails_and_is_resumed(tmp_path, digits, plain, trouble):
     failed = the_run(run)
     assert failed.info.status == "FAILED"
     assert "the dog ate it" in failed.data.tags["vaeflow.ended"]
-    assert [step for step, _ in history(run)["train/bound"]] == [3, 6, 9]  # saved at 8, the end of the first epoch
+    assert [step for step, _ in history(run)["train/elbo"]] == [3, 6, 9]  # saved at 8, the end of the first epoch
 
     assert main(["resume", str(run), "--plugin", str(trouble)]) == 0
     finished = the_run(run)

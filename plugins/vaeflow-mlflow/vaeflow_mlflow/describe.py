@@ -94,8 +94,8 @@ def merged(kept: Iterable[Point], newer: Iterable[Point]) -> list[Point]:
 def spelled(name: str) -> str:
     """Return a metric's name as MLflow takes it: as it is, for all names of vaeflow's own.
 
-    >>> spelled("test/bound"), spelled("test/FID (μ)"), spelled("../x")
-    ('test/bound', 'test/FID _μ_', '__/x')
+    >>> spelled("test/elbo"), spelled("test/FID (μ)"), spelled("../x")
+    ('test/elbo', 'test/FID _μ_', '__/x')
     """
     parts = [re.sub(r"[^\w.\- :]", "_", part) for part in name.split("/")]
     return "/".join("_" * len(part) if not part.strip(".") else part for part in parts if part)[:LONGEST_KEY]

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def write_graph(model: VAE) -> None:
-    """Write the graph of the bound of a batch of any size, from x and noise (equation 6 with L = 1)."""
+    """Write the graph of the ELBO of a batch of any size, from x and noise (equation 6 with L = 1)."""
 
-    def bound(x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    def elbo_of(x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         terms = model.terms(x, noise)
-        return elbo.bound(terms.log_likelihood, terms.kl)
+        return elbo.elbo(terms.log_likelihood, terms.kl)
 
     x = tf.TensorSpec((None, *model.x_shape), tf.float32, name="x")
     noise = tf.TensorSpec((1, None, model.posterior.noise_size), tf.float32, name="noise")
-    tf.summary.graph(tf.function(bound).get_concrete_function(x, noise).graph)
+    tf.summary.graph(tf.function(elbo_of).get_concrete_function(x, noise).graph)

@@ -54,7 +54,7 @@ def logged(epoch: int) -> dict[str, float]:
     nats = {f"train/{name}": value for name, value in _nats(epoch).items()}
     rates = {"train/learning_rate": RATE, "train/kl_weight": 1.0, "train/gradient_norm": 20.0 - _gain(epoch)}
     speed = {"train/skipped_steps": 0.0, "train/examples_per_second": 1000.0}
-    return {**nats, "train/loss": -nats["train/bound"], **rates, **speed}
+    return {**nats, "train/loss": -nats["train/elbo"], **rates, **speed}
 
 
 def evaluated(epoch: int, splits: Iterable[str], metrics: Iterable[str] = ()) -> dict[str, float]:
@@ -66,7 +66,7 @@ def evaluated(epoch: int, splits: Iterable[str], metrics: Iterable[str] = ()) ->
 
 def _nats(epoch: int) -> dict[str, float]:
     gain = _gain(epoch)
-    return {"bound": gain - 200.0, "log_likelihood": gain - 180.0, "kl": 20.0}
+    return {"elbo": gain - 200.0, "log_likelihood": gain - 180.0, "kl": 20.0}
 
 
 def _gain(epoch: int) -> float:

@@ -92,7 +92,7 @@ def _require_function_of_noise(sample: Any, noise: tf.Tensor) -> None:
 
 
 def reparameterized(subject: Subject) -> None:
-    """Differentiate z with respect to the features: the bound's gradient goes through the samples."""
+    """Differentiate z with respect to the features: the ELBO's gradient goes through the samples."""
     posterior, _ = _posterior(subject, ROWS)
     features = _features(ROWS)
     noise = normal(1, ROWS, posterior.noise_size)

@@ -29,7 +29,7 @@ RESTORED = f"after {STEPS} steps, the last from a saved state,"
 
 
 def gradients(subject: Subject) -> None:
-    """Differentiate the small model's bound and look at each variable's gradient."""
+    """Differentiate the small model's ELBO and look at each variable's gradient."""
     experiment = subject.small.experiment
     experiment.state.assign(subject.small.initial)
     microbatches = experiment.trainer.step.microbatches
@@ -181,6 +181,6 @@ TRAINING = (
     Rule("bits", "the same bits on 1 replica, on 2 of another process, and after saving and restoring", bits),
     Rule("traces", "steps and evaluations are traced once", traces),
     Rule("xla", "XLA compiles it, or it says that it can't", xla),
-    Rule("precision", "in mixed_bfloat16 all terms of the bound are float32, and no variable is float64", precision),
+    Rule("precision", "in mixed_bfloat16 all terms of the ELBO are float32, and no variable is float64", precision),
     Rule("side-effects", "it writes no file and pickles nothing", side_effects),
 )

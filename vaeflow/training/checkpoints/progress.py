@@ -110,7 +110,7 @@ def better(best: Best | None, step: int, metrics: Mapping[str, float]) -> Best |
         step: of the new state.
         metrics: of the new state.
     """
-    value = metrics.get("validation/bound")
+    value = metrics.get("validation/elbo")
     if value is None or math.isnan(value) or (best is not None and (best.chosen or best.value >= value)):
         return best
     return Best(step, value)

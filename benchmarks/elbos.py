@@ -1,6 +1,6 @@
-"""Test bounds by epoch of runs that differ in their seed alone, as a Markdown table.
+"""Test ELBOs by epoch of runs that differ in their seed alone, as a Markdown table.
 
-python benchmarks/bounds.py runs/float32-*  [--epochs 1 5 10 20]
+python benchmarks/elbos.py runs/float32-*  [--epochs 1 5 10 20]
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import statistics
 from pathlib import Path
 
 
-def bounds(run: Path) -> dict[int, float]:
-    """Return the test bound in nats by epoch."""
+def elbos(run: Path) -> dict[int, float]:
+    """Return the test ELBO in nats by epoch."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return {round(row["epoch"]): row["test/bound"] for row in rows if "test/bound" in row}
+    return {round(row["epoch"]): row["test/elbo"] for row in rows if "test/elbo" in row}
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--epochs", nargs="+", type=int, help="all by default")
     parser.add_argument("--last", type=int, default=5, help="epochs at the end to take the mean of")
     options = parser.parse_args()
-    found = {run.name: bounds(run) for run in options.runs}
+    found = {run.name: elbos(run) for run in options.runs}
     shared = set.intersection(*(set(one) for one in found.values()))
     print(f"| epoch | {' | '.join(found)} | mean | highest minus lowest |")
     print("| --- " * (len(found) + 3) + "|")
