@@ -20,7 +20,8 @@ from vaeflow.distributed.strategies.single import SingleStrategy
 from vaeflow.engine.loss_scale import LossScale
 from vaeflow.engine.microbatch import Microbatches
 from vaeflow.engine.reduce import ExactSum
-from vaeflow.engine.step import SCALARS, TrainStep
+from vaeflow.engine.step import TrainStep
+from vaeflow.engine.step_row import StepRow
 from vaeflow.model.moving_average import MovingAverage
 from vaeflow.model.vae import VAE
 
@@ -210,8 +211,8 @@ def by_hand(training: Training, step: int, samples: int = 1) -> tuple[list[np.nd
 
 
 def column(rows: np.ndarray, name: str) -> np.ndarray:
-    """Return what the log has under a name, [...] for rows [..., len(SCALARS) + K]."""
-    return rows[..., SCALARS.index(name)]
+    """Return what the log has under a name, [...] for packed rows [..., 10 + K]."""
+    return getattr(StepRow.unpack(rows), name)
 
 
 def relative(got: list[np.ndarray], expected: list[np.ndarray]) -> float:

@@ -14,7 +14,8 @@ from vaeflow.contracts import Timeline
 from vaeflow.engine.loss_scale import LossScale
 from vaeflow.engine.microbatch import Microbatches
 from vaeflow.engine.reduce import PlainSum
-from vaeflow.engine.step import SCALARS, Trainer
+from vaeflow.engine.step import Trainer
+from vaeflow.engine.step_row import StepRow
 from vaeflow.model.moving_average import MovingAverage
 
 FULL, SHORT = 0, 2  # steps of the 23 examples: batches of 10, 10 and 3
@@ -76,7 +77,7 @@ def test_the_log_keeps_the_elbo_unweighted_and_its_terms_add_up():
     assert column(row, "elbo") == pytest.approx(bound, rel=1e-6)
     assert log_likelihood - kl == pytest.approx(bound, rel=1e-6)
     assert column(row, "loss") == pytest.approx(-log_likelihood + 4.0 * kl, rel=1e-6)
-    assert row[len(SCALARS) :].sum() == pytest.approx(kl, rel=1e-5)
+    assert StepRow.unpack(row).kl_terms.sum() == pytest.approx(kl, rel=1e-5)
     assert column(row, "kl_weight") == 1.0
     assert column(row, "learning_rate") == builders.GRADIENT_RATE
 
@@ -108,7 +109,7 @@ def test_chunks_do_not_change_the_bits_and_nothing_is_traced_again():
         return weights_of(training.model), np.concatenate(rows)
 
     (weights, rows), (others, other_rows) = run(9), run(1, 3, 5)
-    assert rows.shape == (9, len(SCALARS) + 2)
+    assert rows.shape == (9, len(StepRow._fields) - 1 + 2)
     np.testing.assert_array_equal(column(rows, "examples"), [10, 10, 3] * 3)
     np.testing.assert_array_equal(rows, other_rows)
     for one, other in zip(weights, others, strict=True):

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import tensorflow as tf
 
-SUMS = ("examples", "loss", "elbo", "log_likelihood", "kl")
-
 
 class Part(NamedTuple):
     """Sums over the valid examples of one microbatch; sums over microbatches are the batch's.
@@ -16,7 +14,7 @@ class Part(NamedTuple):
     Attributes:
         gradients: of the summed loss, one a trainable variable, float32.
         state: what layers keep (batch normalization's averages, say), times the number of valid examples.
-        sums: [len(SUMS) + K]: examples, then nats; the last K are the terms of the KL divergence.
+        sums: [5 + K]: the number of examples; then, in nats, loss, ELBO, log-likelihood, KL divergence and its K terms.
     """
 
     gradients: list[tf.Tensor]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
-from vaeflow.engine.microbatch_sums import SUMS
+from vaeflow.engine.step_row import StepRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from vaeflow.engine.reduce import Reduction
     from vaeflow.model.moving_average import MovingAverage
 
-SCALARS = (*SUMS, "gradient_norm", "learning_rate", "kl_weight", "loss_scale", "skipped")
-LOSS, SKIPPED = SCALARS.index("loss"), SCALARS.index("skipped")
-
 
 class Update(NamedTuple):
     """What a step does to the weights once all replicas have been summed.
@@ -31,7 +28,7 @@ class Update(NamedTuple):
         gradients: of the mean loss of an example, clipped, one a trainable variable.
         state: new values of what layers keep.
         finite: whether the update is made at all.
-        row: what the log gets, [len(SCALARS) + K] float32: means over the batch's examples.
+        row: a packed `StepRow`.
     """
 
     gradients: list[tf.Tensor]
@@ -61,7 +58,7 @@ class TrainStep:
     clip_norm: float | None
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        """Train on the batch of a step; return its row of the log, [len(SCALARS) + K]."""
+        """Train on the batch of a step; return its packed `StepRow`."""
         update = self.strategy.run(self._differentiate, step)
         # Outside the replicas, since tf.distribute updates no variable inside a conditional of a replica.
         tf.cond(self.strategy.local(update.finite), lambda: self._run(self._apply, update), lambda: None)
@@ -69,9 +66,10 @@ class TrainStep:
         return self.strategy.local(update.row)
 
     def is_bad(self, row: tf.Tensor) -> tf.Tensor:
-        """Say whether a step was skipped other than by a dynamic loss scale at work: it finds its size by overflows."""
-        skipped = row[SKIPPED] > 0.0
-        return skipped & ~tf.math.is_finite(row[LOSS]) if self.microbatches.loss_scale.dynamic else skipped
+        """Return whether a step was skipped, other than by a dynamic loss scale, which finds its size by overflows."""
+        unpacked = StepRow.unpack(row)
+        skipped = unpacked.skipped > 0.0
+        return skipped & ~tf.math.is_finite(unpacked.loss) if self.microbatches.loss_scale.dynamic else skipped
 
     def _run(self, function: Callable[[Update], None], update: Update) -> None:
         self.strategy.run(function, update)
@@ -86,7 +84,9 @@ class TrainStep:
         finite = tf.math.is_finite(norm) & tf.math.is_finite(total.sums[1])
         if self.clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)
-        return Update(gradients, [s / examples for s in total.state], finite, self._row(step, total, norm, finite))
+        return Update(
+            gradients, [s / examples for s in total.state], finite, self._row(step, total, norm, finite).pack()
+        )
 
     def _own_parts(self, step: tf.Tensor) -> Part:
         """Return the parts of this replica's microbatches, stacked: one body for all, so that all compute alike."""
@@ -101,18 +101,22 @@ class TrainStep:
             parallel_iterations=share,
         )
 
-    def _row(self, step: tf.Tensor, total: Part, norm: tf.Tensor, finite: tf.Tensor) -> tf.Tensor:
-        examples = total.sums[:1]
-        extra = [
-            norm,
-            tf.cast(self.optimizer.learning_rate, tf.float32),
-            self.microbatches.schedule.weight(step),
-            tf.identity(self.microbatches.loss_scale.scale),
-            1.0 - tf.cast(finite, tf.float32),
-        ]
-        means = total.sums[1:] / examples
-        scalars = len(SUMS) - 1
-        return tf.concat([examples, means[:scalars], tf.stack(extra), means[scalars:]], axis=0)
+    def _row(self, step: tf.Tensor, total: Part, norm: tf.Tensor, finite: tf.Tensor) -> StepRow:
+        examples, summed = total.sums[0], total.sums[1:]
+        loss, elbo, log_likelihood, kl = tf.unstack((summed / examples)[:4])
+        return StepRow(
+            examples=examples,
+            loss=loss,
+            elbo=elbo,
+            log_likelihood=log_likelihood,
+            kl=kl,
+            gradient_norm=norm,
+            learning_rate=tf.cast(self.optimizer.learning_rate, tf.float32),
+            kl_weight=self.microbatches.schedule.weight(step),
+            loss_scale=tf.identity(self.microbatches.loss_scale.scale),
+            skipped=1.0 - tf.cast(finite, tf.float32),
+            kl_terms=(summed / examples)[4:],
+        )
 
     def _apply(self, update: Update) -> None:
         """Change the weights, what layers keep, and the averages."""
@@ -145,7 +149,7 @@ class Trainer:
         """Take steps [first, first + count), or fewer with `until_bad`.
 
         Returns:
-            The rows of the log of those that were taken, [taken, len(SCALARS) + K].
+            The packed `StepRow` of each that was taken, [taken, 10 + K].
         """
         return self._compiled(tf.constant(first, tf.int64), tf.constant(count, tf.int64))
 

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaeflow.engine.step import SCALARS
+from vaeflow.engine.step_row import StepRow
 from vaeflow.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-EXAMPLES, LOSS, ELBO, LOG_LIKELIHOOD, KL, NORM, RATE, WEIGHT, SCALE, SKIPPED = range(len(SCALARS))
-STATES = (RATE, WEIGHT, SCALE)
 
 
 class LogWindow:
@@ -35,10 +32,10 @@ class LogWindow:
     @property
     def examples(self) -> float:
         """Training examples since the last log point, without those of skipped steps."""
-        return float(self._sums[1 + EXAMPLES])
+        return float(StepRow.unpack(self._sums[1:]).examples)
 
     def add(self, rows: np.ndarray) -> None:
-        """Add steps' rows, [steps, len(SCALARS) + K].
+        """Add steps' packed rows, [steps, 10 + K].
 
         Raises:
             CheckpointError: if the sums of a checkpoint are others.
@@ -56,38 +53,45 @@ class LogWindow:
         Args:
             loss_scale: whether the loss scale is worth a line.
         """
-        steps, sums = self._sums[0], self._sums[1:]
-        good = steps - sums[SKIPPED]
-        means = sums / sums[EXAMPLES] if good else np.full_like(sums, math.nan)
+        steps, sums = self._sums[0], StepRow.unpack(self._sums[1:])
+        good = steps - sums.skipped
+        examples = sums.examples if good else math.nan
         scalars = {
-            "train/elbo": means[ELBO],
-            "train/log_likelihood": means[LOG_LIKELIHOOD],
-            "train/kl": means[KL],
-            "train/loss": means[LOSS],
-            "train/learning_rate": sums[RATE],
-            "train/kl_weight": sums[WEIGHT],
-            "train/gradient_norm": sums[NORM] / good if good else math.nan,
-            "train/skipped_steps": sums[SKIPPED],
+            "train/elbo": sums.elbo / examples,
+            "train/log_likelihood": sums.log_likelihood / examples,
+            "train/kl": sums.kl / examples,
+            "train/loss": sums.loss / examples,
+            "train/learning_rate": sums.learning_rate,
+            "train/kl_weight": sums.kl_weight,
+            "train/gradient_norm": sums.gradient_norm / good if good else math.nan,
+            "train/skipped_steps": sums.skipped,
         }
         if loss_scale:
-            scalars["train/loss_scale"] = sums[SCALE]
+            scalars["train/loss_scale"] = sums.loss_scale
         self._sums = np.zeros(0)
-        return {name: float(value) for name, value in scalars.items()}, means[len(SCALARS) :]
+        return {name: float(value) for name, value in scalars.items()}, sums.kl_terms / examples
 
 
 def _added(sums: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Return sums [1 + columns] with one step more: nats by examples, norms by steps, states as they are now.
+    """Return sums, [1 + 10 + K] with the number of steps in front, with one step more.
 
-    A skipped step changed nothing and its figures may be infinite: only that it was skipped is counted.
+    Nats are summed over examples, norms and flags over steps, and the rest is as it is now. A skipped step changed
+    nothing and its figures may be infinite: only that it was skipped is counted.
     """
-    new = sums.copy()
-    new[0] += 1.0
-    new[[1 + column for column in STATES]] = row[list(STATES)]
-    if row[SKIPPED]:
-        new[1 + SKIPPED] += 1.0
-        return new
-    weights = np.full(row.size, row[EXAMPLES])
-    weights[[EXAMPLES, NORM]] = 1.0
-    weights[[*STATES, SKIPPED]] = 0.0
-    new[1:] += weights * row
-    return new
+    total, step = StepRow.unpack(sums[1:]), StepRow.unpack(row)
+    now = {"learning_rate": step.learning_rate, "kl_weight": step.kl_weight, "loss_scale": step.loss_scale}
+    if step.skipped:
+        new = total._replace(skipped=total.skipped + 1.0, **now)
+    else:
+        new = StepRow(
+            examples=total.examples + step.examples,
+            loss=total.loss + step.examples * step.loss,
+            elbo=total.elbo + step.examples * step.elbo,
+            log_likelihood=total.log_likelihood + step.examples * step.log_likelihood,
+            kl=total.kl + step.examples * step.kl,
+            gradient_norm=total.gradient_norm + step.gradient_norm,
+            skipped=total.skipped,
+            kl_terms=total.kl_terms + step.examples * step.kl_terms,
+            **now,
+        )
+    return np.array([sums[0] + 1.0, *new[:-1], *new.kl_terms])

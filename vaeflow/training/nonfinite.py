@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from vaeflow.engine.step_row import StepRow
 from vaeflow.errors import NonFiniteError
-from vaeflow.training.log_window import LOSS, SKIPPED
 from vaeflow.training.nonfinite_diagnosis import diagnose
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ class NonFiniteSteps:
         """Return what comes after a call.
 
         Args:
-            rows: of the log, [steps, len(SCALARS) + K].
+            rows: packed, [steps, 10 + K].
         """
         config, trainer = self.experiment.config.nonfinite, self.experiment.trainer
-        for skipped in rows[:, SKIPPED]:
+        for skipped in StepRow.unpack(rows).skipped:
             self.in_a_row = self.in_a_row + 1 if skipped else 0
         if self.in_a_row >= config.stop_after:
             return "stop"
@@ -99,7 +99,7 @@ def in_words(step: int, row: np.ndarray, back: int) -> str:
         row: the newest one's.
         back: the step of the checkpoint whose state is in place now.
     """
-    what = "gradient" if np.isfinite(row[LOSS]) else "loss"
+    what = "gradient" if np.isfinite(StepRow.unpack(row).loss) else "loss"
     return f"step {step}: the {what} was not finite; step {step + 1} goes on from the state of step {back}'s checkpoint"
 
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vaeflow.engine.step import SCALARS
+from vaeflow.engine.step_row import StepRow
 from vaeflow.model.modes import in_mode
 from vaeflow.plugin_kit.checks.import_effects import require_clean_import
 from vaeflow.plugin_kit.checks.in_subprocess import elsewhere
@@ -94,7 +94,7 @@ def on_two_replicas(subject: Subject, saved: Mapping[str, np.ndarray]) -> dict[s
 
 def _require_movement(rows: np.ndarray, before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> None:
     """Require steps whose log is finite, and whose weights move where the learning rate is not 0."""
-    log = dict(zip(SCALARS, rows.T, strict=False))
+    log = StepRow.unpack(rows)._asdict()
     bad = [name for name, column in log.items() if not np.isfinite(column).all()]
     require(not bad, f"the log of the first {len(rows)} steps has {', '.join(bad)} that are not finite")
     moved = [name for name in after if name.startswith("model/") and not np.array_equal(after[name], before[name])]
@@ -140,7 +140,7 @@ def xla(subject: Subject) -> None:
         raise LeftOutError("it says that XLA can't compile it")
     experiment = subject.experiment(xla=True)
     row = experiment.trainer.chunk(0, 1).numpy()
-    require(np.isfinite(row[0, : len(SCALARS)]).all(), "the log of a step under XLA is not finite")
+    require(np.isfinite(row).all(), "the log of a step under XLA is not finite")
 
 
 def precision(subject: Subject) -> None:
