@@ -121,15 +121,14 @@ class Callbacks:
         for name in (kept["callback"] for kept in left if kept["state"]):
             self._view.say(f"warning: the checkpoint has a state of callback {name!r}, which this run has no more")
 
-    def require_written(self) -> str:
-        """Return an empty text.
+    def require_written(self) -> None:
+        """Check that the disk has taken all that callbacks wrote.
 
         Raises:
-            UnsavedError: if the disk refused something that a callback wrote.
+            UnsavedError: if not.
         """
         for label, reason in self._failed.items():
             raise UnsavedError(f"training has ended, but {label} could not write all that it should: {reason}")
-        return ""
 
     def _note(self, label: str, reason: str) -> None:
         if label not in self._failed:

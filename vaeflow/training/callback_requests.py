@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +45,7 @@ class Requests:
         """
         if not self.experiment.config.callbacks:
             return Asked()
-        answer = json.loads(self.processes.on_chief(self._on_chief))
+        answer = self.processes.on_chief(self._on_chief)
         asked = Asked(**answer["asked"])
         self.states = answer["states"]
         self.stopped = self.stopped or asked.stop
@@ -60,5 +59,5 @@ class Requests:
         if self.control.learning_rate is not None:
             self.experiment.set_learning_rate(self.control.learning_rate)
 
-    def _on_chief(self) -> str:
-        return json.dumps({"asked": asdict(self.control.take()), "states": self.callbacks.states()})
+    def _on_chief(self) -> dict[str, Any]:
+        return {"asked": asdict(self.control.take()), "states": self.callbacks.states()}

@@ -22,9 +22,11 @@ from vaeflow.model.memory_estimate import require_evaluation, require_training, 
 from vaeflow.model.moving_average import MovingAverage
 from vaeflow.model.trained_vae import TrainedVAE
 from vaeflow.model.vae import VAE
-from vaeflow.training.sanity_check import try_metrics, try_model, try_objective, try_transform
+from vaeflow.training.sanity_check import Built, sanity_check
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vaeflow.config.resolve import Resolved
     from vaeflow.config.schema import Config
     from vaeflow.contracts import Dataset, Metric, Transform
@@ -65,7 +67,7 @@ class Experiment:
     state: TrainingState
     trained: TrainedVAE
     batches: dict[str, Batches]
-    metrics: dict[str, Metric]
+    metrics: Mapping[str, Metric]
     plots: dict[str, Plot]
 
     def require_memory(self) -> None:
@@ -148,7 +150,16 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
     timeline = _timeline(config, batches["train"].order.steps_per_epoch)
     with strategy.scope():
         model = build_model(resolved, batches["train"].x_shape)
-        step = _train_step(resolved, model, batches["train"], timeline, strategy)
+        built = Built(
+            dataset.x_shape,
+            transforms,
+            model,
+            resolved.objective.build(),
+            resolved.kl_schedule.build(timeline),
+            {bound.name: bound.build() for bound in resolved.metrics},
+        )
+        sanity_check(resolved, built)
+        step = _train_step(resolved, built, batches["train"], timeline, strategy)
     return Experiment(
         config=config,
         dataset=dataset,
@@ -161,7 +172,7 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
         state=TrainingState(step),
         trained=TrainedVAE(model, step.average, binarization, seed=config.seed, transforms=transforms, dataset=dataset),
         batches=batches,
-        metrics=_metrics(resolved, model),
+        metrics=built.metrics,
         plots={plot.name: plot.build() for plot in resolved.plots},
     )
 
@@ -169,30 +180,23 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
 def _transforms(resolved: Resolved, x_shape: tuple[int, ...]) -> list[Transform]:
     built: list[Transform] = []
     for bound in resolved.transforms:
-        given = tuple(built[-1].x_shape) if built else x_shape
-        built.append(bound.build(given))
-        try_transform(bound, built[-1], given)
+        transform = bound.build(tuple(built[-1].x_shape) if built else x_shape)
+        if not hasattr(transform, "x_shape"):
+            raise PluginError(f"{bound.registered.label} built {type(transform).__name__}, which has no x_shape")
+        built.append(transform)
     return built
-
-
-def _metrics(resolved: Resolved, model: VAE) -> dict[str, Metric]:
-    metrics: dict[str, Metric] = {bound.name: bound.build() for bound in resolved.metrics}
-    try_metrics(resolved.metrics, metrics, model)
-    return metrics
 
 
 def build_model(resolved: Resolved, x_shape: tuple[int, ...]) -> VAE:
     """Build the autoencoder for examples of a shape; its weights are a function of the seed.
 
-    Raises:
-        UsageError: if the decoder's output is not what the likelihood takes.
-        PluginError: if components cannot compute with each other's outputs, or one hides variables from the model.
+    Layers that wait for the shape of their input have weights after the sanity check alone, which computes with them.
     """
     config = resolved.config
     keras.utils.set_random_seed(config.seed)
     with built_in(config.precision), sized_weights():
         likelihood = resolved.likelihood.build(x_shape)
-        model = VAE(
+        return VAE(
             x_shape=x_shape,
             latent_size=config.latent_size,
             encoder=_network(resolved.encoder, x_shape),
@@ -201,8 +205,6 @@ def build_model(resolved: Resolved, x_shape: tuple[int, ...]) -> VAE:
             decoder=_network(resolved.decoder, config.latent_size, likelihood.parameters_shape),
             likelihood=likelihood,
         )
-    try_model(resolved, model)
-    return model
 
 
 def _network(bound: Bound, *positional: Any) -> keras.Model:
@@ -212,19 +214,19 @@ def _network(bound: Bound, *positional: Any) -> keras.Model:
     return network
 
 
-def _train_step(resolved: Resolved, model: VAE, batches: Batches, timeline: Timeline, strategy: Strategy) -> TrainStep:
-    config = resolved.config
+def _train_step(
+    resolved: Resolved, built: Built, batches: Batches, timeline: Timeline, strategy: Strategy
+) -> TrainStep:
+    config, model = resolved.config, built.model
     count = strategy.replicas * config.accumulate if config.microbatches == "auto" else config.microbatches
     optimizer = resolved.optimizer.build(resolved.learning_rate.build(timeline))
     optimizer.build(model.trainable_variables)
     strategy.own_reduction(optimizer)
-    objective, schedule = resolved.objective.build(), resolved.kl_schedule.build(timeline)
-    try_objective(resolved.objective, objective, schedule, model)
     microbatches = Microbatches(
         model,
         batches,
-        objective,
-        schedule,
+        built.objective,
+        built.schedule,
         LossScale.for_precision(config.precision, -(-config.batch_size // count)),
         count=count,
         xla=config.xla,

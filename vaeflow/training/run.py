@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vaeflow.callbacks.build import build_callbacks
 from vaeflow.config.compose import compose
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from vaeflow.callbacks.group import Called
     from vaeflow.config.resolve import Resolved
     from vaeflow.training.experiment import Experiment
-
-    Claim = Callable[[contextlib.ExitStack], tuple[RunDirectory, bool]]
 
 
 def run(
@@ -67,17 +64,7 @@ def run(
         say(describe(ready.resolved, ready.experiment))
         return None
 
-    def claim(stack: contextlib.ExitStack) -> tuple[RunDirectory, bool]:
-        resolved = ready.resolved
-        claimed = RunDirectory.claimed(run_dir, resolved.config.name, go_on=go_on)
-        directory, begun = stack.enter_context(claimed)
-        if begun:
-            directory.require_same(resolved)
-        else:
-            directory.describe(resolved, ready.experiment.strategy, ready.record)
-        return directory, begun
-
-    return _train(ready, claim)
+    return _train(ready, Place(run_dir, may_have_begun=go_on))
 
 
 def resume(
@@ -108,12 +95,22 @@ def resume(
 
     ready = _prepare(find, folders or Folders.default(), accept_changes=accept_changes)
 
-    def claim(stack: contextlib.ExitStack) -> tuple[RunDirectory, bool]:
-        directory = RunDirectory.open(run_dir)
-        stack.enter_context(directory.locked())
-        return directory, True
+    return _train(ready, Place(run_dir, must_have_begun=True))
 
-    return _train(ready, claim)
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run is to be.
+
+    Attributes:
+        path: its directory; None takes the next free one below `runs/`.
+        may_have_begun: whether a run that is there already is resumed.
+        must_have_begun: whether it must be there.
+    """
+
+    path: Path | None
+    may_have_begun: bool = False
+    must_have_begun: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,7 +169,7 @@ def resolve_run(directory: RunDirectory, modules: Sequence[str], settings: Seque
         ) from error
 
 
-def _train(ready: Ready, claim: Claim) -> RunDirectory:
+def _train(ready: Ready, place: Place) -> RunDirectory:
     """Train to the end with the processes that are there, and again with those that are there then."""
     members, current = Members(), ready
     joined, why, said = True, "", True
@@ -182,7 +179,7 @@ def _train(ready: Ready, claim: Claim) -> RunDirectory:
                 current, joined = _rejoined(ready), True
                 if not said:  # by rank 0 of before, which is gone
                     say(f"{why}; the others have met again")
-            return _train_together(current, claim, members)
+            return _train_together(current, place, members)
         except Exception as error:
             if not members.survives(error):
                 raise
@@ -200,7 +197,8 @@ def _rejoined(ready: Ready) -> Ready:
     return replace(ready, experiment=experiment, record=record)
 
 
-def _train_together(ready: Ready, claim: Claim, members: Members) -> RunDirectory:
+def _train_together(ready: Ready, place: Place, members: Members) -> RunDirectory:
+    """Claim the directory, restore or begin, train, summarise, leave."""
     from vaeflow.distributed.strategies.processes import Processes
 
     processes = Processes(ready.experiment.strategy)
@@ -208,19 +206,17 @@ def _train_together(ready: Ready, claim: Claim, members: Members) -> RunDirector
     members.listen()
     snapshot = members.share(processes)
     members.record = ready.record.to_json()
+    if snapshot is not None:
+        place = Place(Path(snapshot.directory), must_have_begun=True)
     with contextlib.ExitStack() as stack:
         request = stack.enter_context(stop_requests())
 
-        def begin() -> str:
+        def claim() -> list[Any]:
             callbacks.extend(build_callbacks(ready.resolved))  # before the disk is touched: a plugin's may fail
-            if snapshot is None:
-                directory, begun = claim(stack)
-            else:
-                directory, begun = RunDirectory.open(Path(snapshot.directory)), True
-                stack.enter_context(directory.locked())
-            return json.dumps([str(directory.path), begun])
+            directory, begun = _claimed(place, ready, stack)
+            return [str(directory.path), begun]
 
-        path, begun = json.loads(processes.on_chief(begin))
+        path, begun = processes.on_chief(claim)
         session = Session(
             directory=RunDirectory(Path(path)),
             resolved=ready.resolved,
@@ -239,6 +235,21 @@ def _train_together(ready: Ready, claim: Claim, members: Members) -> RunDirector
         else:
             session.begin()
     return session.directory
+
+
+def _claimed(place: Place, ready: Ready, stack: contextlib.ExitStack) -> tuple[RunDirectory, bool]:
+    """Return the run's directory, locked until the stack is closed, and whether its run has begun."""
+    if place.must_have_begun and place.path is not None:
+        directory = RunDirectory.open(place.path)
+        stack.enter_context(directory.locked())
+        return directory, True
+    claimed = RunDirectory.claimed(place.path, ready.resolved.config.name, go_on=place.may_have_begun)
+    directory, begun = stack.enter_context(claimed)
+    if begun:
+        directory.require_same(ready.resolved)
+    else:
+        directory.describe(ready.resolved, ready.experiment.strategy, ready.record)
+    return directory, begun
 
 
 def _require_weights(source: Path) -> None:

@@ -71,7 +71,7 @@ class Session:
             CheckpointError: if there is none, or it is another model's.
         """
         total = self.experiment.timeline.total_steps
-        if self.processes.on_chief(self._begun_again) == "yes":
+        if self.processes.on_chief(self._restarted):
             self.begin()
             return
         progress = self._restore()
@@ -86,13 +86,13 @@ class Session:
             self._describe_resumed(progress)
             self.fit(progress)
 
-    def _begun_again(self) -> str:
-        """Say whether the run was stopped before its first checkpoint; its environment is then written again."""
+    def _restarted(self) -> bool:
+        """Return whether the run was stopped before its first checkpoint; its environment is then written again."""
         if not self.directory.untouched():
-            return "no"
+            return False
         self.directory.describe_again(self.resolved, self.experiment.strategy, self.record)
         say(f"{self.directory.path}: it was stopped before its first checkpoint; it begins again, at step 0")
-        return "yes"
+        return True
 
     def take_over(self, snapshot: Snapshot) -> None:
         """Train from what the processes of an elastic job remember to the end."""
@@ -116,7 +116,7 @@ class Session:
             self.processes.on_chief(self._take_weights)
         self.fit(Progress())
 
-    def _take_weights(self) -> str:
+    def _take_weights(self) -> None:
         source = RunDirectory.open(Path(str(self.resolved.config.init_from)))
         arrays, progress = weights_of(source, self.resolved, self.record)
         self.experiment.state.assign_weights(arrays)
@@ -126,7 +126,6 @@ class Session:
             {"run": str(source.path), "step": progress.step, "weights_sha256": digest},
         )
         say(f"starting from the weights of {source.path} at step {progress.step} (sha256 {digest[:16]})")
-        return ""
 
     def fit(self, progress: Progress) -> None:
         """Train to the end. The chief alone calls back, saves and summarises.
@@ -237,7 +236,7 @@ class Session:
         from vaeflow.training.nonfinite import put_back
 
         folder = self._checkpoints()
-        step = int(self.processes.on_chief(lambda: str(put_back(folder, self.experiment))))
+        step = self.processes.on_chief(lambda: put_back(folder, self.experiment))
         self._share_state()
         return step
 

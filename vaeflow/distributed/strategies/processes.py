@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from vaeflow.distributed.strategies.base import Strategy
 
+Json = TypeVar("Json")  # whatever JSON can hold
 WORD = 8  # bytes of an int64
 TEXT = 256  # bytes of a gathered text
 SMALL, LARGE = 64, 2**17  # words a message: shapes are fixed, so that two functions are traced and no more
@@ -76,21 +77,22 @@ class Processes:
             words.view(np.uint8)[:length] = np.frombuffer(own, np.uint8)
         return self._sum(words).tobytes()[:length]
 
-    def on_chief(self, action: Callable[[], str]) -> str:
-        """Do something on the chief alone; return its text on every process.
+    def on_chief(self, action: Callable[[], Json]) -> Json:
+        """Call a function on the chief alone; return its value on every process.
 
         Args:
-            action: returns a text; what it raises is raised on the chief.
+            action: returns a value that JSON can hold: None, a bool, a number, a text, a list or a dict of such. What
+                it raises is raised on the chief.
 
         Raises:
             ElsewhereError: on the others, if the action raised on the chief.
         """
         if self.count == 1:
             return action()
-        answer: dict[str, str | int] = {}
+        answer: dict[str, Any] = {}
         try:
             if self.chief:
-                answer = {"text": action()}
+                answer = {"value": action()}
         except BaseException as error:
             code = error.exit_code if isinstance(error, VaeflowError) else 1
             self.broadcast(json.dumps({"error": str(error), "code": code}).encode())
@@ -98,7 +100,8 @@ class Processes:
         answer = json.loads(self.broadcast(json.dumps(answer).encode()))
         if "error" in answer:
             raise ElsewhereError(f"rank 0: {answer['error']}", int(answer["code"]))
-        return str(answer["text"])
+        value: Json = answer["value"]
+        return value
 
     def _sum(self, words: np.ndarray) -> np.ndarray:
         """Return the sum of int64 words over the processes."""

@@ -56,17 +56,16 @@ class BackgroundSaves:
         self._failure = None
         return step
 
-    def require_saved(self) -> str:
-        """Return an empty text, unless the newest state that was to be saved was not.
+    def require_saved(self) -> None:
+        """Check that the newest state that was to be saved is on the disk.
 
         Raises:
-            UnsavedError: if so.
+            UnsavedError: if not.
         """
         if self._failure is not None:
             raise UnsavedError(
                 f"{self._failure}. Make room, then `vaeflow resume` repeats the steps since the last one"
             )
-        return ""
 
     def settle(self, seconds: float) -> None:
         """Wait some seconds for a save that is running, before the process is ended by force."""
