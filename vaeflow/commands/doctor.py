@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaeflow.distributed.job.cores import cores
 from vaeflow.distributed.job.job import Job
 from vaeflow.runtime.tensorflow_setup import start_tensorflow
-from vaeflow.runtime.threads import cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaeflow.distributed.job.cores import cores
 from vaeflow.errors import UsageError, VaeflowError
 from vaeflow.runtime.ordered_sums import add_in_order
 
@@ -83,7 +84,7 @@ def _set_threads(wanted: int) -> None:
     try:
         threading.set_intra_op_parallelism_threads(wanted)
     except RuntimeError:
-        has = threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))  # 0: TensorFlow took all
+        has = threading.get_intra_op_parallelism_threads() or cores()  # 0: TensorFlow took all
         if wanted not in (0, has):
             raise UsageError(
                 f"threads = {wanted} can't be set any more: TensorFlow has run in this process with {has}; "

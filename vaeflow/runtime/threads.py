@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from vaeflow.distributed.job.cores import cores
 from vaeflow.distributed.job.job import Job, whole_number
 
 if TYPE_CHECKING:
@@ -24,11 +25,6 @@ def threads_of(config: Config, local_processes: int = 1, environ: Mapping[str, s
     if config.threads != "auto":
         return config.threads
     return 1 if config.microbatches != "auto" else _own_cores(local_processes, environ)
-
-
-def cores() -> int:
-    """Return the cores that this process may use; fewer than the machine's in a container or a batch job."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _own_cores(local_processes: int, environ: Mapping[str, str]) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from vaeflow.distributed.horovod_build.pip import run_pip
 from vaeflow.distributed.horovod_build.toolchain import find_cuda
+from vaeflow.distributed.job.cores import cores
 from vaeflow.errors import VaeflowError
 
 if TYPE_CHECKING:
@@ -91,9 +92,8 @@ def build_environment(environ: Mapping[str, str], tools: Path, device: str) -> d
     ('/bin', 't', False, False)
     """
     kept = {name: value for name, value in environ.items() if not name.startswith("HOROVOD_") or name in HINTS}
-    jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        "MAKEFLAGS": f"-j{jobs}",  # Horovod's own default is -j8, which wants 8 GB
+        "MAKEFLAGS": f"-j{cores()}",  # Horovod's own default is -j8, which wants 8 GB
         **kept,
         **FRAMEWORKS,
         **(_gpu(environ) if device == "cuda" else {"HOROVOD_WITHOUT_NVTX": "1"}),

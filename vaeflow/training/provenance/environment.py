@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vaeflow.distributed.job.cores import cores
 from vaeflow.version import version_of_vaeflow
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def environment(resolved: Resolved, strategy: Strategy) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "platform": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "strategy": strategy.name,
         "replicas": strategy.replicas,
