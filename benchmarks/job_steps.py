@@ -53,7 +53,7 @@ class Alone:
 def seconds_and_bytes_a_step(trainer: Trainer, first: int) -> tuple[float, float]:
     """Return what one of ten steps takes, and what all processes of this machine sent meanwhile."""
     sent, started = int(SENT.read_text()), time.perf_counter()
-    trainer.chunk(first, CHUNK).numpy()
+    trainer.execute(first, CHUNK).numpy()
     return (time.perf_counter() - started) / CHUNK, (int(SENT.read_text()) - sent) / CHUNK
 
 
@@ -68,7 +68,7 @@ def measure(steps: int, recipe: str, settings: list[str]) -> dict[str, float] | 
         "alone": Trainer(replace(plain, strategy=Alone(strategy))),
     }
     for trainer in trainers.values():
-        trainer.chunk(0, CHUNK).numpy()
+        trainer.execute(0, CHUNK).numpy()
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in trainers}
     for first in range(CHUNK, CHUNK + steps, CHUNK):
         for name, trainer in trainers.items():
@@ -77,7 +77,7 @@ def measure(steps: int, recipe: str, settings: list[str]) -> dict[str, float] | 
     for name, pairs in found.items():
         seconds, sent = (statistics.median(column) for column in zip(*pairs, strict=True))
         result |= {f"{name}_ms": 1e3 * seconds, f"{name}_bytes": sent / strategy.processes}
-    trainers["plain"].chunk(0, 1).numpy()  # a last sum, so that no process leaves the others
+    trainers["plain"].execute(0, 1).numpy()  # a last sum, so that no process leaves the others
     chief = strategy.rank == 0
     strategy.close()
     return result if chief else None

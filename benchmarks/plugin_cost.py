@@ -42,7 +42,7 @@ CHUNK = 10
 
 def seconds(trainer: object, first: int) -> float:
     started = time.perf_counter()
-    trainer.chunk(first, CHUNK).numpy()
+    trainer.execute(first, CHUNK).numpy()
     return time.perf_counter() - started
 
 

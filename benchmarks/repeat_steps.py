@@ -29,7 +29,7 @@ def repeated(replicas: int, times: int, steps: int) -> Counter[str]:
     initial, found = experiment.state.arrays(), Counter[str]()
     for _ in range(times):
         experiment.state.assign(initial)
-        experiment.trainer.chunk(0, steps)
+        experiment.trainer.execute(0, steps)
         found[hashlib.sha256(b"".join(a.tobytes() for a in experiment.state.arrays().values())).hexdigest()[:12]] += 1
     return found
 

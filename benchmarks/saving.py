@@ -45,7 +45,7 @@ class Contest:
         """Take steps and save now and then; return the seconds."""
         started = time.perf_counter()
         for _ in range(0, steps, every):
-            self.experiment.trainer.chunk(self.step, every).numpy()
+            self.experiment.trainer.execute(self.step, every).numpy()
             self.step += every
             self._save(way)
         self.saves.committed(wait=True)

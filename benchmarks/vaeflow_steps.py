@@ -14,7 +14,7 @@ from vaeflow.config.compose import compose
 from vaeflow.config.resolve import resolve
 from vaeflow.data.sets import Folders
 from vaeflow.plugins.registry import Registry
-from vaeflow.training.loop import STEPS_A_CALL
+from vaeflow.training.loop import STEPS_PER_EXECUTION
 from vaeflow.training.setup import prepare
 
 WARM_UP = 20
@@ -23,10 +23,10 @@ WARM_UP = 20
 def images_per_second(steps: int, settings: list[str]) -> float:
     resolved = resolve(compose("mnist-2d", settings), Registry.load())
     trainer = prepare(resolved, Folders.default()).trainer
-    trainer.chunk(0, WARM_UP)
+    trainer.execute(0, WARM_UP)
     started = time.perf_counter()
-    for first in range(WARM_UP, WARM_UP + steps, STEPS_A_CALL):
-        trainer.chunk(first, STEPS_A_CALL).numpy()
+    for first in range(WARM_UP, WARM_UP + steps, STEPS_PER_EXECUTION):
+        trainer.execute(first, STEPS_PER_EXECUTION).numpy()
     return steps * resolved.config.batch_size / (time.perf_counter() - started)
 
 

@@ -146,7 +146,7 @@ def pickles_its_figure():
 class RetracesEveryStep(Callback):
     """A compiled function made anew at each call."""
 
-    def on_chunk(self, run, step):
+    def on_steps(self, run, step):
         import tensorflow as tf
 
         tf.function(lambda: tf.constant(step) + 1)()

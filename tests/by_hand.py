@@ -113,7 +113,7 @@ def live(callbacks: Sequence[Callback], view: RunView, *, first: int = 0, until:
         callback.on_start(view)
     for step in range(first + 2, (until or view.total_steps) + 1, 2):
         for callback in callbacks:
-            callback.on_chunk(view, step)
+            callback.on_steps(view, step)
             callback.on_log(view, log_record(step, latent))
             if step % view.steps_per_epoch == 0:
                 callback.on_evaluation(view, evaluation_record(step, view.total_steps, latent))

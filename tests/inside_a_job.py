@@ -70,7 +70,7 @@ def epoch(out: Path, *settings: str) -> None:
         return differentiate(batch, noise, step, number)
 
     microbatches.differentiate = recording
-    experiment.trainer.chunk(0, experiment.timeline.steps_per_epoch).numpy()
+    experiment.trainer.execute(0, experiment.timeline.steps_per_epoch).numpy()
     x, valid, noise, steps = zip(*seen, strict=True)
     np.savez(
         out / f"epoch-{experiment.strategy.rank}.npz",

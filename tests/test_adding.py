@@ -82,6 +82,6 @@ def test_repeated_steps_have_the_same_bits():
     initial, found = experiment.state.arrays(), set()
     for _ in range(60):
         experiment.state.assign(initial)
-        experiment.trainer.chunk(0, 5)
+        experiment.trainer.execute(0, 5)
         found.add(hashlib.sha256(b"".join(a.tobytes() for a in experiment.state.arrays().values())).hexdigest())
     assert len(found) == 1

@@ -116,7 +116,7 @@ BY_CHECK = {
         "resumed",
         r"stopped after epoch 1 and resumed, bounds\.csv has lost what was logged before",
     ),
-    ("callback", "retraces-every-step"): ("life", r"on_chunk traces .* at every call"),
+    ("callback", "retraces-every-step"): ("life", r"on_steps traces .* at every call"),
     ("callback", "writes-elsewhere"): ("files", r"it writes elsewhere\.log, which is not below the run's directory"),
     ("posterior", "inert-normalization"): (
         "modes",

@@ -49,7 +49,7 @@ PLUGIN = """
     class Signals(Callback):
         def __init__(self, number, at):
             self.number, self.at = number, at
-        def on_chunk(self, run, step):
+        def on_steps(self, run, step):
             if run.first_step == 0 and step >= self.at:
                 os.kill(os.getpid(), self.number)
 
@@ -246,8 +246,8 @@ SCHEDULE = ("learning_rate.name=cosine-decay", "learning_rate.initial_learning_r
     ("settings", "expected"),
     [
         (
-            [called(asks("on_chunk", 1, "stop", WHY))],
-            r"callback 'asks' of .*, on_chunk: run\.control\.stop was called in on_chunk; it may be in on_log, ",
+            [called(asks("on_steps", 1, "stop", WHY))],
+            r"callback 'asks' of .*, on_steps: run\.control\.stop was called in on_steps; it may be in on_log, ",
         ),
         (
             [called(asks("on_log", 2, "set_learning_rate", 1.0)), *SCHEDULE],

@@ -28,7 +28,7 @@ from vaeflow.callbacks import Callback
 def slow(*, until: str) -> Callback:
     """Wait after each chunk until a file is there."""
     class Slow(Callback):
-        def on_chunk(self, run, step):
+        def on_steps(self, run, step):
             time.sleep(0.0 if Path(until).exists() else 0.2)
     return Slow()
 

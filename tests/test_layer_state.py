@@ -88,7 +88,7 @@ def test_batch_normalization_trains_inside_a_compiled_chunk():
     encoder = encoder_with(keras.layers.BatchNormalization(), keras.layers.Dropout(0.2))
     training = Training(model=builders.tiny_vae(encoder=encoder), microbatches=3, optimizer=keras.optimizers.Adam(0.01))
     trainer = Trainer(training.step())
-    rows = trainer.chunk(0, 7).numpy()
+    rows = trainer.execute(0, 7).numpy()
     assert np.all(np.isfinite(rows))
     assert trainer.traces == 1
     assert not np.allclose(training.model.encoder.layers[2].moving_mean.value, 0.0)

@@ -56,7 +56,7 @@ PLUGIN = """
     class Ask(Callback):
         def __init__(self, step):
             self._step = step
-        def on_chunk(self, run, step):
+        def on_steps(self, run, step):
             if step == self._step:
                 os.kill(os.getpid(), signal.SIGUSR1)
 
@@ -327,8 +327,8 @@ def poisoned_training(**options):
 def test_a_call_ends_at_the_first_bad_step():
     training, _ = poisoned_training(optimizer=keras.optimizers.SGD(0.01))
     trainer = Trainer(training.step(), until_bad=True)
-    np.testing.assert_array_equal(column(trainer.chunk(0, 5).numpy(), "skipped"), [0.0, 1.0])
-    np.testing.assert_array_equal(column(trainer.chunk(2, 2).numpy(), "skipped"), [0.0, 0.0])
+    np.testing.assert_array_equal(column(trainer.execute(0, 5).numpy(), "skipped"), [0.0, 1.0])
+    np.testing.assert_array_equal(column(trainer.execute(2, 2).numpy(), "skipped"), [0.0, 0.0])
     assert trainer.traces == 1
 
 
@@ -341,14 +341,14 @@ def test_a_call_does_not_end_where_a_loss_scale_looks_for_its_size():
         optimizer=keras.optimizers.SGD(0.01),
         loss_scale=LossScale(LARGEST, dynamic=True),
     )
-    taken = Trainer(training.step(), until_bad=True).chunk(0, 6).numpy()
+    taken = Trainer(training.step(), until_bad=True).execute(0, 6).numpy()
     assert len(taken) == 6
     assert column(taken, "skipped")[0] == 1.0
     assert diagnose(training.step(), 5)[0].startswith("step 6: ")
     x = training.pixels
     x[:] = np.nan
     broken = Training(x, training.model, optimizer=keras.optimizers.SGD(0.01), loss_scale=training.loss_scale)
-    assert len(Trainer(broken.step(), until_bad=True).chunk(0, 6)) == 1
+    assert len(Trainer(broken.step(), until_bad=True).execute(0, 6)) == 1
 
 
 # The diagnosis

@@ -130,7 +130,7 @@ INTERRUPT = """
     class Interrupt(Callback):
         def __init__(self, step):
             self._step = step
-        def on_chunk(self, run, step):
+        def on_steps(self, run, step):
             if run.first_step < self._step <= step and not (run.directory / "again").exists():
                 raise KeyboardInterrupt
     def interrupt(*, step: int):

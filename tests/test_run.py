@@ -27,11 +27,12 @@ from vaeflow.data.sets import Folders
 from vaeflow.distributed.job.stop_signals import StopRequest
 from vaeflow.distributed.strategies.processes import Processes
 from vaeflow.plugins.registry import Registry
-from vaeflow.training.callback_requests import Requests
 from vaeflow.training.checkpoints.background import BackgroundSaves
 from vaeflow.training.checkpoints.folder import CheckpointFolder, Progress
 from vaeflow.training.elastic import Members
 from vaeflow.training.loop import Loop
+from vaeflow.training.position import Position
+from vaeflow.training.requests import Requests
 from vaeflow.training.setup import prepare
 
 TRAINING = ("elbo", "log_likelihood", "kl", "loss", "learning_rate", "kl_weight", "gradient_norm", "skipped_steps")
@@ -86,9 +87,8 @@ def looped(folder, data, *settings, recorder=None):
     callbacks = Callbacks([Called.own(recorder or Recorder())], view)
     with contextlib.closing(BackgroundSaves(CheckpointFolder(folder, keep=3, say=print), print)) as saves:
         processes = Processes(experiment.strategy)
-        requests = Requests(experiment, callbacks, view.control, processes)
-        parts = experiment, view, callbacks, requests, saves, Progress(), processes, StopRequest(), lambda: 0
-        loop = Loop(*parts, Members())
+        requests = Requests(experiment, callbacks, view.control, processes, StopRequest(), Members())
+        loop = Loop(experiment, view, callbacks, Position(Progress()), requests, saves, lambda: 0)
         loop.run()
     return loop
 
@@ -260,7 +260,7 @@ def test_mapped_data_give_the_bits_of_resident_ones(tmp_path, digits, monkeypatc
     assert isinstance(mapped.experiment.batches["train"].source, source.MappedSource)
     assert isinstance(mapped.experiment.dataset.train.x.base, np.memmap)
     assert mapped.experiment.state.sha256() == resident.experiment.state.sha256()
-    assert mapped.metrics == resident.metrics
+    assert mapped.position.metrics == resident.position.metrics
 
 
 # Settings
@@ -290,13 +290,13 @@ def test_a_short_last_batch_and_rare_evaluations(tmp_path, digits):
 
 def test_the_batch_of_an_evaluation_changes_no_figure(loaded, tmp_path, digits):
     other = looped(tmp_path, digits, "evaluate.batch_size=7")
-    assert other.metrics["test/elbo"] == pytest.approx(loaded.experiment.evaluator("test")().elbo, rel=1e-6)
+    assert other.position.metrics["test/elbo"] == pytest.approx(loaded.experiment.evaluator("test")().elbo, rel=1e-6)
 
 
 def test_a_batch_larger_than_the_data(tmp_path, digits):
     loop = looped(tmp_path, digits, "batch_size=300", "epochs=3")
     assert loop.view.steps_per_epoch == 1
-    assert all(math.isfinite(value) for value in loop.metrics.values())
+    assert all(math.isfinite(value) for value in loop.position.metrics.values())
 
 
 def test_a_validation_split(tmp_path, digits):
@@ -345,7 +345,7 @@ def test_it_learns_with(settings, tmp_path, digits):
     assert [row["train/skipped_steps"] for row in seen.training] == [0] * len(seen.training)
     assert seen.training[-1]["train/loss"] < seen.training[0]["train/loss"]
     assert seen.evaluations[-1]["test/log_likelihood"] > seen.evaluations[0]["test/log_likelihood"]
-    assert ("train/loss_scale" in loop.metrics) == ("precision=mixed_float16" in settings)
+    assert ("train/loss_scale" in loop.position.metrics) == ("precision=mixed_float16" in settings)
     assert {v.dtype for v in loop.experiment.model.trainable_variables} == {"float32"}
 
 
@@ -372,7 +372,7 @@ def test_xla_agrees(tmp_path, digits):
     plain = looped(tmp_path / "plain", digits, *settings)
     compiled = looped(tmp_path / "xla", digits, *settings, "xla=true")
     np.testing.assert_allclose(weights(compiled), weights(plain), rtol=0, atol=1e-4)
-    assert compiled.metrics["test/elbo"] == pytest.approx(plain.metrics["test/elbo"], rel=1e-4)
+    assert compiled.position.metrics["test/elbo"] == pytest.approx(plain.position.metrics["test/elbo"], rel=1e-4)
 
 
 def test_evaluation_uses_the_moving_average(tmp_path, digits):
@@ -380,12 +380,12 @@ def test_evaluation_uses_the_moving_average(tmp_path, digits):
     plain = looped(tmp_path / "plain", digits, *settings)
     averaged = looped(tmp_path / "averaged", digits, *settings, "ema=0.9")
     np.testing.assert_array_equal(weights(averaged), weights(plain))
-    assert averaged.metrics["train/elbo"] == plain.metrics["train/elbo"]
-    assert averaged.metrics["test/elbo"] != plain.metrics["test/elbo"]
+    assert averaged.position.metrics["train/elbo"] == plain.position.metrics["train/elbo"]
+    assert averaged.position.metrics["test/elbo"] != plain.position.metrics["test/elbo"]
     model, average = plain.experiment.model, averaged.experiment.average
     for variable, value in zip(model.trainable_variables, average.variables, strict=True):
         variable.assign(value)
-    assert plain.experiment.evaluator("test")().elbo == pytest.approx(averaged.metrics["test/elbo"], rel=1e-6)
+    assert plain.experiment.evaluator("test")().elbo == pytest.approx(averaged.position.metrics["test/elbo"], rel=1e-6)
     x = plain.experiment.trained.prepare(plain.experiment.dataset.test.x)
     np.testing.assert_allclose(averaged.experiment.trained.encode(x), plain.experiment.trained.encode(x), atol=1e-6)
 

@@ -89,7 +89,7 @@ def test_the_log_keeps_the_elbo_unweighted_and_its_terms_add_up():
 def test_the_same_run_gives_the_same_bits(microbatches):
     def run() -> tuple[list[np.ndarray], np.ndarray]:
         training = Training(microbatches=microbatches, optimizer=keras.optimizers.Adam(0.01))
-        rows = Trainer(training.step()).chunk(0, 5)
+        rows = Trainer(training.step()).execute(0, 5)
         return weights_of(training.model), rows.numpy()
 
     (weights, rows), (again, rows_again) = run(), run()
@@ -103,7 +103,7 @@ def test_chunks_do_not_change_the_bits_and_nothing_is_traced_again():
         training = Training(microbatches=3, optimizer=keras.optimizers.RMSprop(0.01))
         trainer, rows, first = Trainer(training.step()), [], 0
         for count in chunks:
-            rows.append(trainer.chunk(first, count).numpy())
+            rows.append(trainer.execute(first, count).numpy())
             first += count
         assert trainer.traces == 1
         return weights_of(training.model), np.concatenate(rows)
@@ -119,7 +119,7 @@ def test_chunks_do_not_change_the_bits_and_nothing_is_traced_again():
 def test_training_raises_the_elbo():
     pixels = np.tile(builders.binary_pixels(4, 6), (10, 1))
     training = Training(pixels=pixels, optimizer=keras.optimizers.Adam(0.02), ema=0.9)
-    rows = Trainer(training.step()).chunk(0, 200).numpy()
+    rows = Trainer(training.step()).execute(0, 200).numpy()
     assert column(rows, "elbo")[-20:].mean() > column(rows, "elbo")[:4].mean() + 0.5
 
 
@@ -193,5 +193,5 @@ def test_schedules_see_the_step_of_the_run():
     training = Training()
     step = training.step()
     step.microbatches.schedule = schedules.linear(Timeline(3, 9), epochs=3)
-    rows = Trainer(step).chunk(0, 10).numpy()
+    rows = Trainer(step).execute(0, 10).numpy()
     np.testing.assert_allclose(column(rows, "kl_weight"), np.arange(10) / 9.0, rtol=1e-6)

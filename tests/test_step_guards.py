@@ -57,7 +57,7 @@ def test_loss_scale_halves_after_what_is_not_finite_and_stays_otherwise():
         optimizer=keras.optimizers.SGD(0.01),
         loss_scale=LossScale.for_precision("mixed_float16", rows=1),
     )
-    rows = Trainer(training.step()).chunk(0, 3).numpy()
+    rows = Trainer(training.step()).execute(0, 3).numpy()
     np.testing.assert_array_equal(column(rows, "skipped"), [0.0, 1.0, 0.0])
     np.testing.assert_array_equal(column(rows, "loss_scale"), [2.0**14, 2.0**14, 2.0**13])
     assert int(training.loss_scale.good_steps) == 1
@@ -109,7 +109,7 @@ def test_float16_overflow_is_skipped_until_the_scale_fits():
         optimizer=keras.optimizers.SGD(0.01),
         loss_scale=LossScale(LARGEST, dynamic=True),
     )
-    rows = Trainer(training.step()).chunk(0, 16).numpy()
+    rows = Trainer(training.step()).execute(0, 16).numpy()
     skipped = column(rows, "skipped")
     assert skipped[0] == 1.0
     assert skipped[-1] == 0.0

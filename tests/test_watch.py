@@ -182,7 +182,7 @@ FAILING = """
     from vaeflow import Component, hookimpl
     from vaeflow.callbacks import Callback
     class Failing(Callback):
-        def on_chunk(self, run, step):
+        def on_steps(self, run, step):
             raise ValueError("no such thing")
     @hookimpl
     def vaeflow_components():
@@ -198,7 +198,7 @@ def test_a_chief_that_fails_takes_the_others_with_it(tmp_path, digits, kind, cou
     settings = [*on(digits, *LONG, *SMALL), "callbacks=['failing']", "--plugin", plugin]
     finished = finish(begin(kind, count, "train", "mnist-2d", "--run-dir", tmp_path / "run", *settings))
     printed = "".join(finished.outputs)
-    assert len(re.findall(r"callback 'failing' of .*, on_chunk: ValueError: no such thing", printed)) == 1
+    assert len(re.findall(r"callback 'failing' of .*, on_steps: ValueError: no such thing", printed)) == 1
     assert set(finished.codes) == ({1} if kind == "horovod" else {2})
 
 

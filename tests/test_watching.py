@@ -194,7 +194,7 @@ def test_a_learning_rate_is_above_zero(rate):
         control.set_learning_rate(rate)
 
 
-@pytest.mark.parametrize("moment", ["", "on_start", "on_chunk", "on_checkpoint", "on_end"])
+@pytest.mark.parametrize("moment", ["", "on_start", "on_steps", "on_checkpoint", "on_end"])
 @pytest.mark.parametrize("request_", [("stop", "why"), ("set_learning_rate", 1.0), ("save",), ("save_best", 1.0)])
 def test_some_moments_may_not_ask(moment, request_):
     control = Control(learning_rate=RATE)

@@ -84,7 +84,7 @@ class Callback:
     def on_start(self, run: RunView) -> None:
         """Before the first step of this process; on the chief alone."""
 
-    def on_chunk(self, run: RunView, step: int) -> None:
+    def on_steps(self, run: RunView, step: int) -> None:
         """After each compiled call, at most 20 steps and about 2 s apart; `step` steps have been taken; on the chief.
 
         After which steps it comes depends on the machine's speed, so nothing that changes the run may be asked here.
@@ -111,7 +111,7 @@ class Callback:
     def state(self) -> dict[str, Any]:
         """Return what a resumed run must know of this callback, as JSON has it; part of every checkpoint.
 
-        It is asked for after `on_log`, `on_evaluation` and `on_epoch`; what `on_chunk` changed later is not saved.
+        It is asked for after `on_log`, `on_evaluation` and `on_epoch`; what `on_steps` changed later is not saved.
         """
         return {}
 

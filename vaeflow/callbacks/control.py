@@ -13,7 +13,7 @@ class Control:
     """Requests of callbacks. The loop hands what was asked on the chief to all ranks, which act on it at one step.
 
     Only moments that come at the same steps on every machine may ask: `on_log`, `on_evaluation` and `on_epoch`. After
-    how many steps `on_chunk` comes depends on how fast the machine is, so a run that it changed would too.
+    how many steps `on_steps` comes depends on how fast the machine is, so a run that it changed would too.
 
     Attributes:
         step: optimizer steps taken.

@@ -42,7 +42,7 @@ class ProgressBar(Callback):
                 disable=None,  # unless standard error is a terminal
             )
 
-    def on_chunk(self, run: RunView, step: int) -> None:  # noqa: ARG002
+    def on_steps(self, run: RunView, step: int) -> None:  # noqa: ARG002
         """Move the bar."""
         if self._bar is not None:
             with UNSEEN:

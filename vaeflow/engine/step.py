@@ -133,7 +133,7 @@ class TrainStep:
 
 
 class Trainer:
-    """Runs chunks of steps in one compiled call each.
+    """Takes many steps in one compiled call, as Keras's `steps_per_execution` does.
 
     Attributes:
         step: what is done for each step.
@@ -145,7 +145,7 @@ class Trainer:
         scalar = tf.TensorSpec((), tf.int64)
         self._compiled = tf.function(self._steps_until_bad if until_bad else self._steps, input_signature=[scalar] * 2)
 
-    def chunk(self, first: int, count: int) -> tf.Tensor:
+    def execute(self, first: int, count: int) -> tf.Tensor:
         """Take steps [first, first + count), or fewer with `until_bad`.
 
         Returns:

@@ -106,7 +106,7 @@ class Members:
         """Say whether it is time for a snapshot."""
         return self.elastic and time.monotonic() >= self._due
 
-    def remember(self, directory: str, state: TrainingState, progress: Progress) -> None:
+    def snapshot_now(self, directory: str, state: TrainingState, progress: Progress) -> None:
         """Take a snapshot. All processes do it at the same step."""
         if self.elastic:
             self.snapshot = Snapshot(directory, self.record, progress, state.to_bytes())

@@ -14,6 +14,7 @@ from vaeflow.training.nonfinite_diagnosis import diagnose
 if TYPE_CHECKING:
     from vaeflow.training.checkpoints.folder import CheckpointFolder
     from vaeflow.training.experiment import Experiment
+    from vaeflow.training.position import Position
 
 Verdict = Literal["go on", "rollback", "stop"]
 
@@ -24,16 +25,16 @@ class NonFiniteSteps:
 
     Attributes:
         experiment: what trains.
-        in_a_row: steps skipped one after another up to now.
+        position: where the run is; it counts the steps that were skipped one after another.
     """
 
     experiment: Experiment
-    in_a_row: int = 0
+    position: Position
 
     @property
     def longest_call(self) -> int:
         """Most steps that a call may take, so that it ends at the step after which the run must stop."""
-        return max(1, self.experiment.config.nonfinite.stop_after - self.in_a_row)
+        return max(1, self.experiment.config.nonfinite.stop_after - self.position.skipped)
 
     def judge(self, rows: np.ndarray) -> Verdict:
         """Return what comes after a call.
@@ -43,8 +44,8 @@ class NonFiniteSteps:
         """
         config, trainer = self.experiment.config.nonfinite, self.experiment.trainer
         for skipped in StepRow.unpack(rows).skipped:
-            self.in_a_row = self.in_a_row + 1 if skipped else 0
-        if self.in_a_row >= config.stop_after:
+            self.position.skipped = self.position.skipped + 1 if skipped else 0
+        if self.position.skipped >= config.stop_after:
             return "stop"
         return config.action if config.action != "skip" and bool(trainer.step.is_bad(rows[-1])) else "go on"
 
@@ -55,7 +56,7 @@ class NonFiniteSteps:
             step: steps taken.
             resume: the command that goes on.
         """
-        many, self.in_a_row = self.in_a_row, 0
+        many, self.position.skipped = self.position.skipped, 0
         when = (
             f"for {many} steps in a row, up to step {step}; those steps were" if many > 1 else f"at step {step}; it was"
         )

@@ -12,11 +12,11 @@ from vaeflow.distributed.heartbeat import Watch
 from vaeflow.errors import ElsewhereError, NonFiniteError, RankError, StoppedError, VaeflowError, of_the_machine
 from vaeflow.files.write import write_json
 from vaeflow.runtime.console import say
-from vaeflow.training.callback_requests import Requests
 from vaeflow.training.checkpoints.restore import checkpoints, restore_to_train, weights_of, with_changes
 from vaeflow.training.elastic import LeavingError, MembersChangedError
 from vaeflow.training.provenance.changes import changes
 from vaeflow.training.provenance.record import Provenance
+from vaeflow.training.requests import Requests
 from vaeflow.training.run_files.directory import RunDirectory
 from vaeflow.training.run_files.names import clean
 from vaeflow.training.summary import settle, summarise
@@ -135,13 +135,12 @@ class Session:
             MembersChangedError: if processes of an elastic job come or go, or one was lost.
         """
         from vaeflow.training.checkpoints.background import BackgroundSaves
-        from vaeflow.training.checkpoints.folder import Progress
 
         folder = self._checkpoints()
         if self.processes.chief:
             clean(self.directory.path)
         self._share_state()
-        self.members.remember(str(self.directory.path), self.experiment.state, progress)
+        self.members.snapshot_now(str(self.directory.path), self.experiment.state, progress)
         saves = BackgroundSaves(folder, say)
         watch = Watch(
             self.processes,
@@ -158,10 +157,7 @@ class Session:
                     raise
                 raise ended from error
         if self.processes.chief:
-            last = Progress(
-                loop.step, loop.seconds, metrics=loop.metrics, stopped=loop.requests.stopped, changes=progress.changes
-            )
-            summarise(self.directory, self.resolved, self.experiment, last)
+            summarise(self.directory, self.resolved, self.experiment, loop.position.progress(loop.requests))
         self._leave(watch)
 
     def _ended(self, error: BaseException, watch: Watch) -> BaseException:
@@ -191,25 +187,31 @@ class Session:
 
     def _train(self, progress: Progress, saves: BackgroundSaves) -> Loop:
         from vaeflow.training.loop import Loop
+        from vaeflow.training.position import Position
 
         view = self._view(progress)
         callbacks = Callbacks(self.callbacks, view)
-        processes, request = self.processes, self.request
-        requests = Requests(self.experiment, callbacks, view.control, processes, progress.callbacks, progress.stopped)
+        requests = Requests(
+            experiment=self.experiment,
+            callbacks=callbacks,
+            control=view.control,
+            processes=self.processes,
+            signal=self.request,
+            members=self.members,
+            states=progress.callbacks,
+            stopped=progress.stopped,
+        )
         loop = Loop(
             experiment=self.experiment,
             view=view,
             callbacks=callbacks,
+            position=Position(progress),
             requests=requests,
             saves=saves,
-            progress=progress,
-            processes=processes,
-            request=request,
             roll_back=self._roll_back,
-            members=self.members,
         )
         try:
-            loop.run()
+            loop.run(evaluation_is_due=progress.evaluation_is_due)
         except BaseException as error:
             callbacks.tell_of(error)
             raise

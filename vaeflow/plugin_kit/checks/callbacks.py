@@ -99,7 +99,7 @@ def _live(callback: Callback, view: RunView) -> dict[str, list[str]]:
     for epoch in range(1, EPOCHS + 1):
         step = view.control.step = epoch * view.steps_per_epoch
         log, evaluation = _records(view, epoch, final=epoch == EPOCHS)
-        tell("on_chunk", step)
+        tell("on_steps", step)
         tell("on_log", log)
         tell("on_evaluation", evaluation)
         tell("on_epoch", epoch)

@@ -165,7 +165,7 @@ class Subject:
         with watched(self.place) as deeds:
             experiment = self.experiment()
             initial = experiment.state.arrays()
-            experiment.trainer.chunk(0, 1)
+            experiment.trainer.execute(0, 1)
             experiment.evaluator("test")()
         return Small(experiment, initial, deeds)
 

@@ -63,10 +63,10 @@ def bits(subject: Subject) -> None:
     """Take 3 steps on one replica and, in another process, on two, and compare all weights and slots; then restore."""
     one, before = subject.small.experiment, subject.small.initial
     one.state.assign(before)
-    rows = one.trainer.chunk(0, STEPS - 1).numpy()
+    rows = one.trainer.execute(0, STEPS - 1).numpy()
     saved = one.state.arrays()
     _require_movement(rows, before, saved)
-    one.trainer.chunk(STEPS - 1, 1)
+    one.trainer.execute(STEPS - 1, 1)
     ended = one.state.arrays()
     theirs = elsewhere(subject, on_two_replicas, saved)
     ours = {INITIAL: before, STEPPED: saved, RESTORED: ended, EVALUATED: _figures(one)}
@@ -83,10 +83,10 @@ def on_two_replicas(subject: Subject, saved: Mapping[str, np.ndarray]) -> dict[s
     """
     two = subject.experiment(replicas=2)
     found = {INITIAL: two.state.arrays()}
-    two.trainer.chunk(0, STEPS - 1)
+    two.trainer.execute(0, STEPS - 1)
     found[STEPPED] = two.state.arrays()
     two.state.assign(saved)
-    two.trainer.chunk(STEPS - 1, 1)
+    two.trainer.execute(STEPS - 1, 1)
     found[RESTORED] = two.state.arrays()
     found[EVALUATED] = _figures(two)
     return {f"{when}{name}": array for when, arrays in found.items() for name, array in arrays.items()}
@@ -107,7 +107,7 @@ def _figures(experiment: Experiment) -> dict[str, np.ndarray]:
 
 def _require_restored(experiment: Experiment, saved: Mapping[str, np.ndarray], ended: Mapping[str, np.ndarray]) -> None:
     experiment.state.assign(saved)
-    experiment.trainer.chunk(STEPS - 1, 1)
+    experiment.trainer.execute(STEPS - 1, 1)
     _require_same(experiment.state.arrays(), ended, "a step that was taken again from a saved state")
 
 
@@ -128,9 +128,9 @@ def traces(subject: Subject) -> None:
     evaluator = experiment.evaluator("test")
     evaluator()
     with traced() as names:
-        experiment.trainer.chunk(1, 3)
+        experiment.trainer.execute(1, 3)
         evaluator()
-        experiment.trainer.chunk(4, 2)
+        experiment.trainer.execute(4, 2)
     require(not names, f"{len(names)} graphs are traced anew after the first steps, such as {names[:1]}")
 
 
@@ -139,7 +139,7 @@ def xla(subject: Subject) -> None:
     if not subject.bound.component.xla:
         raise LeftOutError("it says that XLA can't compile it")
     experiment = subject.experiment(xla=True)
-    row = experiment.trainer.chunk(0, 1).numpy()
+    row = experiment.trainer.execute(0, 1).numpy()
     require(np.isfinite(row).all(), "the log of a step under XLA is not finite")
 
 
@@ -161,7 +161,7 @@ def precision(subject: Subject) -> None:
     require_tensor(microbatches.objective.loss(terms, microbatches.schedule, step), "the loss", shape=(rows,))
     for name, metric in experiment.metrics.items():
         require_tensor(metric(batch.x, terms), f"figures of {name}", shape=(rows,))
-    require(np.isfinite(experiment.trainer.chunk(0, 1).numpy()[0, 0]), "a step in mixed_bfloat16 is not finite")
+    require(np.isfinite(experiment.trainer.execute(0, 1).numpy()[0, 0]), "a step in mixed_bfloat16 is not finite")
 
 
 def side_effects(subject: Subject) -> None:

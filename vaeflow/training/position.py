@@ -1,0 +1,89 @@
+"""Where a run is: counted while it trains, and frozen as a `Progress` whenever it is saved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaeflow.training.checkpoints.progress import Best, Progress, better
+from vaeflow.training.log_window import LogWindow
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vaeflow.training.requests import Requests
+
+
+class Position:
+    """Counts steps and seconds, and holds what is logged and compared next.
+
+    Args:
+        progress: of the checkpoint that the run is resumed from; a new one for a run that begins.
+
+    Attributes:
+        step: optimizer steps taken.
+        seconds: training time so far.
+        metrics: the newest training and evaluation metrics by name.
+        best: the best checkpoint so far.
+        skipped: steps skipped one after another up to this one.
+        evaluating: whether an evaluation is running.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self.step, self.seconds = progress.step, progress.seconds
+        self.metrics = dict(progress.metrics)
+        self.best, self.skipped = progress.best, progress.skipped
+        self.evaluating = False
+        self._window, self._window_seconds = LogWindow(progress.window), progress.window_seconds
+        self._changes = progress.changes
+
+    def advance(self, rows: np.ndarray, seconds: float) -> None:
+        """Count the steps of one execution.
+
+        Args:
+            rows: packed `StepRow`s, one per step.
+            seconds: that they took.
+        """
+        self.step += len(rows)
+        self.seconds += seconds
+        self._window_seconds += seconds
+        self._window.add(rows)
+
+    def take_log(self, *, loss_scale: bool) -> tuple[dict[str, float], np.ndarray]:
+        """Return the training metrics since the last log point, and the mean KL terms; start the next window.
+
+        Args:
+            loss_scale: whether to include the loss scale.
+        """
+        examples, seconds = self._window.examples, self._window_seconds
+        scalars, kl_terms = self._window.take(loss_scale=loss_scale)
+        self.metrics.update(scalars)
+        self._window_seconds = 0.0
+        return {**scalars, "train/examples_per_second": examples / seconds}, kl_terms
+
+    def choose_best(self, value: float) -> None:
+        """Make this step's checkpoint the best, by a callback's metric."""
+        self.best = Best(self.step, value, chosen=True)
+
+    def compare_best(self) -> None:
+        """Make this step's checkpoint the best if its validation ELBO is the highest so far."""
+        self.best = better(self.best, self.step, self.metrics)
+
+    def progress(self, requests: Requests) -> Progress:
+        """Return what a checkpoint stores.
+
+        Args:
+            requests: of callbacks: their states, and whether one has ended the run.
+        """
+        return Progress(
+            step=self.step,
+            seconds=self.seconds,
+            window=self._window.sums,
+            window_seconds=self._window_seconds,
+            metrics=dict(self.metrics),
+            best=self.best,
+            skipped=self.skipped,
+            callbacks=requests.states,
+            stopped=requests.stopped,
+            evaluation_is_due=self.evaluating,
+            changes=self._changes,
+        )

@@ -1,0 +1,112 @@
+"""What is asked of a run: by callbacks on the chief, by signals at any process, by the launcher of an elastic job.
+
+All processes act on a request at the same step, so each of these methods is called by all of them at the same step.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vaeflow.callbacks import Asked
+
+if TYPE_CHECKING:
+    from vaeflow.callbacks import Callbacks, Control
+    from vaeflow.distributed.job.stop_signals import StopRequest
+    from vaeflow.distributed.strategies.processes import Processes
+    from vaeflow.training.elastic import Members
+    from vaeflow.training.experiment import Experiment
+
+SECONDS_OF_SIGNALS = 1.0  # in which a signal for all processes reaches the last of them
+
+
+class Agreed(NamedTuple):
+    """What all processes do next.
+
+    Attributes:
+        steps: how many steps the next execution takes.
+        signals: which signals came, in words; empty if none did.
+        hosts_changed: whether the launcher of an elastic job has other hosts.
+        snapshot_is_due: whether the processes of an elastic job take a snapshot.
+    """
+
+    steps: int
+    signals: str
+    hosts_changed: bool
+    snapshot_is_due: bool
+
+
+@dataclass
+class Requests:
+    """Collects requests, and stores what must outlive this process.
+
+    Attributes:
+        experiment: what trains.
+        callbacks: of the chief; none on other processes.
+        control: through which callbacks ask.
+        processes: of the job.
+        signal: whether this process was asked to stop.
+        members: of an elastic job.
+        states: of the callbacks, the same on all processes: in an elastic job another one may be the chief next.
+        stopped: why a callback ended the run; empty if none did.
+    """
+
+    experiment: Experiment
+    callbacks: Callbacks
+    control: Control
+    processes: Processes
+    signal: StopRequest
+    members: Members
+    states: list[dict[str, Any]] = field(default_factory=list)
+    stopped: str = ""
+
+    def begin(self, step: int) -> None:
+        """Give callbacks the state that they had when the run was stopped."""
+        self.control.step, self.control.learning_rate = step, self.experiment.learning_rate
+        self.callbacks.restore(self.states)
+
+    def of_callbacks(self) -> Asked:
+        """Return what callbacks have asked since the last call; the learning rate is set already."""
+        if not self.experiment.config.callbacks:
+            return Asked()
+        answer = self.processes.on_chief(self._on_chief)
+        asked = Asked(**answer["asked"])
+        self.states = answer["states"]
+        self.stopped = self.stopped or asked.stop
+        if asked.learning_rate is not None:
+            self.experiment.set_learning_rate(asked.learning_rate)
+            self.control.learning_rate = self.experiment.learning_rate  # as rounded, and as a resumed run reads it
+        return asked
+
+    def agree(self, steps: int) -> Agreed:
+        """Return what all processes do next.
+
+        Args:
+            steps: of the next execution, by this process's clock; the chief's counts.
+        """
+        number, chief = self.signal.number, self.processes.chief
+        count, ranks, numbers, agreed, changed, due = self.processes.add(
+            number is not None,
+            self.processes.rank * (number is not None),
+            number or 0,
+            steps * chief,
+            self.members.changed(),
+            self.members.due() * chief,
+        )
+        signals = f"{signal.Signals(numbers).name} at rank {ranks}" if count == 1 else f"signals at {count} ranks"
+        return Agreed(agreed, signals if count else "", bool(changed), bool(due))
+
+    def all_were_asked_to_stop(self) -> bool:
+        """Return whether a signal has reached every process: whoever sends one to all takes a moment."""
+        time.sleep(SECONDS_OF_SIGNALS)
+        return self.processes.add(self.signal.number is not None)[0] == self.processes.count
+
+    def keep_learning_rate(self) -> None:
+        """Set the learning rate again after a checkpoint's state was put back: what a callback decided stays."""
+        if self.control.learning_rate is not None:
+            self.experiment.set_learning_rate(self.control.learning_rate)
+
+    def _on_chief(self) -> dict[str, Any]:
+        return {"asked": asdict(self.control.take()), "states": self.callbacks.states()}
