@@ -89,6 +89,16 @@ def test_there_are_no_circles(depth):
     assert TopologicalSorter(graph).prepare() is None
 
 
+def test_plugins_import_public_modules_alone():
+    text = (ROOT / "docs" / "plugins.md").read_text()
+    public = set(re.findall(r"`(vaeflow[\w.]*)`", text.partition("A plugin imports")[2].partition("\n\n")[0]))
+    known = modules()
+    code = [path for path in (ROOT / "plugins").glob("*/vaeflow_*/**/*.py") if "tests" not in path.parts]
+    used = {(path.name, module) for path in code for module in imports(path, known) if module in known}
+    assert code
+    assert not {(file, module) for file, module in used if module not in public}
+
+
 def test_the_top_is_small():
     packages = [path for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()]
     files = [path for path in PACKAGE.glob("*.py") if path.name != "__init__.py"]

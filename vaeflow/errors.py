@@ -76,6 +76,14 @@ class StoppedError(VaeflowError):
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
+class MembersChangedError(VaeflowError):
+    """Processes of an elastic job came or went; the current ones re-form the job and resume."""
+
+
+class LeavingError(StoppedError):
+    """A signal asked this process of an elastic job to leave; the others resume without it. Exit code 75."""
+
+
 class NonFiniteError(VaeflowError):
     """Losses or gradients were not finite, and the config says to stop; the state is saved. Exit code 4."""
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vaeflow.callbacks.control import Control
+from vaeflow.errors import FileError
+from vaeflow.files.read import read_json
+from vaeflow.files.write import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,6 +74,30 @@ class RunView:
     def step(self) -> int:
         """Optimizer steps taken."""
         return self.control.step
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The config as nested dicts of plain values, with the keys of `config.toml`."""
+        return self.config.model_dump(mode="json")
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write a small file of your own into the run's directory; it appears complete or not at all.
+
+        Args:
+            name: the file's.
+            content: what JSON can hold.
+
+        Raises:
+            OSError: if the disk refuses.
+        """
+        write_json(self.directory / name, content)
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Return a file that `write_json` wrote; an empty dict if there is none, or it can't be read."""
+        try:
+            return read_json(self.directory / name)
+        except FileError:
+            return {}
 
 
 class Callback:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaeflow.distributed.job.job import Job
-from vaeflow.errors import StoppedError, VaeflowError, of_the_machine
+from vaeflow.errors import MembersChangedError, of_the_machine
 
 if TYPE_CHECKING:
     from vaeflow.distributed.job.host_changes import HostChanges
@@ -17,14 +17,6 @@ if TYPE_CHECKING:
     from vaeflow.training.checkpoints.folder import Progress
 
 SECONDS_A_SNAPSHOT = 5.0  # what a process that dies costs the others, at most
-
-
-class MembersChangedError(VaeflowError):
-    """Processes of an elastic job came or went; those that are there meet again and go on."""
-
-
-class LeavingError(StoppedError):
-    """A signal asked this process of an elastic job to leave; the others go on without it. Exit code 75."""
 
 
 @dataclass(frozen=True)

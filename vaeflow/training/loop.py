@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from vaeflow.callbacks import Asked, Record
 from vaeflow.distributed.strategies.verify import Agreement
 from vaeflow.engine.evaluation import figures
-from vaeflow.errors import StoppedError
-from vaeflow.training.elastic import LeavingError, MembersChangedError
+from vaeflow.errors import LeavingError, MembersChangedError, StoppedError
 from vaeflow.training.nonfinite import NonFiniteSteps, in_words
 
 if TYPE_CHECKING:

@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING
 
 from vaeflow.callbacks import Callbacks, RunView
 from vaeflow.distributed.heartbeat import Watch
-from vaeflow.errors import ElsewhereError, NonFiniteError, RankError, StoppedError, VaeflowError, of_the_machine
+from vaeflow.errors import (
+    ElsewhereError,
+    LeavingError,
+    MembersChangedError,
+    NonFiniteError,
+    RankError,
+    StoppedError,
+    VaeflowError,
+    of_the_machine,
+)
 from vaeflow.files.write import write_json
 from vaeflow.runtime.console import say
 from vaeflow.training.checkpoints.restore import checkpoints, restore_to_train, weights_of, with_changes
-from vaeflow.training.elastic import LeavingError, MembersChangedError
 from vaeflow.training.provenance.changes import changes
 from vaeflow.training.provenance.record import Provenance
 from vaeflow.training.requests import Requests

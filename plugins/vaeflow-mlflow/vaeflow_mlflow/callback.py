@@ -8,8 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from vaeflow.callbacks import Callback
-from vaeflow.errors import PluginError, StoppedError, VaeflowError
-from vaeflow.training.elastic import LeavingError, MembersChangedError
+from vaeflow.errors import LeavingError, MembersChangedError, PluginError, StoppedError, VaeflowError
 from vaeflow_mlflow.describe import cut, kl_by_split, points_of, shown
 from vaeflow_mlflow.link import Link, uri_for
 from vaeflow_mlflow.settings import settings

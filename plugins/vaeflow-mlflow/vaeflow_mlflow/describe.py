@@ -9,13 +9,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vaeflow.version import version_of_vaeflow
+from vaeflow import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from vaeflow.callbacks import Record, RunView
-    from vaeflow.config.schema import Config
 
 LONGEST_KEY = 250
 LONGEST_PARAM = 6000
@@ -39,15 +38,13 @@ class Point(NamedTuple):
     step: int
 
 
-def params_of(config: Config) -> dict[str, str]:
+def params_of(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return every value of a config by its dotted key, spelled as on the command line.
 
-    >>> from vaeflow.config.schema import Config
-    >>> params = params_of(Config(steps=10, callbacks=["mlflow"]))
-    >>> params["steps"], params["epochs"], params["xla"], params["dataset.name"], params["callbacks.0.name"]
-    ('10', 'none', 'false', 'mnist', 'mlflow')
+    >>> params_of({"steps": 10, "epochs": None, "xla": False, "callbacks": [{"name": "mlflow"}]})
+    {'steps': '10', 'epochs': 'none', 'xla': 'false', 'callbacks.0.name': 'mlflow'}
     """
-    return {key[:LONGEST_KEY]: cut(value, LONGEST_PARAM) for key, value in _leaves("", config.model_dump(mode="json"))}
+    return {key[:LONGEST_KEY]: cut(value, LONGEST_PARAM) for key, value in _leaves("", settings)}
 
 
 def tags_of(run: RunView) -> dict[str, str]:
@@ -55,13 +52,13 @@ def tags_of(run: RunView) -> dict[str, str]:
     config = run.config
     tags = {
         "mlflow.source.name": "vaeflow",
-        "vaeflow.version": version_of_vaeflow(),
+        "vaeflow.version": __version__,
         "vaeflow.recipe": config.name,
         "vaeflow.seed": str(config.seed),
         "vaeflow.dataset": config.dataset.name,
         "vaeflow.binarization": config.binarization.name,
         "vaeflow.strategy": config.strategy.name,
-        "vaeflow.training.run_files.directory": str(run.directory.resolve()),
+        "vaeflow.run_directory": str(run.directory.resolve()),
     }
     return {key: cut(value, LONGEST_TAG) for key, value in tags.items()}
 

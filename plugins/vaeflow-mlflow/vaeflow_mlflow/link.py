@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from vaeflow.errors import FileError, PluginError
-from vaeflow.files.read import read_json
-from vaeflow.files.write import write_json
+from vaeflow.errors import PluginError
 from vaeflow.plots import FOLDER as PLOTS
 from vaeflow.plots import METRICS
 from vaeflow_mlflow.describe import CHANGED, ENDED, LONGEST_TAG, cut, merged, params_of, points_in, shown, tags_of
@@ -118,7 +116,7 @@ class Link:
         except UnsupportedModelRegistryStoreURIException as error:
             hint = "a database takes the whole of MLflow: pip install mlflow"
             raise PluginError(f"MLflow has no store for {shown(self._uri)}; {hint}") from error
-        before = self._id or read_id(run.directory)
+        before = self._id or _id_of(run)
         found = _existing(client, before) if before else None
         if found is None:
             if before:
@@ -126,7 +124,7 @@ class Link:
             found = client.create_run(self._experiment_id(client), run_name=self._run_name, tags=tags_of(run))
             run.say(f"MLflow: run {found.info.run_id} of experiment {self._experiment!r} at {shown(self._uri)}")
         self._id = str(found.info.run_id)  # kept although what follows may fail: there shall be no second one
-        write_json(run.directory / RUN_FILE, {"run_id": self._id})
+        run.write_json(RUN_FILE, {"run_id": self._id})
         self._describe(client, found, run)
         self._last = _last_steps(client, found)
         return client, self._id
@@ -135,7 +133,7 @@ class Link:
         """Write the config; MLflow's parameters can't be changed, so what another process had otherwise is a tag."""
         from mlflow.entities import Param
 
-        now, there = params_of(run.config), found.data.params
+        now, there = params_of(run.settings), found.data.params
         client.log_batch(found.info.run_id, params=[Param(key, now[key]) for key in now if key not in there])
         changed = [
             f"{key} = {value} (was {there[key]})" for key, value in now.items() if there.get(key, value) != value
@@ -160,12 +158,10 @@ class Link:
         return str(found.experiment_id)
 
 
-def read_id(directory: Path) -> str | None:
+def _id_of(run: RunView) -> str | None:
     """Return the id that a run's directory keeps; None if there is none that can be read."""
-    try:
-        return str(read_json(directory / RUN_FILE)["run_id"])
-    except (FileError, KeyError):
-        return None
+    kept = run.read_json(RUN_FILE).get("run_id")
+    return None if kept is None else str(kept)
 
 
 def uri_for(tracking: str | None, directory: Path) -> str:
