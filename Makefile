@@ -34,15 +34,15 @@ test-cluster: $(VENV)/installed-dev
 test-faults: $(VENV)/installed-dev
 	$(BIN)/vaeflow data fetch mnist
 	$(BIN)/vaeflow horovod install --if-possible
-	VAEFLOW_KILLS=100 $(BIN)/python -m pytest tests/test_faults.py
-	VAEFLOW_AIMED_KILLS=300 $(BIN)/python -m pytest -n 2 tests/test_aimed_kills.py
-	VAEFLOW_DAMAGES=2000 $(BIN)/python -m pytest -n 2 tests/test_damaged_runs.py
-	VAEFLOW_MATRIX=1 $(BIN)/python -m pytest tests/test_agreement.py
+	VAEFLOW_KILLS=100 $(BIN)/python -m pytest tests/integration/test_faults.py
+	VAEFLOW_AIMED_KILLS=300 $(BIN)/python -m pytest -n 2 tests/integration/test_aimed_kills.py
+	VAEFLOW_DAMAGES=2000 $(BIN)/python -m pytest -n 2 tests/integration/test_damaged_runs.py
+	VAEFLOW_MATRIX=1 $(BIN)/python -m pytest tests/integration/test_agreement.py
 
 # Every rule on every component, built in and of plugins/; it writes docs/checked.md. It takes about half an hour.
 check-components: $(VENV)/installed-dev
 	$(BIN)/python docs/checked.py
-	VAEFLOW_ALL_CONTRACTS=1 $(BIN)/python -m pytest tests/test_scaffold.py -k contract
+	VAEFLOW_ALL_CONTRACTS=1 $(BIN)/python -m pytest tests/integration/test_scaffold.py -k contract
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -47,6 +47,6 @@ def said():
 @pytest.fixture
 def view(tmp_path, mnist_content, said):
     """A run as callbacks see it, around a small model on real digits."""
-    import by_hand
+    from helpers import by_hand
 
     return by_hand.view_of(tmp_path, by_hand.digits(mnist_content), said=said)

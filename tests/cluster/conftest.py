@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import machines
 import pytest
-import slurm
-import small_runs
-import ssh
+from helpers import machines, slurm, small_runs, ssh
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from machines import ROOT, wait_until
+from helpers.machines import wait_until
+from helpers.paths import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.distributed, pytest.mark.horovod]
 SCRIPT = str(ROOT / "launch" / "horovodrun.sh")

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import small_runs
-from machines import CARD, NETWORK, ROOT, wait_until
+from helpers import small_runs
+from helpers.machines import CARD, NETWORK, wait_until
+from helpers.paths import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.distributed]
 LONG = ("batch_size=8", "microbatches=4", "steps=800", "log.every_steps=50", "checkpoint.every_steps=10")

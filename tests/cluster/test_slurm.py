@@ -6,9 +6,10 @@ import re
 import sys
 
 import pytest
-import small_runs
-from machines import NETWORK, ROOT, machine, tools, wait_until
-from slurm import Node, slurm
+from helpers import small_runs
+from helpers.machines import NETWORK, machine, tools, wait_until
+from helpers.paths import ROOT
+from helpers.slurm import Node, slurm
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.distributed]
 NODES = ("n8", "n9", "n10", "n11")  # as texts, the last come first

@@ -1,0 +1,194 @@
+"""Plugins that are wrong: each is caught, at load or by `plugins check`, with one line that names the culprit."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from helpers import broken_beside, broken_latents, broken_modes, broken_plugins
+from helpers.paths import HELPERS
+from helpers.plugin_packages import GOOD, site_in
+
+from vaeflow.cli import main
+
+OTHER_STEPS = r"after 2 steps on 2 replicas of another process and on 1: .* differ: "
+FILES = ("broken_plugins.py", "broken_latents.py", "broken_beside.py", "broken_modes.py")
+IDLE = r"layer 'dropout\S*' \(Dropout\) is called with training=False in training: it never acts; leave"
+
+AT_LOAD = {
+    "raises at import": ("raise RuntimeError('boo')", r"RuntimeError: boo"),
+    "missing dependency": ("import no_such_package", r"ModuleNotFoundError: No module named 'no_such_package'"),
+    "wrong signature": (
+        GOOD.replace("x_shape: tuple[int, ...], ", ""),
+        r"encoder 'resnet': its build function takes 0 positional parameters, not 1",
+    ),
+    "misspelt hook": (GOOD.replace("vaeflow_components", "vaeflow_component"), r"did you mean 'vaeflow_components'\?"),
+    "wrong record type": (
+        "@hookimpl\ndef vaeflow_components():\n    yield ('encoder', 'x', print)",
+        r"must yield Component records, but yielded \('encoder', 'x'",
+    ),
+}
+
+BY_CHECK = {
+    ("encoder", "wrong-shape"): ("shapes", r"the output for 1 rows has shape \(1, 2, 4\), not \(1, 'any'\)"),
+    ("encoder", "not-differentiable"): ("gradients", r"no gradient reaches .*kernel"),
+    ("encoder", "mixes-rows"): ("rows", r"outputs of valid rows beside other padded rows: .* apart"),
+    ("encoder", "depends-on-the-replica"): (
+        "bits",
+        r"after 2 steps on 2 replicas of another process and on 1: .* differ: ",
+    ),
+    ("encoder", "writes-from-every-rank"): ("side-effects", r"it writes built\.log, and every rank of a job would"),
+    ("encoder", "pickles"): ("side-effects", r"it calls pickle\.dumps .*pickle\.loads .*: a run trusts no pickle"),
+    ("likelihood", "float64-leak"): ("shapes", r"log p\(x given z\) is float64, not float32"),
+    ("encoder", "of-a-family"): ("side-effects", r"it writes built\.log, and every rank of a job would"),
+    ("likelihood", "averages-over-pixels"): (
+        "density",
+        r"p\(x given z\) of 4 pairs of elements adds up to 1\.[5-9]\d+, not to 1",
+    ),
+    ("likelihood", "likelihood-mixes-examples"): (
+        "rows",
+        r"log p\(x given z\) of examples beside other ones: .* apart",
+    ),
+    ("likelihood", "forgets-the-constant-of-its-scale"): ("density", r"p\(x given z\) from x = .* integrates to "),
+    ("posterior", "posterior-mixes-examples"): ("rows", r"z of examples beside other ones: .* apart"),
+    ("prior", "prior-mixes-examples"): ("rows", r"terms of KL\(q, p\) of examples beside other ones: .* apart"),
+    ("metric", "other-on-each-replica"): (
+        "bits",
+        r"an evaluation on 2 replicas of another process and on 1: test/other-on-each-replica differ: ",
+    ),
+    ("dataset", "reads-a-pickle"): ("examples", r"it calls pickle\.dumps .*pickle\.loads .*: a run trusts no pickle"),
+    ("plot", "pickles-its-figure"): ("picture", r"it calls pickle\.Pickler\.dump \(.*\): a run trusts no pickle"),
+    ("prior", "variable-in-no-layer"): (
+        "gradients",
+        r"prior 'variable-in-no-layer' of .* uses variable 'mu:0' of shape \(2,\), which is in no Keras layer",
+    ),
+    ("objective", "objective-with-a-weight"): (
+        "gradients",
+        r"objective 'objective-with-a-weight' of .* uses variable 'weight:0' of shape \(\), which is in no Keras layer",
+    ),
+    ("dataset", "labels-in-columns"): ("examples", r"train\.y is int64 of shape \(4, 4\), not \[N\] integers"),
+    ("dataset", "bytes-of-bits"): ("examples", r"train\.x is 0 or 1 in every byte, and bytes are divided by 255"),
+    ("dataset", "late-nan"): ("examples", r"train\.x\[3000\] has numbers that are not finite"),
+    ("callback", "forgets-what-it-waited-for"): (
+        "resumed",
+        r"stopped after epoch 5 and resumed, it asks Asked\(stop='', .* after epoch 8, but Asked\(stop='it gets no",
+    ),
+    ("callback", "raises-on-exception"): ("life", r"on_exception: TypeError: no such error: made up"),
+    ("posterior", "stateful-noise"): ("noise", r"z from the same noise twice: .* apart"),
+    ("posterior", "does-not-normalise"): ("density", r"q\(z given x\) integrates to 0\.1[5-8]\d+ .*, not to 1"),
+    ("posterior", "own-kl-without-its-variance"): (
+        "divergence",
+        r"KL\(q, p\) in closed form, by the posterior, is \d.* nats, but \d.* by samples",
+    ),
+    ("prior", "kl-of-the-wrong-sign"): (
+        "divergence",
+        r"KL\(q, p\) in closed form, by the prior, is -.* nats, but .* by samples",
+    ),
+    ("encoder", "drawn-at-import"): ("bits", OTHER_STEPS),
+    ("decoder", "logits-in-half-precision"): ("parameters", r"the output in mixed_bfloat16 is bfloat16, not float32"),
+    ("posterior", "stops-the-gradient"): ("reparameterized", r"there is no gradient of z\[\.\.\., 0\] with respect to"),
+    ("prior", "normal-in-two-dimensions"): ("density", r"with D = 1: p\(z\) integrates to 2\.[45]\d* .*, not to 1"),
+    ("objective", "penalty-of-the-batch"): ("loss", r"losses of examples beside other ones: .* apart"),
+    ("objective", "kernel-of-the-batch"): ("loss", r"losses of examples beside other ones: .* apart"),
+    ("objective", "penalty-of-the-wrong-sign"): ("loss", r"the loss falls where KL\(q, p\) rises"),
+    ("schedule", "free-bits-of-the-batch"): ("weight", r"penalties at step 0 of examples beside others .* apart"),
+    ("optimizer", "ignores-the-rate"): ("descent", r"100 steps at the learning rates 0\.01 and 0\.001 both end at "),
+    ("learning_rate", "falls-with-each-call"): (
+        "rate",
+        r"the learning rate at step 0 is 0\.001, and asked again 0",
+    ),
+    ("dataset", "other-in-each-process"): ("examples", r"train\.x is another one in another process"),
+    ("dataset", "ordered-by-a-set"): ("examples", r"train\.y is another one in another process, with PYTHONHASHSEED"),
+    ("dataset", "late-examples-drawn-anew"): ("examples", r"train\.x is another one when built again"),
+    ("callback", "reads-evaluations-in-logs"): ("life", r"on_log: KeyError: 'validation/elbo'"),
+    ("callback", "needs-validation"): (
+        "life",
+        r"without a validation split: on_evaluation: KeyError: 'valid",
+    ),
+    ("callback", "begins-its-log-anew"): (
+        "resumed",
+        r"stopped after epoch 1 and resumed, bounds\.csv has lost what was logged before",
+    ),
+    ("callback", "retraces-every-step"): ("life", r"on_steps traces .* at every call"),
+    ("callback", "writes-elsewhere"): ("files", r"it writes elsewhere\.log, which is not below the run's directory"),
+    ("posterior", "inert-normalization"): (
+        "modes",
+        r"\(BatchNormalization\) is called with training=False in training: what it keeps \(.*moving_mean, .*\) never",
+    ),
+    ("posterior", "still-average"): (
+        "modes",
+        r"average of layer 'centred' \(Centred\) never moves in training, though evaluations use it",
+    ),
+    ("encoder", "idle-dropout"): ("modes", IDLE),
+    ("decoder", "uncalled-dropout"): ("modes", r"layer 'dropout\S*' \(Dropout\) is never called: it does nothing in"),
+    ("likelihood", "idle-likelihood"): ("modes", IDLE),
+    ("prior", "idle-prior"): ("modes", IDLE),
+    ("callback", "misspelt-moment"): ("life", r"has on_evaluate, but .*; did you mean 'on_evaluation'\?"),
+}
+
+
+@pytest.mark.parametrize("case", AT_LOAD)
+def test_caught_at_load(case, tmp_path, monkeypatch, capsys):
+    source, reason = AT_LOAD[case]
+    with site_in(tmp_path, monkeypatch) as site:
+        name = site.module(source)
+        assert main(["plugins", "--plugin", name]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(rf"vaeflow: plugin {name} \(--plugin\) was not loaded: .*{reason}", line), line
+
+
+def test_duplicate_names_are_caught_at_load(tmp_path, monkeypatch, capsys):
+    with site_in(tmp_path, monkeypatch) as site:
+        site.install(GOOD, "vaeflow-one", "1.0")
+        site.install(GOOD, "vaeflow-two", "2.0")
+        assert main(["plugins"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "encoder 'resnet' is registered twice: by " in line
+    assert re.search(r"vaeflow-one 1\.0 \(module", line)
+    assert re.search(r"vaeflow-two 2\.0 \(module", line)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What the rules find, by component."""
+    asked = "\n".join(json.dumps([*component, [rule], {}]) for component, (rule, _) in BY_CHECK.items())
+    command = [sys.executable, str(HELPERS / "many_checks.py"), *(str(HELPERS / name) for name in FILES)]
+    folder = tmp_path_factory.mktemp("broken")
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, cwd=folder, check=True)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    return {(kind, name): (outcome, message) for kind, name, _, outcome, message in rows}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("component", BY_CHECK, ids=lambda component: component[1])
+def test_caught_by_check(component, found):
+    outcome, message = found[component]
+    assert outcome == "broken"
+    assert "\n" not in message
+    assert re.search(BY_CHECK[component][1], message), message
+
+
+def test_every_broken_component_has_its_case():
+    modules = (broken_plugins, broken_latents, broken_beside, broken_modes)
+    components = {(one.kind, one.name) for module in modules for one in module.vaeflow_components()}
+    assert components == set(BY_CHECK)
+    assert len(AT_LOAD) + 1 + len(BY_CHECK) >= 15
+
+
+@pytest.mark.slow
+def test_the_command_names_the_culprit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ["plugins", "check", "encoder", "wrong-shape", "--plugin", str(HELPERS / "broken_plugins.py")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments, "--rule=shapes", "--rule=rows"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    label = r"encoder 'wrong-shape' of .*broken_plugins\.py \(--plugin\)"
+    assert re.match(rf"vaeflow: {label} breaks the rule 'shapes': the output for 1 rows has shape \(1, 2, 4\)", line)
+    assert re.search(r"^  BROKEN    shapes ", done.stdout, re.MULTILINE)
+    assert re.search(r"^  left out  rows +not run, because the rule 'shapes' is broken", done.stdout, re.MULTILINE)

@@ -1,0 +1,223 @@
+"""The figures, by what is drawn in them, and their files."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import by_hand
+from helpers.builders import tf
+from scipy.stats import norm
+
+from vaeflow.commands.plot import plot_run
+from vaeflow.contracts import Dataset, Split
+from vaeflow.plots import curves, latents, manifold, plot_all, reconstructions, samples, style, traversals
+from vaeflow.plots.examples import Examples
+from vaeflow.plots.grid import prior_quantiles, tile
+
+
+@pytest.fixture(scope="module")
+def dataset(mnist_content):
+    return by_hand.digits(mnist_content)
+
+
+@pytest.fixture(scope="module")
+def trained(dataset):
+    return by_hand.trained_on(dataset)
+
+
+def held_out(trained, dataset):
+    return Examples.held_out(trained, dataset, 1000)
+
+
+def test_quantiles_are_the_standard_normals():
+    np.testing.assert_allclose(prior_quantiles(20), norm.ppf(np.linspace(0.05, 0.95, 20)), rtol=1e-5, atol=1e-6)
+
+
+def test_tiles_are_clipped_and_rows_may_be_short():
+    images = np.stack([np.full((2, 3, 3), value) for value in (-1.0, 0.5, 2.0, np.nan)])
+    picture = tile(images, 3)
+    assert picture.shape == (4, 9, 3)
+    np.testing.assert_array_equal(picture[0, ::3, 0], [0.0, 0.5, 1.0])
+    np.testing.assert_array_equal(picture[2, ::3, 0], [0.0, 1.0, 1.0])
+
+
+def test_latents_are_coloured_by_digit_as_in_the_article(trained, dataset):
+    examples = held_out(trained, dataset)
+    figure = latents.draw(trained, examples)
+    marks = figure.axes[0].collections[0]
+    np.testing.assert_allclose(marks.get_offsets(), trained.encode(examples.x), rtol=1e-6)
+    assert marks.get_cmap().N == 10
+    assert marks.get_clim() == (-0.5, 9.5)
+    np.testing.assert_array_equal(marks.get_array(), examples.y)
+    assert [tick.get_text() for tick in figure.axes[1].get_yticklabels()] == [str(digit) for digit in range(10)]
+
+
+def test_labels_with_gaps_get_neighbouring_colours(trained, dataset):
+    examples = held_out(trained, dataset)
+    figure = latents.draw(trained, replace(examples, y=examples.y.astype(int) // 5 * 100 - 7))
+    assert figure.axes[0].collections[0].get_cmap().N == 2
+    assert [tick.get_text() for tick in figure.axes[1].get_yticklabels()] == ["-7", "93"]
+
+
+@pytest.mark.parametrize("labels", [None, np.arange(60), np.zeros((60, 2))])
+def test_no_colours_without_labels_that_could_have_some(labels):
+    trained = by_hand.trained_on(by_hand.rows(60))
+    figure = latents.draw(trained, Examples("train", by_hand.rows(60).train.x, labels))
+    assert len(figure.axes) == 1
+    assert len(figure.axes[0].collections[0].get_offsets()) == 60
+
+
+def test_with_more_latents_the_title_says_which_are_shown(dataset):
+    trained = by_hand.trained_on(dataset, latent=5)
+    examples = held_out(trained, dataset)
+    means = trained.encode(examples.x)
+    first, second = np.argsort(-means.var(axis=0))[:2]
+    figure = latents.draw(trained, examples)
+    assert f"the two of 5 dimensions that vary most: {first} and {second}" in figure.axes[0].get_title(loc="left")
+    np.testing.assert_allclose(figure.axes[0].collections[0].get_offsets(), means[:, [first, second]], rtol=1e-6)
+
+
+def test_the_manifold_is_the_articles_grid(trained):
+    picture = manifold.picture(trained)
+    quantiles = norm.ppf(np.linspace(0.05, 0.95, 20))
+    assert picture.shape == (560, 560, 1)
+    for column, row in ((0, 0), (3, 17), (19, 0)):
+        digit = trained.decode(np.array([[quantiles[column], quantiles[row]]]))[0]
+        np.testing.assert_allclose(picture[row * 28 : row * 28 + 28, column * 28 : column * 28 + 28], digit, atol=1e-5)
+    image = manifold.draw(trained).axes[0].images[0]
+    assert image.get_cmap().name == "Greys_r"
+    assert image.get_clim() == (0.0, 1.0)
+
+
+def test_reconstructions_lie_below_their_originals(trained, dataset):
+    examples = held_out(trained, dataset)
+    picture = reconstructions.picture(trained, examples)
+    first = examples.spread(1)
+    np.testing.assert_array_equal(picture[:28, :28], first[0])
+    np.testing.assert_allclose(picture[30:58, :28], trained.reconstruct(first)[0], atol=1e-5)
+
+
+def test_few_examples_are_enough(trained, dataset):
+    few = Dataset("few", dataset.train, Split(dataset.test.x[:3]), None, "test")
+    examples = held_out(trained, few)
+    assert (examples.split, len(examples.x)) == ("validation", 3)
+    assert reconstructions.picture(trained, examples).shape == (58, 298, 1)
+
+
+def test_samples_are_the_models(trained):
+    picture = samples.picture(trained, side=2)
+    np.testing.assert_allclose(picture[30:, 30:], trained.sample(4)[3], atol=1e-6)
+    samples.draw(trained, side=2)
+
+
+def test_a_traversal_changes_one_dimension_a_row(dataset):
+    trained = by_hand.trained_on(dataset, latent=3)
+    examples = held_out(trained, dataset)
+    traversal = traversals.Traversal.of(trained, examples, rows=2, columns=5)
+    z = trained.encode(examples.x[:1])[0]
+    z[traversal.dimensions[1]] = traversal.values[4]
+    np.testing.assert_allclose(traversal.images[9], trained.decode(z[None])[0], atol=1e-5)
+    assert traversal.picture().shape == (58, 148, 1)
+
+
+def write_metrics(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_curves_weigh_log_points_by_their_steps(tmp_path):
+    rows = [
+        {"step": 10, "epoch": 0.5, "train/elbo": -300.0},
+        {"step": 15, "epoch": 0.75, "train/elbo": -150.0},
+        {"step": 20, "epoch": 1.0, "train/elbo": -150.0},
+        {"step": 20, "epoch": 1.0, "test/elbo": -160.0},
+        {"step": 30, "epoch": 1.5, "train/elbo": None},
+        {"step": 40, "epoch": 2.0, "train/elbo": -120.0},
+        {"step": 40, "epoch": 2.0, "test/elbo": None},
+        {"step": 50, "epoch": 2.5, "train/elbo": -110.0},
+    ]
+    train, test = curves.read(write_metrics(tmp_path / "metrics.jsonl", rows))
+    assert train == curves.Curve("train", [1.0, 2.0, 2.5], [-225.0, -120.0, -110.0])
+    assert test == curves.Curve("test", [1.0], [-160.0])
+    lines = curves.draw([train, test]).axes[0].get_lines()
+    np.testing.assert_array_equal(lines[0].get_xydata(), [[1.0, -225.0], [2.0, -120.0], [2.5, -110.0]])
+
+
+def test_no_metrics_no_curves(tmp_path):
+    assert curves.read(tmp_path / "metrics.jsonl") == []
+    assert curves.read(write_metrics(tmp_path / "metrics.jsonl", [])) == []
+
+
+def test_all_that_fits_is_drawn(tmp_path, trained, dataset):
+    metrics = write_metrics(tmp_path / "m.jsonl", [{"step": 1, "epoch": 1.0, "train/elbo": -1.0}])
+    files = plot_all(by_hand.all_plots(), trained, dataset, tmp_path / "a", metrics=metrics, caption="tiny, seed 0")
+    assert [file.name for file in files] == [
+        "latents.png",
+        "reconstructions.png",
+        "samples.png",
+        "manifold.png",
+        "curves.png",
+    ]
+    assert sorted(files) == sorted((tmp_path / "a").iterdir())
+    for file in files:
+        pixels = tf.io.decode_png(file.read_bytes()).numpy()
+        assert min(pixels.shape[:2]) > 500
+        assert pixels.std() > 10
+
+
+@pytest.mark.parametrize("latent", [1, 3])
+def test_traversals_take_the_manifolds_place(tmp_path, dataset, latent):
+    files = plot_all(by_hand.all_plots(), by_hand.trained_on(dataset, latent), dataset, tmp_path)
+    assert [file.stem for file in files] == ["latents", "reconstructions", "samples", "traversals"]
+
+
+def test_colour_images(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (12, 8, 6, 3)).astype(np.uint8)
+    dataset = Dataset("colours", Split(x), None, None, "test")
+    assert len(plot_all(by_hand.all_plots(), by_hand.trained_on(dataset), dataset, tmp_path)) == 4
+
+
+def test_rows_of_numbers_have_latents_only(tmp_path):
+    dataset = by_hand.rows()
+    files = plot_all(by_hand.all_plots(), by_hand.trained_on(dataset), dataset, tmp_path)
+    assert [file.stem for file in files] == ["latents"]
+
+
+def test_equal_plots_are_equal_files(tmp_path, trained, dataset):
+    first, second = (plot_all(by_hand.all_plots(), trained, dataset, tmp_path / name) for name in "ab")
+    assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
+
+
+def test_a_disk_that_refuses_leaves_the_earlier_plot(tmp_path, monkeypatch):
+    path = tmp_path / "curves.png"
+    style.save(style.new_figure(1, 1), path)
+    before = path.read_bytes()
+
+    def full(*_, **__):
+        raise OSError(28, os.strerror(28))
+
+    figure = style.new_figure(1, 1)
+    monkeypatch.setattr(figure, "savefig", full)
+    with pytest.raises(OSError, match="No space"):
+        style.save(figure, path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["curves.png"]
+
+
+def test_a_run_is_plotted_from_its_directory(tmp_path, tiny_arrays):
+    settings = ["dataset=arrays", f"dataset.path={tiny_arrays}", "encoder=mlp", "decoder=mlp", "epochs=2"]
+    settings += ["log.tensorboard=false"]
+    code = (
+        "import sys; from vaeflow.api import train; train('mnist-mlp-20', overrides=sys.argv[2:], run_dir=sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "run"), *settings], check=True)
+    drawn = sorted((tmp_path / "run" / "plots").iterdir())
+    for file in drawn:
+        file.unlink()
+    files = plot_run(tmp_path / "run")
+    assert sorted(files) == drawn
+    assert {file.stem for file in files} == {"latents", "reconstructions", "samples", "traversals", "curves"}

@@ -1,0 +1,140 @@
+"""The rules of docs/architecture.md: imports point down, files are short, TensorFlow comes late."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from typing import TYPE_CHECKING
+
+import pytest
+from helpers.paths import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PACKAGE = ROOT / "vaeflow"
+LONGEST_FILE = 300
+ROW = re.compile(r"\| (`[^|]+`) \| [^|]+ \|")
+
+
+def floors() -> dict[str, int]:
+    """Return the floor of each module of the table, 0 at the bottom."""
+    table = (ROOT / "docs" / "architecture.md").read_text().partition("## Floors")[2].partition("\n## ")[0]
+    rows = [re.findall(r"`([\w.]+)`", found[1]) for found in ROW.finditer(table)]
+    return {module: len(rows) - number for number, row in enumerate(rows, start=1) for module in row}
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of the package by its dotted name."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(path: Path, known: dict[str, Path]) -> set[str]:
+    """Return the package's modules that a file imports anywhere, for type checkers too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names if alias.name.partition(".")[0] == "vaeflow")
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            if node.module and node.module.partition(".")[0] == "vaeflow":
+                below = (f"{node.module}.{alias.name}" for alias in node.names)
+                found.update(name if name in known else node.module for name in below)
+    return found
+
+
+def row_of(module: str, table: dict[str, int]) -> str:
+    """Return the table's name for a module: that of its package, or its own."""
+    name = module.split(".")[1] if "." in module else module
+    assert name in table, f"{module} is in no row of docs/architecture.md"
+    return name
+
+
+def edges() -> set[tuple[str, str]]:
+    """Return which name of the table imports which."""
+    known, table = modules(), floors()
+    return {
+        (row_of(module, table), row_of(imported, table))
+        for module, path in known.items()
+        for imported in imports(path, known)
+    }
+
+
+def test_every_name_of_the_table_is_a_module_and_every_module_is_in_it():
+    used = {row_of(module, floors()) for module in modules()}
+    assert used == set(floors())
+
+
+def test_imports_point_to_lower_floors():
+    table = floors()
+    upward = {(one, other) for one, other in edges() if one != other and table[one] <= table[other]}
+    assert not upward
+
+
+def test_nothing_imports_the_front():
+    assert not [edge for edge in edges() if edge[1] == "vaeflow" and edge[0] != edge[1]]
+
+
+@pytest.mark.parametrize("depth", [2, 3, 9])  # packages, their subpackages, modules
+def test_there_are_no_circles(depth):
+    known = modules()
+    within = {module: ".".join(module.split(".")[:depth]) for module in known}
+    graph = {name: set() for name in within.values()}
+    for module, path in known.items():
+        graph[within[module]] |= {within[other] for other in imports(path, known)} - {within[module], "vaeflow"}
+    assert TopologicalSorter(graph).prepare() is None
+
+
+def test_plugins_import_public_modules_alone():
+    text = (ROOT / "docs" / "plugins.md").read_text()
+    public = set(re.findall(r"`(vaeflow[\w.]*)`", text.partition("A plugin imports")[2].partition("\n\n")[0]))
+    known = modules()
+    code = [path for path in (ROOT / "plugins").glob("*/vaeflow_*/**/*.py") if "tests" not in path.parts]
+    used = {(path.name, module) for path in code for module in imports(path, known) if module in known}
+    assert code
+    assert not {(file, module) for file, module in used if module not in public}
+
+
+def test_the_top_is_small():
+    packages = [path for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()]
+    files = [path for path in PACKAGE.glob("*.py") if path.name != "__init__.py"]
+    assert len(packages) <= 15
+    assert len(files) <= 6
+
+
+def test_no_file_is_long():
+    lengths = {path: len(path.read_text().splitlines()) for path in modules().values()}
+    assert not {str(path.relative_to(ROOT)): n for path, n in lengths.items() if n > LONGEST_FILE}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "vaeflow",
+        "vaeflow.cli",
+        "vaeflow.config.schema",
+        "vaeflow.components",
+        "vaeflow.plugins.registry",
+        "vaeflow.training.run",
+    ],
+)
+def test_importing_brings_no_tensorflow(module):
+    code = f"import sys, {module}; print(*sorted({{'tensorflow', 'keras', 'matplotlib'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_listing_components_brings_no_tensorflow():
+    code = (
+        "import sys; from vaeflow.plugins.registry import Registry; [r.options() for r in Registry.load().all()];"
+        "print('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,326 @@
+"""The README and the docs: their code runs, their commands parse, the reference misses nothing, the pages build."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
+
+import click
+import pytest
+from helpers.paths import ROOT
+
+from vaeflow.callbacks import Callback, Control
+from vaeflow.cli import main
+from vaeflow.cli.app import app
+from vaeflow.config.compose import compose
+from vaeflow.config.recipes import recipes
+from vaeflow.config.resolve import resolve
+from vaeflow.config.schema import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config, Section
+from vaeflow.plugin_kit.scaffold import write_plugin
+from vaeflow.plugins import hookspecs
+from vaeflow.plugins.records import KINDS
+from vaeflow.plugins.registry import Registry
+
+DOCS = ROOT / "docs"
+EXAMPLES = DOCS / "examples"
+FOLDERS = ("*.md", "kinds/*.md", "reference/*.md")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(page for one in FOLDERS for page in sorted(DOCS.glob(one)))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LOCAL_LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+TINY = ("steps=3", "dataset.train_examples=200", "dataset.test_examples=100")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A command as a page shows it.
+
+    Attributes:
+        page: the file.
+        line: what is typed after `vaeflow`.
+        output: what the page says it prints; empty where it says nothing.
+    """
+
+    page: str
+    line: str
+    output: str
+
+    def __str__(self) -> str:
+        return f"{self.page}: {self.line}"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return a page's fenced blocks in a language."""
+    return [text for found, text in BLOCK.findall(page.read_text()) if found == language]
+
+
+def commands() -> list[Shown]:
+    """Return every `$ vaeflow ...` of the pages."""
+    shown = []
+    for page in PAGES:
+        for block in blocks(page, "console"):
+            for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+                line, _, output = part.partition("\n")
+                if line.startswith("vaeflow"):
+                    shown.append(Shown(page.name, line.removeprefix("vaeflow").strip(), output.strip()))
+    return shown
+
+
+def code_of(page: Path) -> str:
+    """Return the Python blocks of a page that are no plugin and no doctest, one after the other."""
+    return "\n".join(b for b in blocks(page, "python") if "hookimpl" not in b and ">>>" not in b)
+
+
+def run_python(*arguments: str, cwd: Path) -> str:
+    """Run Python in a fresh process and return what it printed."""
+    done = subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def text_of(pages: list[Path]) -> str:
+    """Return all pages as one text."""
+    return "\n".join(page.read_text() for page in pages)
+
+
+def new_plugins() -> set[tuple[str, str]]:
+    """Return (kind, name) of every plugin that a page begins."""
+    lines = [one.line.split() for one in commands()]
+    return {(words[2], words[3]) for words in lines if words[:2] == ["plugins", "new"]}
+
+
+def pretend_installed(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a package's folder on the import path, with the metadata that pip would write."""
+    project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
+    info = package / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    ((name, module),) = project["entry-points"]["vaeflow"].items()
+    (info / "entry_points.txt").write_text(f"[vaeflow]\n{name} = {module}\n")
+    monkeypatch.syspath_prepend(str(package))
+    monkeypatch.delitem(sys.modules, module, raising=False)
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A working directory with what the pages' commands name: examples, TOML files, plugins that are begun there."""
+    shutil.copytree(EXAMPLES, tmp_path / "docs" / "examples")
+    for page in PAGES:
+        for block in blocks(page, "toml"):
+            name = re.match(r"# (\w+\.toml)\n", block)
+            if name:
+                (tmp_path / name[1]).write_text(block)
+    for kind, name in sorted(new_plugins()):
+        write_plugin(kind, name, tmp_path)
+    for package in re.findall(r"^\$ pip install -e (vaeflow-[\w-]+)$", text_of(PAGES), re.MULTILINE):
+        pretend_installed(tmp_path / package, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """The generated fragments by name."""
+    sys.path.insert(0, str(DOCS))
+    try:
+        return importlib.import_module("generate").pages()
+    finally:
+        sys.path.remove(str(DOCS))
+
+
+# Code
+
+
+def test_the_readme_shows_the_example_plugin():
+    plugin = next(block for block in blocks(ROOT / "README.md", "python") if "hookimpl" in block)
+    assert plugin == (EXAMPLES / "vaeflow_residual.py").read_text()
+    assert len([line for line in plugin.splitlines() if line.strip()]) <= 15
+
+
+def test_the_plugins_of_the_docs_train(clone, mnist_folders):
+    command = "import sys; from vaeflow.cli import main; sys.exit(main())"
+    plugins = [f"--plugin={path}" for path in sorted(EXAMPLES.glob("*.py"))]
+    selected = ["encoder=residual", "encoder.depth=3", "decoder=notebook", 'callbacks=["best"]']
+    printed = run_python("-c", command, "train", "mnist-mlp-20", *TINY, *selected, *plugins, "--run-dir=run", cwd=clone)
+    assert re.search(r"^best test/elbo: -\d+\.\d\d nats at epoch 1(\.5)?$", printed, re.MULTILINE)
+    assert "depth = 3" in (clone / "run" / "config.toml").read_text()
+
+
+def test_the_python_blocks_run(clone, mnist_folders):
+    script = clone / "blocks.py"
+    script.write_text("\n".join(code_of(page) for page in PAGES))
+    printed = run_python(str(script), cwd=clone)
+    assert "(8, 20)" in printed
+    assert (clone / "runs" / "mnist-mlp-20" / "summary.json").exists()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if ">>>" in page.read_text()], ids=lambda page: page.name)
+def test_the_sessions_are_true(page):
+    for block in blocks(page, "python"):
+        test = doctest.DocTestParser().get_doctest(block, {}, page.name, str(page), 0)
+        failed, _ = doctest.DocTestRunner().run(test)
+        assert not failed
+
+
+def test_the_tools_of_the_docs_have_true_examples(reference):
+    assert doctest.testmod(importlib.import_module("docstrings")).failed == 0
+    assert doctest.testmod(importlib.import_module("docstrings")).attempted
+
+
+# Commands
+
+
+@pytest.mark.parametrize("shown", [one for one in commands() if not one.output], ids=str)
+def test_a_command_parses(shown, clone, monkeypatch):
+    seen: list[click.Context] = []
+    monkeypatch.setattr(click.Command, "invoke", lambda _, context: seen.append(context))
+    app.main(args=shlex.split(shown.line), prog_name="vaeflow", standalone_mode=False)
+    given = seen[-1].params if seen else {}
+    if "recipe" in given:
+        composed = compose(given["recipe"], given["settings"])
+        assert resolve(composed, Registry.load(given["modules"])).config.name
+
+
+@pytest.mark.parametrize("shown", [one for one in commands() if one.output], ids=str)
+def test_a_command_prints_what_the_page_says(shown, clone, capsys):
+    words = shlex.split(shown.line)
+    if words[:2] == ["plugins", "new"]:
+        shutil.rmtree(f"vaeflow-{words[3]}")
+    main(words)
+    printed = "".join(capsys.readouterr())
+    assert re.fullmatch(re.escape(shown.output).replace(r"\.\.\.", ".*"), printed.strip())
+
+
+def test_the_pages_show_commands():
+    names = {one.line.split()[0] for one in commands() if one.line}
+    assert names >= set(app.commands)
+    assert any(one.output for one in commands())
+
+
+# The reference
+
+
+def test_the_reference_has_every_component_option_and_kind(reference):
+    assert all(f"| `{kind}` |" in reference["kinds.md"] for kind in KINDS)
+    sections = dict(re.findall(r"^### (.+?)\n(.*?)(?=^##|\Z)", reference["components.md"], re.MULTILINE | re.DOTALL))
+    for registered in Registry.load().all():
+        if registered.origin.distribution == "vaeflow":
+            component = registered.component
+            section = sections[f"{component.kind}: `{component.name}`"]
+            assert all(f"| `{option.name}` |" in section for option in registered.options())
+
+
+def test_every_option_with_a_docstring_of_arguments_is_described(reference):
+    docstrings = importlib.import_module("docstrings")
+    for registered in Registry.load().all():
+        parsed = docstrings.parse(registered.doc)
+        if registered.origin.distribution == "vaeflow" and "Args" in parsed.items:
+            missing = [o.name for o in registered.options() if not parsed.described("Args", o.name)]
+            assert not missing, registered.label
+
+
+def test_the_reference_has_every_recipe(reference):
+    assert all(f"## `{recipe.name}`" in reference["recipes.md"] for recipe in recipes())
+    assert all(recipe.text.strip() in reference["recipes.md"] for recipe in recipes())
+
+
+def test_the_reference_has_every_hook(reference):
+    specified = [name for name, one in vars(hookspecs).items() if hasattr(one, f"{hookspecs.NAMESPACE}_spec")]
+    assert specified
+    assert all(f"## `{name}`" in reference["hooks.md"] for name in specified)
+
+
+def test_the_reference_has_every_key_and_all_are_described(reference):
+    found = set(re.findall(r"^\| `([\w.]+)` \|.* \S.* \|$", reference["config.md"], re.MULTILINE))
+    assert found == set(keys(Config))
+
+
+def keys(section, prefix=""):
+    """Yield the dotted keys of a table of the config."""
+    for name, field in section.model_fields.items():
+        assert field.description, name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from keys(field.annotation, f"{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_a_page_with_its_example_and_commands_that_use_it(kind):
+    page = DOCS / "kinds" / f"{kind}.md"
+    text = page.read_text()
+    assert f"`{KINDS[kind].signature}`" in text
+    assert f"{{literalinclude}} ../../vaeflow/scaffold/templates/{kind}.py.in" in text
+    assert f"\nkinds/{kind}\n" in (DOCS / "plugins.md").read_text()
+    assert {kind} == {of_kind for of_kind, name in new_plugins() if f" {of_kind} {name}\n" in text}
+    assert {"plugins", "train"} <= {one.line.split()[0] for one in commands() if one.page == page.name}
+
+
+# What is tested
+
+
+def names_in_tests() -> dict[str, str]:
+    """Return the text of every file of tests but this one."""
+    files = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path != Path(__file__)]
+    return {path.name: path.read_text() for path in files}
+
+
+def key_of(kind: str) -> str:
+    """Return the config's key that selects components of a kind."""
+    keys_by_kind = {of_kind: key for key, of_kind in (*KINDS_OF_SELECTIONS.items(), *KINDS_OF_LISTS.items())}
+    return keys_by_kind[kind]
+
+
+def test_every_kind_and_builtin_component_is_named_by_a_test():
+    """A component is named in quotes, in a setting, or by its build function; or its test asks for all of the kind."""
+    files, unnamed = names_in_tests(), []
+    for component in [one.component for one in Registry.load().all() if one.origin.distribution == "vaeflow"]:
+        kind, name = component.kind, re.escape(component.name)
+        module, function = component.build.__module__.rpartition(".")[2], component.build.__name__
+        named = re.compile(rf"""["'=]{name}["'\])}},]|={name}\b|\b{module}\.{function}\b|names\(["']{kind}["']\)""")
+        about = re.compile(rf"\b({kind}|{key_of(kind).rpartition('.')[2]})s?\b")
+        if not any(named.search(text) and about.search(text) for text in files.values()):
+            unnamed.append((kind, component.name))
+    assert not unnamed
+    assert all(any(re.search(rf"\b{kind}\b", text) for text in files.values()) for kind in KINDS)
+
+
+def test_nothing_generated_is_committed():
+    listed = subprocess.run(
+        ["git", "ls-files", "docs/generated", "docs/_build"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert listed.stdout == ""
+
+
+# The pages
+
+
+@pytest.mark.parametrize("page", PAGES[:2], ids=lambda page: page.name)
+def test_links_and_pictures_are_there(page):
+    assert not [link for link in LOCAL_LINK.findall(page.read_text()) if not (ROOT / link).exists()]
+
+
+def test_the_pages_build_without_a_warning(tmp_path):
+    built = tmp_path / "html"
+    run_python(
+        *("-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", str(tmp_path / "doctrees")),
+        *(str(DOCS), str(built)),
+        cwd=ROOT,
+    )
+    page = unescape(re.sub(r"<[^>]+>", "", (built / "reference" / "commands.html").read_text()))
+    for name, command in app.commands.items():
+        inner = getattr(command, "commands", {})
+        assert all(f"vaeflow {path} [OPTIONS]" in page for path in (name, *(f"{name} {one}" for one in inner)))
+    python = (built / "reference" / "python.html").read_text()
+    moments = [f"Callback.{name}" for name in vars(Callback) if not name.startswith("_")]
+    asked = [f"Control.{name}" for name in ("stop", "save", "save_best", "set_learning_rate")]
+    assert all(hasattr(Control, name.partition(".")[2]) for name in asked)
+    assert not [name for name in (*moments, *asked) if f'id="vaeflow.callbacks.{name}"' not in python]
