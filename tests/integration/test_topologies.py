@@ -6,7 +6,7 @@ import re
 
 import pytest
 from helpers.jobs import HOROVOD, TOPOLOGIES, begin, finish, job, summary_of
-from helpers.small_runs import SHORT, SMALL, on, rows, write_digits
+from helpers.small_runs import SHORT, SMALL, on, rows, train, vaeflow, write_digits
 
 CASES = {
     "everything": (
@@ -123,6 +123,21 @@ def test_compressed_gradients_still_train(tmp_path, digits, kind, count, compres
     assert set(finished.codes) == {0}, finished.outputs
     bounds = [row["test/elbo"] for row in rows(tmp_path / "run") if "test/elbo" in row]
     assert bounds[-1] > bounds[0] + 20  # nats
+
+
+@pytest.mark.parametrize(("kind", "count"), TOPOLOGIES)
+def test_evaluated_on_any_topology(tmp_path, digits, kind, count):
+    """Whatever trained the run: the figures of one device, printed and written once."""
+    run = train(tmp_path / "run", digits, "steps=5", "evaluate.batch_size=24")
+    alone = vaeflow("evaluate", run, "--samples", 3)
+    written = (run / "evaluation-test.json").read_bytes()
+    (run / "evaluation-test.json").unlink()
+    finished = job(kind, count, "evaluate", run, "--samples", 3)
+    assert set(finished.codes) == {0}, finished.outputs
+    assert (run / "evaluation-test.json").read_bytes() == written
+    printed = "\n".join(finished.outputs).replace("[0]<stdout>:", "")
+    assert printed.count('"metrics"') == 1
+    assert alone.stdout in printed
 
 
 @pytest.mark.parametrize(("kind", "count"), [TOPOLOGIES[1], TOPOLOGIES[2], TOPOLOGIES[4]])

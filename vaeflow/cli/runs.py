@@ -11,15 +11,20 @@ from vaeflow.cli.shared import (
     accept_option,
     best_option,
     data_dir_option,
+    folders,
     plugin_option,
     require_alone,
     require_run,
     run_argument,
+    strategy_option,
 )
+from vaeflow.distributed.job.job import Job
 
 
 @click.command()
 @run_argument
+@click.argument("settings", nargs=-1, metavar="[strategy.KEY=VALUE]...")
+@strategy_option
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test"]),
@@ -39,6 +44,8 @@ from vaeflow.cli.shared import (
 def evaluate(
     *,
     run: Path,
+    settings: tuple[str, ...],
+    strategy: str | None,
     split: str,
     samples: int | None,
     best: bool,
@@ -48,18 +55,28 @@ def evaluate(
 ) -> None:
     """Evaluate a run's model on held-out examples.
 
-    Prints JSON: ELBO, log-likelihood and KL in nats an example. RUN is the directory of the run.
+    Prints JSON: ELBO, log-likelihood and KL in nats per example. RUN is the directory of the run. One device does it,
+    whatever trained the run, unless --strategy names others or a launcher started several processes.
 
     Example: vaeflow evaluate runs/mnist-2d --split test --samples 100
     """
-    require_alone("evaluate")
-    require_run(run)
+    processes = Job.current().processes
+    if processes == 1:  # else the other ranks are told of it
+        require_run(run)
     from vaeflow.commands.evaluate import evaluate_run
 
     result = evaluate_run(
-        run, split=split, samples=samples, best=best, modules=modules, data_dir=data_dir, accept_changes=accept_changes
+        run,
+        folders(data_dir),
+        split=split,
+        samples=samples,
+        best=best,
+        modules=modules,
+        settings=[f"strategy={strategy or ('single' if processes == 1 else 'auto')}", *settings],
+        accept_changes=accept_changes,
     )
-    click.echo(json.dumps(result, indent=2))
+    if result is not None:
+        click.echo(json.dumps(result, indent=2))
 
 
 @click.command()

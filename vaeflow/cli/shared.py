@@ -73,6 +73,10 @@ resume_option = click.option(
     help="auto: go on with the run if --run-dir has it, and do nothing if it is finished. Example: --resume auto",
 )
 
+strategy_option = click.option(
+    "--strategy", metavar="NAME", help="Short for strategy.name=NAME. Example: --strategy mirrored"
+)
+
 run_argument = click.argument("run", type=click.Path(path_type=Path))
 
 

@@ -19,16 +19,13 @@ from vaeflow.cli.shared import (
     require_text,
     resume_option,
     run_argument,
+    strategy_option,
 )
 from vaeflow.distributed.job.job import Job
 from vaeflow.errors import UsageError
 
 if TYPE_CHECKING:
     from vaeflow.config.resolve import Resolved
-
-strategy_option = click.option(
-    "--strategy", metavar="NAME", help="Short for strategy.name=NAME. Example: --strategy mirrored"
-)
 
 
 @click.command(

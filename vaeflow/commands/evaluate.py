@@ -1,56 +1,90 @@
-"""Evaluates a finished or interrupted run."""
+"""Evaluates a finished or interrupted run, on one device or shared by the processes of a job."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from vaeflow.files.write import write_json
+from vaeflow.training.agreement import FirstMeeting
+from vaeflow.training.run import of_strategy, resolve_run
+from vaeflow.training.run_files.directory import RunDirectory
+from vaeflow.training.setup import prepare_to_read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from vaeflow.data.sets import Folders
+    from vaeflow.training.experiment import Experiment
+
+ONE_DEVICE = ("strategy=single",)
+
 
 def evaluate_run(
     run_dir: Path,
+    folders: Folders,
     *,
     split: str = "test",
     samples: int | None = None,
     best: bool = False,
     modules: Sequence[str] = (),
-    data_dir: Path | None = None,
+    settings: Sequence[str] = ONE_DEVICE,
     accept_changes: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Evaluate a run on a split and write `evaluation-SPLIT.json` into its directory.
+
+    All processes of a job call this. Each evaluates a share of the examples; rank 0 reads the checkpoint and writes.
 
     Args:
         run_dir: the run's directory.
+        folders: where data sets lie.
         split: `train`, `validation` or `test`.
-        samples: L, samples of z an example; None for the config's.
+        samples: L, samples of z per example; None for the config's.
         best: evaluate the best checkpoint, not the newest.
         modules: plugins that are not installed.
-        data_dir: the user's folder of data sets.
+        settings: `KEY=VALUE` below `strategy`: how the examples are shared.
         accept_changes: although config, plugin code or data have changed since the checkpoint.
 
     Returns:
-        What was written: the binarization, the number of examples and samples, and the metrics by name in nats.
+        What was written: the binarization, the number of examples and samples, and the metrics by name in nats; None
+        on other ranks than 0.
 
     Raises:
-        UsageError: if there is no such run or split.
+        UsageError: if there is no such run or split, or ranks differ.
         CheckpointError: if none of its checkpoints is valid.
     """
-    from vaeflow.api import load
+    from vaeflow.distributed.strategies.processes import Processes
+    from vaeflow.training.checkpoints.restore import restore_to_read
 
-    loaded = load(run_dir, best=best, plugins=modules, data_dir=data_dir, accept_changes=accept_changes)
-    evaluation = loaded.experiment.evaluator(split, samples=samples)()
-    result = {
-        "dataset": loaded.config.dataset.name,
-        "binarization": loaded.config.binarization.name,
+    asked = {"split": split, "samples": samples, "best": best}
+    with FirstMeeting(accept_changes=accept_changes, **asked) as meeting:
+        directory = RunDirectory.open(run_dir)
+        resolved = resolve_run(directory, modules, of_strategy(settings))
+        experiment, record = prepare_to_read(
+            resolved, folders, topology=resolved.strategy.build(), meeting=meeting, accept_changes=accept_changes
+        )
+    processes = Processes(experiment.strategy)
+    with contextlib.closing(experiment.strategy):
+        processes.on_chief(
+            lambda: restore_to_read(
+                directory, resolved, experiment, record, best=best, accept_changes=accept_changes
+            ).to_json()
+        )
+        processes.share(experiment.state.to_bytes, experiment.state.from_bytes)
+        result = _figures(experiment, split, samples, best=best)
+        processes.on_chief(lambda: write_json(run_dir / f"evaluation-{split}.json", result))
+    return result if processes.chief else None
+
+
+def _figures(experiment: Experiment, split: str, samples: int | None, *, best: bool) -> dict[str, Any]:
+    config, evaluation = experiment.config, experiment.evaluator(split, samples=samples)()
+    return {
+        "dataset": config.dataset.name,
+        "binarization": config.binarization.name,
         "split": split,
         "examples": evaluation.examples,
-        "samples": samples or loaded.config.evaluate.samples,
+        "samples": samples or config.evaluate.samples,
         "checkpoint": "best" if best else "newest",
         "metrics": evaluation.scalars(split),
     }
-    write_json(run_dir / f"evaluation-{split}.json", result)
-    return result

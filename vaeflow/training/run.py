@@ -91,7 +91,7 @@ def resume(
     """
 
     def find() -> Resolved:
-        return resolve_run(RunDirectory.open(run_dir), modules, _of_strategy(settings))
+        return resolve_run(RunDirectory.open(run_dir), modules, of_strategy(settings))
 
     ready = _prepare(find, folders or Folders.default(), accept_changes=accept_changes)
 
@@ -261,7 +261,12 @@ def _require_weights(source: Path) -> None:
             raise type(error)(f"init_from: {error}") from error
 
 
-def _of_strategy(settings: Sequence[str]) -> Sequence[str]:
+def of_strategy(settings: Sequence[str]) -> Sequence[str]:
+    """Return settings on top of a run's own config.
+
+    Raises:
+        UsageError: if one is of anything but the strategy.
+    """
     for setting in settings:
         key = setting.partition("=")[0]
         if key.partition(".")[0] != "strategy":

@@ -276,8 +276,8 @@ class Session:
         self.experiment.strategy.close()
 
     def _share_state(self) -> None:
-        if self.processes.count > 1:
-            self.experiment.state.from_bytes(self.processes.broadcast(self.experiment.state.to_bytes()))
+        state = self.experiment.state
+        self.processes.share(state.to_bytes, state.from_bytes)
 
     def _view(self, progress: Progress) -> RunView:
         return RunView(

@@ -35,31 +35,50 @@ def prepare(resolved: Resolved, folders: Folders) -> Experiment:
     return start(resolved, dataset, topology, record)[0]
 
 
-def prepare_to_read(resolved: Resolved, folders: Folders) -> tuple[Experiment, Provenance]:
-    """Load the data and build an experiment on one device, whatever trained the run; threads are TensorFlow's choice.
+def prepare_to_read(
+    resolved: Resolved,
+    folders: Folders,
+    *,
+    topology: Topology | None = None,
+    meeting: FirstMeeting | None = None,
+    accept_changes: bool = False,
+) -> tuple[Experiment, Provenance]:
+    """Load the data and build an experiment that is not trained; threads are TensorFlow's choice.
 
     Args:
         resolved: the config and its components.
         folders: where data sets lie.
+        topology: of the job; None takes one device, whatever trained the run.
+        meeting: of the job's processes; None where they meet after they have joined.
+        accept_changes: whether ranks may differ in their environments.
 
     Returns:
         The experiment, and the record of what its figures depend on.
 
     Raises:
         VaeflowError: if the data can't be had, or components don't fit them or each other.
+        UsageError: if ranks differ.
     """
     from vaeflow.runtime.tensorflow_setup import start_tensorflow
 
-    topology = SingleStrategy()
-    dataset, record = load(resolved, folders, topology)
+    topology = topology or SingleStrategy()
+    dataset, record = load(resolved, folders, topology, meeting, trains=False)
     start_tensorflow()
+    strategy = topology.start()
+    if strategy.replicas > 1:
+        _prove(strategy, resolved.config, record, accept_changes=accept_changes)
     from vaeflow.training.experiment import build
 
-    return build(resolved, dataset, topology), record
+    return build(resolved, dataset, strategy), record
 
 
 def load(
-    resolved: Resolved, folders: Folders, topology: Topology, meeting: FirstMeeting | None = None
+    resolved: Resolved,
+    folders: Folders,
+    topology: Topology,
+    meeting: FirstMeeting | None = None,
+    *,
+    trains: bool = True,
 ) -> tuple[Dataset, Provenance]:
     """Load the data and agree with the other ranks on what the run depends on, before TensorFlow's seconds.
 
@@ -68,6 +87,7 @@ def load(
         folders: where data sets lie.
         topology: of the job.
         meeting: of its processes; None where they meet after they have joined.
+        trains: whether steps are taken, which no more replicas can share than there are microbatches.
 
     Returns:
         The data set, and the record of what the bits depend on.
@@ -80,7 +100,8 @@ def load(
     from vaeflow.training.provenance.record import Provenance
 
     record = Provenance.of(resolved).with_environment(threads_of(resolved.config, topology.local_processes))
-    _require_microbatches(resolved.config, topology.replicas or Job.current().processes)  # at least one a process
+    if trains:
+        _require_microbatches(resolved.config, topology.replicas or Job.current().processes)  # at least one per process
     dataset = resolved.dataset.build(folders)
     record = record.with_data(dataset)
     _say_accepted(meeting.agree(record) if meeting is not None else "")
@@ -152,6 +173,8 @@ def _join(
     record = record.with_devices(strategy.replicas if config.microbatches == "auto" else None)
     if strategy.replicas > 1:
         _prove(strategy, config, record, accept_changes=accept_changes)
+        where = f"{strategy.replicas} replicas in {strategy.processes} process{'es' if strategy.processes > 1 else ''}"
+        say(f"strategy {strategy.name}: {where}; a test of its sums came out right")
     from vaeflow.training.experiment import build
 
     return build(resolved, dataset, strategy), record
@@ -167,8 +190,6 @@ def _prove(strategy: Strategy, config: Config, record: Provenance, *, accept_cha
         _say_accepted(require_agreement(Processes(strategy), record, accept=accept_changes))
     if config.compression != "none":
         prove_reductions(strategy, config.compression)
-    where = f"{strategy.replicas} replicas in {strategy.processes} process{'es' if strategy.processes > 1 else ''}"
-    say(f"strategy {strategy.name}: {where}; a test of its sums came out right")
 
 
 def _say_accepted(differences: str) -> None:

@@ -237,7 +237,7 @@ def test_processes_share_the_cores_of_a_host(monkeypatch, environ, local_process
     assert threads_of(compose("mnist-2d", ["threads=3"]).config, local_processes, environ) == 3
 
 
-@pytest.mark.parametrize("command", ["evaluate", "sample", "plot"])
+@pytest.mark.parametrize("command", ["sample", "plot"])
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_the_work_of_one_process_is_not_done_twice(command, rank, tmp_path):
     environ = {**os.environ, "HOROVOD_RANK": rank, "HOROVOD_SIZE": "2"}

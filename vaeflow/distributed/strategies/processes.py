@@ -77,6 +77,16 @@ class Processes:
             words.view(np.uint8)[:length] = np.frombuffer(own, np.uint8)
         return self._sum(words).tobytes()[:length]
 
+    def share(self, payload: Callable[[], bytes], receive: Callable[[bytes], None]) -> None:
+        """Give all processes what the chief has; nothing is computed where there is one process.
+
+        Args:
+            payload: returns the chief's bytes.
+            receive: takes them, on every process.
+        """
+        if self.count > 1:
+            receive(self.broadcast(payload() if self.chief else b""))
+
     def on_chief(self, action: Callable[[], Json]) -> Json:
         """Call a function on the chief alone; return its value on every process.
 
