@@ -127,21 +127,43 @@ MACHINE = (
 """Errors of the disk that no program can foresee: full, over quota or limit, read-only, forbidden, gone."""
 
 
+UNREACHABLE = frozenset((errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL))
+"""Errors of the network without a Python class of their own."""
+
+
 def of_the_machine(error: BaseException) -> str | None:
     """Return what the machine refused, in words; None if an error is not the machine's. Imports no TensorFlow.
 
     >>> of_the_machine(OSError(errno.ENOSPC, "No space left on device", "x.png"))
     'x.png: No space left on device'
+    >>> of_the_machine(ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"))
+    'network: Connection refused'
     >>> of_the_machine(ValueError("shape"))
     """
     if isinstance(error, OSError) and error.errno in MACHINE:
         return f"{error.filename or 'disk'}: {error.strerror}"
+    if _is_of_the_network(error):
+        return f"network: {getattr(error, 'strerror', None) or error or type(error).__name__}"
     if isinstance(error, MemoryError):
         return f"out of memory{f': {error}' if str(error) else ''}"
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is not None and isinstance(error, tensorflow.errors.OpError):  # memory or a disk that is full, mostly
         return f"TensorFlow: {_without_traceback(str(error.message))}"
     return None
+
+
+def _is_of_the_network(error: BaseException) -> bool:
+    """Return whether an error is one of connections, names of hosts, certificates or HTTP.
+
+    HTTP libraries (urllib, requests) raise subclasses of OSError of their own, without an error number.
+    """
+    named = (("socket", "gaierror"), ("ssl", "SSLError"), ("http.client", "HTTPException"))
+    kinds = [getattr(sys.modules[module], name) for module, name in named if module in sys.modules]
+    if isinstance(error, (ConnectionError, TimeoutError, *kinds)):
+        return True
+    if not isinstance(error, OSError):
+        return False
+    return error.errno in UNREACHABLE or (type(error) is not OSError and error.errno is None)
 
 
 def _without_traceback(message: str) -> str:

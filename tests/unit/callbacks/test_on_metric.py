@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import math
+import re
+import socket
+import urllib.request
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +20,7 @@ from hypothesis import strategies as st
 from vaeflow.callbacks import Callback, Callbacks, Control, Record
 from vaeflow.callbacks.builtin import best_checkpoint, early_stopping, reduce_on_plateau
 from vaeflow.callbacks.group import Called
-from vaeflow.errors import PluginError, UsageError
+from vaeflow.errors import PluginError, UnsavedError, UsageError
 
 METRIC = "test/elbo"
 RATE = 0.5
@@ -285,3 +289,40 @@ def test_a_callback_that_fails_to_remember_is_named(run, method, monkeypatch):
         getattr(Callbacks([Called.own(Other())], run), method + "s" * (method == "state"))(
             *[[{"callback": "Other", "state": {"o": 1}}]][: method == "restore"]
         )
+
+
+# Errors of the network
+
+
+def connect(port):
+    socket.create_connection(("127.0.0.1", port))
+
+
+def open_page(port):
+    urllib.request.urlopen(f"http://127.0.0.1:{port}/")
+
+
+def resolve(_):
+    socket.getaddrinfo("no-such-host.invalid", 80)
+
+
+def ask(port):
+    http.client.HTTPConnection("127.0.0.1", port).getresponse()
+
+
+@pytest.mark.parametrize("fail", [connect, open_page, resolve, ask])
+def test_a_network_that_fails_is_no_fault_of_the_plugin(fail, run):
+    """Real errors: nothing listens on the port."""
+
+    class Sends(Callback):
+        def on_log(self, run, record):
+            fail(port)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    said = []
+    callbacks = Callbacks([Called.own(Sends())], replace(run, say=said.append))
+    callbacks.tell("on_log", Record(1, 1.0, {}))
+    assert re.fullmatch(r"warning: callback Sends could not write \(network: .+\); training goes on", said[0])
+    with pytest.raises(UnsavedError, match="network: "):
+        callbacks.require_written()
