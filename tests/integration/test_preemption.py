@@ -250,3 +250,29 @@ def test_a_run_whose_checkpoints_are_gone_is_no_new_run(tmp_path, digits, capfd)
     assert main(["resume", str(run)]) == 1
     assert "the checkpoints are missing, but the run was trained: metrics.jsonl is there" in capfd.readouterr().err
     assert tree(run) == before
+
+
+# A signal while plots are drawn
+
+SIGNALLING = """
+import os, signal
+from vaeflow import Component, hookimpl
+
+def signalling():
+    return lambda subject: os.kill(os.getpid(), signal.SIGTERM)
+
+@hookimpl
+def vaeflow_components():
+    yield Component("plot", "signalling", signalling)
+"""
+
+
+def test_a_signal_while_plots_are_drawn_ends_the_set(tmp_path, digits, capsys):
+    plugin, run = tmp_path / "signalling.py", tmp_path / "run"
+    plugin.write_text(SIGNALLING)
+    settings = on(digits, "steps=2", 'plots.draw=["samples", "signalling", "latents", "curves"]')
+    assert main(["train", "mnist-2d", "--plugin", str(plugin), "--run-dir", str(run), *settings]) == 0
+    out = capsys.readouterr().out
+    assert "warning: a signal came, and these plots of epoch 0.1538 were not drawn: latents, curves; `vaeflow plot" in out
+    assert [path.name for path in (run / "plots").iterdir()] == ["samples.png"]
+    assert summary(run)["steps"] == 2

@@ -57,6 +57,8 @@ class RunView:
         say: prints one line for people, on the chief alone and above a progress bar.
         control: where a callback asks to stop, to save, or for another learning rate.
         plots: what the config draws, by name.
+        stop_requested: returns whether a signal asks this process to stop, which it does after the moments that follow
+            the newest step; work that takes long may end early.
     """
 
     directory: Path
@@ -69,6 +71,7 @@ class RunView:
     say: Callable[[str], None]
     control: Control = field(default_factory=Control)
     plots: Mapping[str, Plot] = field(default_factory=dict)
+    stop_requested: Callable[[], bool] = lambda: False
 
     @property
     def step(self) -> int:

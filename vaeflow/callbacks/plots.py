@@ -53,7 +53,7 @@ class Plots(Callback):
         return int(epoch) // self._every if self._every else 0
 
     def _draw(self, run: RunView, directory: Path, when: str) -> None:
-        files = plot_all(
+        files, left = plot_all(
             run.plots,
             run.trained,
             run.dataset,
@@ -61,6 +61,12 @@ class Plots(Callback):
             metrics=run.directory / METRICS,
             examples=self._examples,
             caption=f"{caption_of(run.config)}, {when}",
+            stopped=run.stop_requested,
         )
+        if left:
+            run.say(
+                f"warning: a signal came, and these plots of {when} were not drawn: {', '.join(left)}; "
+                f"`vaeflow plot {run.directory}` draws those of the newest checkpoint"
+            )
         if self._then is not None:
             self._then(run, files)

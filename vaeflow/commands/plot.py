@@ -29,7 +29,7 @@ def plot_run(
     from vaeflow.api import load
 
     run = load(run_dir, plugins=modules, data_dir=data_dir, accept_changes=accept_changes)
-    return plot_all(
+    files, _ = plot_all(
         run.experiment.plots,
         run.trained,
         run.dataset,
@@ -37,3 +37,4 @@ def plot_run(
         metrics=run_dir / METRICS,
         caption=caption_of(run.config),
     )
+    return files

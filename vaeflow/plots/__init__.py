@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from vaeflow.errors import PluginError, VaeflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from matplotlib.figure import Figure
@@ -60,8 +60,9 @@ def plot_all(
     metrics: Path | None = None,
     examples: int = 10_000,
     caption: str = "",
-) -> list[Path]:
-    """Draw all that fits a model and return the files, `NAME.png`, each written whole or not at all.
+    stopped: Callable[[], bool] = lambda: False,
+) -> tuple[list[Path], list[str]]:
+    """Draw all that fits a model, `NAME.png`, each written completely or not at all.
 
     Args:
         plots: by name.
@@ -71,6 +72,10 @@ def plot_all(
         metrics: the run's metrics.jsonl.
         examples: how many examples are encoded at most.
         caption: one small line below each plot.
+        stopped: whether to draw no more; called before each plot.
+
+    Returns:
+        The files, and the names of the plots that were not drawn because it was stopped.
 
     Raises:
         OSError: if the disk refuses.
@@ -79,8 +84,11 @@ def plot_all(
     from vaeflow.plots.examples import Examples
 
     subject = Subject(trained, Examples.held_out(trained, dataset, examples), metrics, caption)
-    files = (_drawn(name, plot, subject, directory / f"{name}.png") for name, plot in plots.items())
-    return [file for file in files if file is not None]
+    files, left = [], list(plots)
+    while left and not stopped():
+        name = left.pop(0)
+        files.append(_drawn(name, plots[name], subject, directory / f"{name}.png"))
+    return [file for file in files if file is not None], left
 
 
 def caption_of(config: Config) -> str:

@@ -290,4 +290,5 @@ class Session:
             steps_per_epoch=self.experiment.timeline.steps_per_epoch,
             say=say,
             plots=self.experiment.plots,
+            stop_requested=lambda: self.request.number is not None,
         )

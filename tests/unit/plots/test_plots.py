@@ -154,7 +154,7 @@ def test_no_metrics_no_curves(tmp_path):
 
 def test_all_that_fits_is_drawn(tmp_path, trained, dataset):
     metrics = write_metrics(tmp_path / "m.jsonl", [{"step": 1, "epoch": 1.0, "train/elbo": -1.0}])
-    files = plot_all(by_hand.all_plots(), trained, dataset, tmp_path / "a", metrics=metrics, caption="tiny, seed 0")
+    files, _ = plot_all(by_hand.all_plots(), trained, dataset, tmp_path / "a", metrics=metrics, caption="tiny, seed 0")
     assert [file.name for file in files] == [
         "latents.png",
         "reconstructions.png",
@@ -169,27 +169,36 @@ def test_all_that_fits_is_drawn(tmp_path, trained, dataset):
         assert pixels.std() > 10
 
 
+def test_no_more_is_drawn_once_a_signal_has_come(tmp_path, trained, dataset):
+    came = iter([False, False, True])
+    files, left = plot_all(by_hand.all_plots(), trained, dataset, tmp_path, stopped=lambda: next(came))
+    assert [file.stem for file in files] == ["latents", "reconstructions"]
+    assert left[:2] == ["samples", "manifold"]
+
+
 @pytest.mark.parametrize("latent", [1, 3])
 def test_traversals_take_the_manifolds_place(tmp_path, dataset, latent):
-    files = plot_all(by_hand.all_plots(), by_hand.trained_on(dataset, latent), dataset, tmp_path)
+    files, left = plot_all(by_hand.all_plots(), by_hand.trained_on(dataset, latent), dataset, tmp_path)
+    assert left == []
     assert [file.stem for file in files] == ["latents", "reconstructions", "samples", "traversals"]
 
 
 def test_colour_images(tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (12, 8, 6, 3)).astype(np.uint8)
     dataset = Dataset("colours", Split(x), None, None, "test")
-    assert len(plot_all(by_hand.all_plots(), by_hand.trained_on(dataset), dataset, tmp_path)) == 4
+    assert len(plot_all(by_hand.all_plots(), by_hand.trained_on(dataset), dataset, tmp_path)[0]) == 4
 
 
 def test_rows_of_numbers_have_latents_only(tmp_path):
     dataset = by_hand.rows()
-    files = plot_all(by_hand.all_plots(), by_hand.trained_on(dataset), dataset, tmp_path)
+    files, left = plot_all(by_hand.all_plots(), by_hand.trained_on(dataset), dataset, tmp_path)
+    assert left == []
     assert [file.stem for file in files] == ["latents"]
 
 
 def test_equal_plots_are_equal_files(tmp_path, trained, dataset):
     first, second = (plot_all(by_hand.all_plots(), trained, dataset, tmp_path / name) for name in "ab")
-    assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
+    assert [file.read_bytes() for file in first[0]] == [file.read_bytes() for file in second[0]]
 
 
 def test_a_disk_that_refuses_leaves_the_earlier_plot(tmp_path, monkeypatch):
