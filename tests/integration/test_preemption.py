@@ -273,6 +273,8 @@ def test_a_signal_while_plots_are_drawn_ends_the_set(tmp_path, digits, capsys):
     settings = on(digits, "steps=2", 'plots.draw=["samples", "signalling", "latents", "curves"]')
     assert main(["train", "mnist-2d", "--plugin", str(plugin), "--run-dir", str(run), *settings]) == 0
     out = capsys.readouterr().out
-    assert "warning: a signal came, and these plots of epoch 0.1538 were not drawn: latents, curves; `vaeflow plot" in out
+    assert (
+        "warning: a signal came, and these plots of epoch 0.1538 were not drawn: latents, curves; `vaeflow plot" in out
+    )
     assert [path.name for path in (run / "plots").iterdir()] == ["samples.png"]
     assert summary(run)["steps"] == 2

@@ -10,6 +10,7 @@ import tensorflow as tf
 from vaeflow.data.noise import Noise
 from vaeflow.engine.layer_state import layer_state
 from vaeflow.engine.microbatch_sums import Part
+from vaeflow.engine.padding import Padding
 from vaeflow.model import elbo
 from vaeflow.model.modes import in_mode
 
@@ -70,6 +71,8 @@ class Microbatches:
         self.noise = Noise(batches.order.seed, "posterior")
         self.layer_noise = Noise(batches.order.seed, "layers")
         self.seeds, self.state = layer_state(model, objective, schedule)
+        whole = batches.order.examples % batches.order.batch_size == 0 and batches.order.batch_size % count == 0
+        self._padding = Padding([] if whole else model._flatten_layers())  # noqa: SLF001
         self._compiled = tf.function(self._summed, jit_compile=True) if xla else self._summed
 
     def part(self, step: tf.Tensor, number: tf.Tensor) -> Part:
@@ -97,7 +100,11 @@ class Microbatches:
         count = len(self.seeds)
         bits = tf.unstack(self.layer_noise.bits(step, number * count, count, 2))
         seeds = [(v, tf.cast(b, v.dtype)) for v, b in zip(self.seeds, bits, strict=True)]
-        with keras.StatelessScope(state_mapping=seeds) as scope, tf.GradientTape() as tape:
+        with (
+            keras.StatelessScope(state_mapping=seeds) as scope,
+            self._padding.masked(batch.valid),
+            tf.GradientTape() as tape,
+        ):
             terms = self.model.terms(batch.x, noise, training=True)
             loss = in_mode(lambda: self.objective.loss(terms, self.schedule, step), training=True)
             scaled = tf.reduce_sum(loss * batch.valid) * self.loss_scale.scale

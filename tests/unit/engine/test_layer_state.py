@@ -75,13 +75,32 @@ def test_batch_normalization_averages_over_the_microbatches(microbatches):
     step = training.step()
     index, _ = training.batches.order.rows(tf.constant(FULL, tf.int64), 0, 3 * step.microbatches.rows)
     h = dense(tf.constant(training.pixels[index.numpy()])).numpy()
-    parts = [h[i : i + step.microbatches.rows] for i in range(0, 10, step.microbatches.rows)]
-    counts = [min(10 - i, step.microbatches.rows) for i in range(0, 10, step.microbatches.rows)]
+    parts = np.split(h[:10], range(step.microbatches.rows, 10, step.microbatches.rows))  # without padding
+    counts = [len(part) for part in parts]
     mean = np.average([p.mean(0) for p in parts], axis=0, weights=counts)
     variance = np.average([p.var(0) for p in parts], axis=0, weights=counts)
     step(tf.constant(FULL, tf.int64))
     np.testing.assert_allclose(normalization.moving_mean.value, 0.9 * np.linspace(0.1, 0.5, 5) + 0.1 * mean, rtol=1e-5)
     np.testing.assert_allclose(normalization.moving_variance.value, 0.9 + 0.1 * variance, rtol=1e-5)
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_batch_normalization_sees_no_padding(samples):
+    """What stands in a padded row changes nothing, in the encoder and among the decoder's L x B rows."""
+    model = builders.tiny_vae(encoder=encoder_with(keras.layers.BatchNormalization()))
+    model.decoder = keras.Sequential(
+        [keras.Input((2,)), keras.layers.Dense(6), keras.layers.BatchNormalization(), keras.layers.Dense(6)]
+    )
+    microbatches = Training(model=model, microbatches=3).step().microbatches
+    step, number = tf.constant(FULL, tf.int64), tf.constant(2, tf.int64)
+    batch, _ = microbatches.inputs(step, number)
+    assert batch.valid.numpy().tolist() == [1.0, 1.0, 0.0, 0.0]
+    noise = tf.random.stateless_normal((samples, 4, 2), (1, 2))
+    other = batch._replace(x=tf.where(batch.valid[:, None] > 0.0, batch.x, 1.0 - batch.x))
+    first, second = (microbatches.differentiate(one, noise, step, number) for one in (batch, other))
+    for one, two in zip((*first.gradients, *first.state), (*second.gradients, *second.state), strict=True):
+        np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(first.loss[:2], second.loss[:2])
 
 
 def test_batch_normalization_trains_inside_a_compiled_chunk():
