@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Prints the hosts that an elastic job may use now: the lines NAME:PROCESSES of HOSTS_FILE. horovodrun asks every second.
+# Prints the hosts that an elastic job may use now: the lines NAME:PROCESSES of HOSTS_FILE. horovodrun calls it every
+# second.
 #
 #   HOSTS_FILE=hosts launch/discover-hosts.sh
 #
-# Replace it by what your cluster knows: a list of running instances, of SLURM's idle nodes, of pods that are ready.
+# Replace it with a script for your cluster: one that lists running instances, idle nodes of SLURM, or ready pods.
 set -euo pipefail
 
 [ -n "${HOSTS_FILE:-}" ] || { echo "discover-hosts.sh: HOSTS_FILE names no file with lines NAME:PROCESSES" >&2; exit 2; }

@@ -3,18 +3,19 @@
 #
 #   HOSTS=host1:4,host2:4 launch/horovodrun.sh RECIPE [KEY=VALUE]...
 #
-# A host is NAME:PROCESSES, one process for each GPU. The arguments go to `vaeflow train`. The same environment must lie
-# at the same path on every host; horovodrun hands PATH and other variables on. Rank 0, on the first host, writes.
+# A host is NAME:PROCESSES, with one process per GPU. The arguments are passed to `vaeflow train`. Every host needs the
+# same environment at the same path; horovodrun passes on PATH and other variables. Rank 0, on the first host, writes the
+# run.
 set -euo pipefail
 
-export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-2} # horovodrun imports TensorFlow, which talks
+export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-2} # horovodrun imports TensorFlow, which prints lines
 
 HOSTS=${HOSTS:-localhost:1}
 INTERFACE=${INTERFACE:-}                         # network interface, such as eth0; empty: horovodrun finds one
 SSH_PORT=${SSH_PORT:-}
 SSH_KEY=${SSH_KEY:-}                             # file of the private key
-HOROVODRUN_OPTIONS=${HOROVODRUN_OPTIONS:---gloo} # replace them by "--gloo --disable-cache", say
-VAEFLOW=${VAEFLOW:-vaeflow}                      # the command; more than one word is fine
+HOROVODRUN_OPTIONS=${HOROVODRUN_OPTIONS:---gloo} # for example "--gloo --disable-cache"
+VAEFLOW=${VAEFLOW:-vaeflow}                      # the command; may have several words
 
 complain() { echo "horovodrun.sh: $1" >&2; exit 2; }
 

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Several processes on this machine, joined by Horovod or by TensorFlow's own collectives.
+# Several processes on this machine, with Horovod or TensorFlow's own collectives.
 #
 #   launch/local.sh [--processes N] [--strategy horovod|multiworker] [--restarts N] RECIPE [KEY=VALUE]...
 #
-# What follows the options goes to `vaeflow train`. Where one process fails, the others are ended; the exit code is that
-# of the first that failed. Ctrl-C and TERM end all of them. With --restarts, and --run-dir among what follows, processes
-# that died are started again, all of them, from the newest checkpoint. Needs bash 4.3 and setsid.
+# Arguments after the options are passed to `vaeflow train`. If one process fails, the others are ended; the exit code is
+# that of the first that failed. Ctrl-C and TERM end all of them. With --restarts, and --run-dir among the arguments, all
+# processes are restarted from the newest checkpoint after one has died. Needs bash 4.3 and setsid.
 set -euo pipefail
 
-export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-2} # horovodrun imports TensorFlow, which talks
+export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-2} # horovodrun imports TensorFlow, which prints lines
 PROCESSES=${PROCESSES:-2}
 STRATEGY=${STRATEGY:-horovod}
-RESTARTS=${RESTARTS:-0}                          # how often at most
-VAEFLOW=${VAEFLOW:-vaeflow}                      # the command; more than one word is fine
-HOROVODRUN_OPTIONS=${HOROVODRUN_OPTIONS:---gloo} # replace them by "--gloo --verbose", say
+RESTARTS=${RESTARTS:-0}                          # largest number of restarts
+VAEFLOW=${VAEFLOW:-vaeflow}                      # the command; may have several words
+HOROVODRUN_OPTIONS=${HOROVODRUN_OPTIONS:---gloo} # for example "--gloo --verbose"
 GRACE=${GRACE:-}                                 # seconds from TERM to KILL
-export PAUSE=${PAUSE:-1}                         # seconds from a failure to TERM: rank 0 may have to say why
+export PAUSE=${PAUSE:-1}                         # seconds from a failure to TERM: time for rank 0 to print the reason
 
 complain() { echo "local.sh: $1" >&2; exit 2; }
 
@@ -35,7 +35,7 @@ if [ "$RESTARTS" != 0 ]; then
   set -- "$@" --resume auto
 fi
 
-jobs=() # each leads a process group, by setsid, so that its children can be ended with it
+jobs=() # each leads a process group (setsid), so that its children are ended, too
 scratch=$(mktemp -d)
 
 end_jobs() {
@@ -46,8 +46,8 @@ end_jobs() {
     kill -0 -- "${all[@]}" 2>/dev/null || break
     sleep 0.1
   done
-  kill -KILL -- "${all[@]}" 2>/dev/null || true # what does not listen
-  wait "${jobs[@]}" || true                     # or the next round's wait would find them
+  kill -KILL -- "${all[@]}" 2>/dev/null || true # processes that ignored TERM
+  wait "${jobs[@]}" || true                     # otherwise the next round's wait returns them
   jobs=()
 }
 
@@ -55,7 +55,7 @@ end_jobs() {
 end_all() {
   set +e
   trap '' INT TERM HUP
-  exec 2>/dev/null # bash would report each process that is killed
+  exec 2>/dev/null # bash would report each killed process
   end_jobs
   rm -rf "$scratch"
 }
@@ -64,8 +64,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 trap 'exit 129' HUP
 
-# What horovodrun starts around vaeflow. It ends with 1 whatever happened, so the first process that fails leaves its
-# code in a file. TERM is handed on, since a shell that waits would keep it to itself.
+# The shell that horovodrun starts around vaeflow. horovodrun returns 1 for every failure, so the first process that fails
+# writes its exit code to a file. TERM is passed on, because a waiting shell does not do so.
 # shellcheck disable=SC2016
 REPORTING='
   trap "kill -TERM \$child" TERM
@@ -78,7 +78,7 @@ REPORTING='
 
 start_horovod() {
   command -v horovodrun >/dev/null || complain "no horovodrun: vaeflow horovod install, or --strategy multiworker"
-  GRACE=${GRACE:-15} # horovodrun takes up to 10 to end its processes
+  GRACE=${GRACE:-15} # horovodrun needs up to 10 s to end its processes
   export FIRST_FAILURE=$scratch/code
   # shellcheck disable=SC2086
   setsid horovodrun -np "$PROCESSES" $HOROVODRUN_OPTIONS \
@@ -87,11 +87,11 @@ start_horovod() {
 }
 
 start_multiworker() {
-  GRACE=${GRACE:-5} # TensorFlow's cluster keeps TERM to itself
+  GRACE=${GRACE:-5} # TensorFlow's cluster service blocks TERM
   local workers rank gpus
   workers=$(python3 - "$PROCESSES" <<'PYTHON'
 import json, socket, sys
-sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]  # open together: all ports differ
+sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[1]))]  # all open at once: all ports differ
 print(json.dumps([f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]))
 PYTHON
   )
@@ -112,7 +112,7 @@ start_all() {
   esac
 }
 
-# The GPUs that a multiworker job may use: those that the user has named, else all. Not verified on GPUs.
+# The GPUs of a multiworker job: those in CUDA_VISIBLE_DEVICES, else all. Not verified on GPUs.
 count_gpus() {
   local -a named
   GPUS=${CUDA_VISIBLE_DEVICES-$(nvidia-smi --query-gpu=index --format=csv,noheader 2>/dev/null | paste -sd, || true)}
@@ -136,7 +136,7 @@ for ((restart = 1; ; restart++)); do
     wait -n || { code=$?; sleep "$PAUSE"; break; }
   done
   if [ -s "$scratch/code" ]; then code=$(cat "$scratch/code"); fi
-  # 1: a machine's or another process's fault; 128 and more: killed. vaeflow has chosen all others, and says why.
+  # 1: environment error, or another process failed; 128 and more: killed. Other codes are vaeflow's and are not retried.
   [ "$restart" -le "$RESTARTS" ] && { [ "$code" = 1 ] || [ "$code" -ge 128 ]; } || exit "$code"
   end_jobs
   rm -f "$scratch/code"

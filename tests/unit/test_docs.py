@@ -258,7 +258,7 @@ def test_every_kind_has_a_page_with_its_example_and_commands_that_use_it(kind):
     page = DOCS / "kinds" / f"{kind}.md"
     text = page.read_text()
     assert f"`{KINDS[kind].signature}`" in text
-    assert f"{{literalinclude}} ../../vaeflow/scaffold/templates/{kind}.py.in" in text
+    assert f"{{literalinclude}} ../../vaeflow/plugin_kit/scaffold/templates/{kind}.py.in" in text
     assert f"\nkinds/{kind}\n" in (DOCS / "plugins.md").read_text()
     assert {kind} == {of_kind for of_kind, name in new_plugins() if f" {of_kind} {name}\n" in text}
     assert {"plugins", "train"} <= {one.line.split()[0] for one in commands() if one.page == page.name}
