@@ -74,6 +74,16 @@ def test_an_installed_plugin_counts_by_its_files():
     assert found["pydantic"].startswith("version ")
 
 
+def test_what_another_environment_has_installed_is_not_read(tmp_path, plugin, monkeypatch):
+    """Environments can be layered, by PYTHONPATH or a .pth file: all of TensorFlow would be read there."""
+    installed = tmp_path / "other" / "site-packages"
+    (installed / "heavy").mkdir(parents=True)
+    (installed / "heavy" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(installed)
+    plugin.write_text(plugin.read_text() + "import heavy\n")
+    assert "heavy" not in code_of(plugin)
+
+
 def test_where_a_file_lies_does_not_count(tmp_path, plugin):
     other = tmp_path / "elsewhere"
     other.mkdir()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vaeflow.plugins.registered import Bound
 
 VAEFLOW = "vaeflow"
+FOLDERS = frozenset({"site-packages", "dist-packages"})
 LARGEST = 2**24  # bytes of a file whose content counts; of a larger one the size does
 INSTALLED = tuple(
     Path(folder).resolve()
@@ -111,7 +112,8 @@ def _root_of(file: Path) -> Path:
 
 
 def _is_installed(file: Path) -> bool:
-    return any(file.is_relative_to(folder) for folder in INSTALLED)
+    """Say whether a file is an installed distribution's, here or in an environment below this one."""
+    return not FOLDERS.isdisjoint(file.parts) or any(file.is_relative_to(folder) for folder in INSTALLED)
 
 
 def _version_of(name: str) -> dict[str, str]:
