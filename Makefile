@@ -30,7 +30,7 @@ test-cluster: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests/cluster --cluster
 
 # Real processes: a hundred killed at random moments, which takes about an hour; 300 killed at single changes of the disk;
-# 2,000 damaged run directories; ranks that differ in any key of the config. docs/faults.md says what one of each costs.
+# 2,000 damaged run directories: docs/faults.md says what one of each costs. Ranks that differ in each key of the config: minutes.
 test-faults: $(VENV)/installed-dev
 	$(BIN)/vaeflow data fetch mnist
 	$(BIN)/vaeflow horovod install --if-possible

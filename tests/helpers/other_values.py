@@ -70,7 +70,7 @@ def _candidates(usual: Resolved, registry: Registry) -> Iterator[tuple[str, Iter
     for key, kind in KINDS_OF_SELECTIONS.items():
         bound = getattr(usual, key)
         if not (key == "learning_rate" and not isinstance(getattr(usual.config, key), BaseModel)):
-            yield f"{key}.name", iter(registry.names(kind))
+            yield f"{key}.name", (name for name in registry.names(kind) if name != "auto")  # it may mean the same
             for option in bound.registered.options():
                 yield f"{key}.{option.name}", _values(option.annotation)
         else:

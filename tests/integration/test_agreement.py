@@ -58,11 +58,16 @@ def ranks(strategy, *commands, program=CALL):
 def _finished(commands, environments, strategy, program=CALL):
     started = time.monotonic()
     processes = [
-        start([sys.executable, "-c", program, *map(str, command), f"strategy={strategy}"], **environment)
+        start([sys.executable, "-c", program, *_with_strategy(command, strategy)], **environment)
         for command, environment in zip(commands, environments, strict=True)
     ]
     done = finish(processes)
     return done, time.monotonic() - started
+
+
+def _with_strategy(command, strategy):
+    words = list(map(str, command))
+    return words if any(word.startswith("strategy=") for word in words) else [*words, f"strategy={strategy}"]
 
 
 def assert_named(done, seconds, *words):

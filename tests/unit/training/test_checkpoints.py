@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 
+import ml_dtypes
 import numpy as np
 import pytest
 from helpers.small_runs import on, summary, train, tree, write_digits
@@ -253,6 +254,14 @@ def test_a_strange_checkpoint(case, folder, tmp_path, capsys):
     assert (progress.step, arrays["optimizer/000/slot"]) == (2, 2)
     assert not newest.is_symlink()
     assert beside(tmp_path) == outside
+
+
+@pytest.mark.parametrize("dtype", ["complex128", "longdouble", "object", ml_dtypes.bfloat16])
+def test_an_array_that_could_not_be_read_again_is_refused(dtype, folder, tmp_path):
+    before = tree(tmp_path)
+    with pytest.raises(VaeflowError, match="can't be saved"):
+        folder.save({**STATE, "model/001/odd": np.zeros(2, dtype)}, Progress(3))
+    assert tree(tmp_path) == before
 
 
 def test_a_valid_checkpoint_of_another_state_is_replaced(folder, tmp_path):

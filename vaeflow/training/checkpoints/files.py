@@ -181,9 +181,12 @@ def _serialized(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Return arrays as a file's content: the same bytes for the same arrays."""
     dense = {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in arrays.items()}
     for name, array in dense.items():
-        if array.dtype.isbuiltin != 1 or array.dtype.hasobject:
+        if array.dtype.isbuiltin != 1:  # not NumPy's own, which alone can be read again
             raise VaeflowError(f"{name} can't be saved: a checkpoint has no arrays of {array.dtype}")
-    return safetensors.numpy.save(dense)
+    try:
+        return safetensors.numpy.save(dense)
+    except SafetensorError as error:
+        raise VaeflowError(f"the arrays can't be saved: {error}") from error
 
 
 def _sha256_of(arrays: Mapping[str, np.ndarray]) -> str:

@@ -19,7 +19,7 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaeflow.training.provenance.environment import PACKAGES
+from vaeflow.training.provenance.environment import COMPUTE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -43,8 +43,8 @@ def fingerprints(components: Iterable[Bound]) -> dict[str, str]:
 
     Returns:
         `sha256 1f2e...` for vaeflow and for each package or file that holds a component or is not installed;
-        `version 1.2` for other installed distributions that these import, other than the packages of which the
-        environment has the version.
+        `version 1.2` for other installed distributions that these import. The environment has the versions of
+        TensorFlow, Keras, NumPy and Horovod.
     """
     waiting = sorted({file for bound in components for file in _files_behind(bound)})
     digests = {root: _digest(root) for root in [_root_of(Path(__file__))]}
@@ -54,12 +54,12 @@ def fingerprints(components: Iterable[Bound]) -> dict[str, str]:
         if root in digests or root.name == VAEFLOW:
             continue
         digests[root] = _digest(root)
-        for name in sorted(_imported_by(root) - sys.stdlib_module_names):
+        for name in sorted(_imported_by(root) - sys.stdlib_module_names - set(COMPUTE)):
             file = _file_of(name)
             if file is None:
                 continue
             if _is_installed(file):
-                versions |= {} if name in PACKAGES else _version_of(name)
+                versions |= _version_of(name)
             else:
                 waiting.append(file)
     return dict(sorted((versions | _named(digests)).items()))
