@@ -27,9 +27,10 @@ from vaeflow import Component, hookimpl
 from vaeflow.callbacks import Callback
 
 def slow(*, until: str) -> Callback:
-    """Wait after each chunk until a file is there."""
+    """Wait after each chunk until a file is there, and tell in another that a chunk has been taken."""
     class Slow(Callback):
         def on_steps(self, run, step):
+            Path(until).with_name("taken").write_text(str(step))
             time.sleep(0.0 if Path(until).exists() else 0.2)
     return Slow()
 
@@ -41,7 +42,6 @@ SETTINGS = (
     *("microbatches=12", "batch_size=24", "epochs=150", "optimizer=adam", "ema=0.9", "binarization=dynamic"),
     *("evaluate.every_epochs=50", "log.every_steps=50", "encoder.hidden=[32]", "decoder.hidden=[32]"),
 )
-SECONDS_OF_TRACING = 15
 
 
 class ElasticJob:
@@ -112,6 +112,16 @@ class ElasticJob:
         return found
 
 
+def wait_for_steps(hurry: Path) -> None:
+    """Wait until two more chunks of steps have been taken: the second is not being traced."""
+    taken, deadline = hurry.with_name("taken"), time.monotonic() + 90
+    for _ in range(2):
+        before = taken.stat().st_mtime_ns
+        while taken.stat().st_mtime_ns == before:
+            assert time.monotonic() < deadline, "no step was taken in 90 s"
+            time.sleep(0.05)
+
+
 @pytest.fixture(scope="module")
 def hurry(tmp_path_factory):
     """The file that ends the waiting."""
@@ -176,7 +186,7 @@ def test_one_that_hangs_is_left_behind_one_that_is_asked_leaves_and_all_that_are
         elastic.signal(signal.SIGTERM, first_rank=0)
         elastic.wait_for("SIGTERM at rank 0", seconds=20)
         elastic.wait_for("from here on")
-        time.sleep(SECONDS_OF_TRACING)  # in which no signal is heard, and horovodrun gives 5 s to save
+        wait_for_steps(hurry)  # while a step is traced no signal is received, and horovodrun gives 5 s to save
         elastic.process.terminate()
         assert elastic.process.wait(60) == 75
     assert "left the job" in elastic.output()
