@@ -75,7 +75,7 @@ def test_what_is_wrong_ends_the_job_with_the_exit_code_of_vaeflow(one_machine):
     batch = str(LAUNCH / "slurm-horovod.sbatch")
     code, printed = one_machine.sbatch("--nodes=2", "--ntasks-per-node=1", batch, "mnist-2d", "epoch=1")
     assert code == 2
-    assert printed.count("vaeflow: command line: epoch: there is no such key; did you mean 'epochs'?") == 1  # by rank 0
+    assert printed.count("vaeflow: command line: epoch: unknown key; did you mean 'epochs'?") == 1  # by rank 0
 
 
 def test_a_job_whose_time_is_over_saves_and_goes_back_into_the_queue(one_machine, tmp_path, expected):

@@ -86,10 +86,10 @@ FILES = {
 }
 
 CONFIG = {
-    "unknown key": (["epoch=2"], "command line: epoch: there is no such key; did you mean 'epochs'?"),
+    "unknown key": (["epoch=2"], "command line: epoch: unknown key; did you mean 'epochs'?"),
     "unknown nested key": (
         ["checkpoint.evry_steps=5"],
-        "command line: checkpoint.evry_steps: there is no such key; did",
+        "command line: checkpoint.evry_steps: unknown key; did",
     ),
     "whole number": (["epochs=many"], "command line: epochs: 'many' is not a whole number of at least 1"),
     "a fraction": (["batch_size=1.5"], "command line: batch_size: 1.5 is not a whole number"),
@@ -98,32 +98,32 @@ CONFIG = {
     "open range": (["ema=1.0"], "command line: ema: 1.0 is not a number greater than 0 and less than 1 or none"),
     "not finite": (["learning_rate=nan"], "command line: learning_rate: nan is not a number"),
     "one of several": (["precision=float64"], "command line: precision: 'float64' is not 'float32' or 'mixed_"),
-    "more microbatches": (["microbatches=101"], "command line: microbatches = 101 is more than batch_size = 100"),
+    "more microbatches": (["microbatches=101"], "command line: microbatches = 101 is larger than batch_size = 100"),
     "microbatches twice": (["microbatches=4", "accumulate=2"], "command line: accumulate = 2 needs microbatches ="),
     "both lengths": (["epochs=1", "steps=1"], "command line: epochs and steps are both set"),
-    "encoder": (["encoder=resnet"], "command line: encoder: there is no encoder 'resnet'; "),
-    "decoder": (["decoder=conv-mnits"], "command line: decoder: there is no decoder 'conv-mnits'; did you mean 'conv-"),
-    "posterior": (["posterior=flow"], "command line: posterior: there is no posterior 'flow'; there are: "),
-    "prior": (["prior=vamp"], "command line: prior: there is no prior 'vamp'; "),
+    "encoder": (["encoder=resnet"], "command line: encoder: unknown encoder 'resnet'; "),
+    "decoder": (["decoder=conv-mnits"], "command line: decoder: unknown decoder 'conv-mnits'; did you mean 'conv-"),
+    "posterior": (["posterior=flow"], "command line: posterior: unknown posterior 'flow'; available: "),
+    "prior": (["prior=vamp"], "command line: prior: unknown prior 'vamp'; "),
     "likelihood": (
         ["likelihood=bernouli"],
-        "command line: likelihood: there is no likelihood 'bernouli'; did you mean",
+        "command line: likelihood: unknown likelihood 'bernouli'; did you mean",
     ),
-    "objective": (["objective=iwae"], "command line: objective: there is no objective 'iwae'; "),
-    "schedule": (["kl_schedule=cosine"], "command line: kl_schedule: there is no schedule 'cosine'; "),
-    "optimizer": (["optimizer=adm"], "command line: optimizer: there is no optimizer 'adm'; did you mean 'adam'?"),
-    "learning rate": (["learning_rate.name=step"], "command line: learning_rate: there is no learning_rate 'step'; "),
-    "data set": (["dataset=cifar"], "command line: dataset: there is no dataset 'cifar'; "),
-    "binarization": (["binarization=static"], "command line: binarization: there is no binarization 'static'; "),
-    "callback": (["callbacks=[{name='best'}]"], "command line: callbacks.0: there is no callback 'best'; "),
+    "objective": (["objective=iwae"], "command line: objective: unknown objective 'iwae'; "),
+    "schedule": (["kl_schedule=cosine"], "command line: kl_schedule: unknown schedule 'cosine'; "),
+    "optimizer": (["optimizer=adm"], "command line: optimizer: unknown optimizer 'adm'; did you mean 'adam'?"),
+    "learning rate": (["learning_rate.name=step"], "command line: learning_rate: unknown learning_rate 'step'; "),
+    "data set": (["dataset=cifar"], "command line: dataset: unknown dataset 'cifar'; "),
+    "binarization": (["binarization=static"], "command line: binarization: unknown binarization 'static'; "),
+    "callback": (["callbacks=[{name='best'}]"], "command line: callbacks.0: unknown callback 'best'; "),
     "transform": (
         ["transforms=['shift', 'blur']"],
-        "command line: transforms.1: there is no transform 'blur'; there are: dequantize, downsample, pad, shift",
+        "command line: transforms.1: unknown transform 'blur'; available: dequantize, downsample, pad, shift",
     ),
-    "metric": (["metrics=['iw-bonud']"], "command line: metrics.0: there is no metric 'iw-bonud'; did you mean 'iw-bo"),
+    "metric": (["metrics=['iw-bonud']"], "command line: metrics.0: unknown metric 'iw-bonud'; did you mean 'iw-bo"),
     "plot": (
         ["plots.draw=['latent']"],
-        "command line: plots.draw.0: there is no plot 'latent'; did you mean 'latents'?",
+        "command line: plots.draw.0: unknown plot 'latent'; did you mean 'latents'?",
     ),
     "a metric's option": (["metrics=[{name='iw-bound', samples=5}]"], "command line: metrics.0.samples: iw-bound of "),
     "a transform's option": (
@@ -144,22 +144,22 @@ CONFIG = {
     ),
     "no list": (["metrics=iw-bound"], "command line: metrics: 'iw-bound' is not a list"),
     "samples": (["evaluate.samples=0"], "command line: evaluate.samples: 0 is not a whole number of at least 1"),
-    "a metric twice": (["metrics=['iw-bound', 'iw-bound']"], "metrics: 'iw-bound' is there twice"),
-    "a plot twice": (["plots.draw=['curves', 'curves']"], "plots.draw: 'curves' is there twice"),
+    "a metric twice": (["metrics=['iw-bound', 'iw-bound']"], "metrics: 'iw-bound' is given twice"),
+    "a plot twice": (["plots.draw=['curves', 'curves']"], "plots.draw: 'curves' is given twice"),
     "a metric of vaeflow's name": (
         ["--plugin", "unable.py", "metrics=['elbo']"],
-        "metrics: every evaluation logs 'elbo' already; rename the plugin's component",
+        "metrics: 'elbo' is a built-in metric; rename the plugin's component",
     ),
     "XLA": (
         ["--plugin", "unable.py", "metrics=['eager']", "xla=true"],
-        "xla = true: metric 'eager' of {here}/unable.py (--plugin) says that XLA can't compile it; set xla = false",
+        "xla = true: metric 'eager' of {here}/unable.py (--plugin) does not support XLA; set xla = false",
     ),
-    "strategy": (["--strategy", "mirorred"], "command line: strategy: there is no strategy 'mirorred'; "),
+    "strategy": (["--strategy", "mirorred"], "command line: strategy: unknown strategy 'mirorred'; "),
     "option": (["optimizer.momentun=0.9"], "command line: optimizer.momentun: rmsprop of vaeflow "),
     "type of an option": (["encoder=mlp", "encoder.hidden=3"], "command line: encoder.hidden: 3 is not a list "),
     "range of an option": (["optimizer.rho=1.5"], "command line: optimizer.rho: 1.5 is not a number of at least 0"),
     "missing option": (["dataset=arrays"], "command line: dataset.path: missing, but arrays of vaeflow "),
-    "a path for a name": (["name=../x"], "command line: name = '../x' can't name a run directory: letters, digits,"),
+    "a path for a name": (["name=../x"], "command line: name = '../x' is not allowed in the name of a run directory: "),
     "no setting": (["epochs"], "command line: 'epochs' is not KEY=VALUE"),
     "plugin missing": (["--plugin", "nowhere"], "plugin nowhere (--plugin) was not loaded: there is no module"),
     "plugin file missing": (
@@ -172,13 +172,13 @@ CONFIG = {
     ),
     "plugin syntax": (["--plugin", "syntax.py"], "{here}/syntax.py (--plugin) was not loaded: SyntaxError: "),
     "plugin without hooks": (["--plugin", "nothing.py"], "{here}/nothing.py (--plugin) was not loaded: it has no hook"),
-    "plugin's hook": (["--plugin", "misspelt.py"], "there is no hook 'vaeflow_component' "),
+    "plugin's hook": (["--plugin", "misspelt.py"], "unknown hook 'vaeflow_component' "),
     "duplicate plugin": (["--plugin", "duplicate.py"], "encoder 'mlp' is registered twice: by vaeflow "),
     "run directory": (["--run-dir", "norun"], "--run-dir: norun exists already; a run is never overwritten"),
 }
 TRAIN = {name: (["train", "mnist-2d", *given], line) for name, (given, line) in CONFIG.items()}
 COMMANDS = TRAIN | {
-    "recipe": (["train", "mnist-3d"], "there is no recipe 'mnist-3d'; did you mean 'mnist-2d'?"),
+    "recipe": (["train", "mnist-3d"], "unknown recipe 'mnist-3d'; did you mean 'mnist-2d'?"),
     "recipe's file": (["train", "./mine.toml"], "mine.toml: No such file or directory"),
     "a folder as recipe": (["train", "./run"], "run: it is a directory, not a regular file"),
     "TOML": (["train", "syntax.toml"], "syntax.toml: not valid TOML: Invalid value (at line 2, column 10)"),
@@ -186,10 +186,10 @@ COMMANDS = TRAIN | {
     "both lengths in a file": (["train", "lengths.toml"], "lengths.toml: epochs and steps are both set"),
     "unknown key in a file": (
         ["train", "unknown.toml"],
-        "unknown.toml: evaluate.every_epoch: there is no such key; did",
+        "unknown.toml: evaluate.every_epoch: unknown key; did",
     ),
-    "recipe in a file": (["train", "base.toml"], "base.toml: recipe: there is no recipe 'mnist-9d'"),
-    "resume nothing": (["resume", "nowhere"], "nowhere is no directory of a run"),
+    "recipe in a file": (["train", "base.toml"], "base.toml: recipe: unknown recipe 'mnist-9d'"),
+    "resume nothing": (["resume", "nowhere"], "nowhere is not the directory of a run"),
     "resume no run": (["resume", "norun"], "norun is no run directory: it has no config.toml"),
     "evaluate no run": (["evaluate", "norun"], "norun is no run directory: it has no config.toml"),
     "sample no run": (["sample", "norun"], "norun is no run directory: it has no config.toml"),
@@ -288,7 +288,7 @@ DATA = {
     "missing": (lambda path: None, "No such file or directory"),
     "damaged": (lambda path: path.write_bytes(b"PK\x03\x04 and no more"), "not a whole .npz file"),
     "cut short": (lambda path: (_save(path, x_train=PIXELS), os.truncate(path, 300)), "not a whole .npz file"),
-    "no array": (lambda path: _save(path, images=PIXELS), "no array 'x_train'; there are: images"),
+    "no array": (lambda path: _save(path, images=PIXELS), "no array 'x_train'; available: images"),
     "empty": (lambda path: _save(path, x_train=PIXELS[:0]), "x_train: the data set is empty, its shape is (0, 4, 4)"),
     "a row": (lambda path: _save(path, x_train=PIXELS[0, 0]), "x_train: the shape is (4,); allowed are [N, K],"),
     "text": (lambda path: _save(path, x_train=PIXELS.astype(str)), "x_train: the type is <U32; vaeflow takes uint8"),
@@ -415,7 +415,7 @@ MLP = ("encoder=mlp", "decoder=mlp")
         (
             ODD,
             [*MLP, "transforms=[{name='halved', noise='steps'}]"],
-            "(--plugin) takes noise 'steps'; did you mean 'step'? There are: example, none, step",
+            "(--plugin) takes noise 'steps'; did you mean 'step'? Available: example, none, step",
         ),
         (FLAT, [*MLP, "transforms=['pad']"], "transform 'pad' takes images (height, width, channels), but an example"),
         (ODD, [*MLP, "transforms=['downsample']"], "transform 'downsample': factor = 2 does not divide 3x3 pixels"),
@@ -633,7 +633,7 @@ def test_a_run_that_another_process_holds(run, capfd):
 
 def test_a_split_that_is_not_there(run, capfd):
     line = refused(["evaluate", run, "--split", "validation"], capfd, run)
-    assert line == "data set 'arrays' has no split 'validation'; there are: train, test"
+    assert line == "data set 'arrays' has no split 'validation'; available: train, test"
 
 
 def test_samples_are_not_overwritten(run, capfd):

@@ -259,7 +259,7 @@ SCHEDULE = ("learning_rate.name=cosine-decay", "learning_rate.initial_learning_r
         ),
         (
             [called("'early-stopping'")],
-            r"no evaluation has the metric 'validation/elbo'; there are: test/active_units,",
+            r"no evaluation has the metric 'validation/elbo'; available: test/active_units,",
         ),
         ([called("'unkept'")], "callback 'unkept' of .*: its state can't be kept as JSON: Object of type set"),
         (

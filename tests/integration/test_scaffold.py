@@ -224,7 +224,7 @@ def test_nothing_is_overwritten(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("kind", "name", "line"),
     [
-        ("encodr", "wide", "there is no kind 'encodr'; did you mean 'encoder'?"),
+        ("encodr", "wide", "unknown kind 'encodr'; did you mean 'encoder'?"),
         ("encoder", "WideNet", "'WideNet' is no name in kebab-case: .*; for example 'wide-net'"),
         ("encoder", "wide_net", "for example 'wide-net'"),
         ("encoder", "2d", "for example 'd'"),

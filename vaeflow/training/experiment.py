@@ -112,7 +112,7 @@ class Experiment:
         """
         if split not in self.batches:
             there_are = ", ".join(self.batches)
-            raise UsageError(f"data set {self.dataset.name!r} has no split {split!r}; there are: {there_are}")
+            raise UsageError(f"data set {self.dataset.name!r} has no split {split!r}; available: {there_are}")
         wanted = samples or self.config.evaluate.samples
         rows, examples = self.config.evaluate.batch_size, self.batches[split].examples
         require_evaluation(self.model, rows, wanted, examples)

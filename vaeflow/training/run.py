@@ -37,7 +37,7 @@ def run(
     folders: Folders,
     *,
     dry_run: bool = False,
-    go_on: bool = False,
+    resume: bool = False,
     accept_changes: bool = False,
 ) -> RunDirectory | None:
     """Train a config. All processes of a job call this; the chief alone writes.
@@ -47,7 +47,7 @@ def run(
         run_dir: the run's directory; None takes the next free one below `runs/`.
         folders: where data sets lie.
         dry_run: build everything, say how large it is, write nothing and take no step.
-        go_on: if the directory has this run already, resume it, or do nothing where it is finished.
+        resume: if the directory has this run already, resume it, or do nothing where it is finished.
         accept_changes: resume although code or data have changed, and let ranks differ in their environments.
 
     Returns:
@@ -64,7 +64,7 @@ def run(
         say(describe(ready.resolved, ready.experiment))
         return None
 
-    return _train(ready, Place(run_dir, may_have_begun=go_on))
+    return _train(ready, Place(run_dir, may_have_begun=resume))
 
 
 def resume(
@@ -229,9 +229,9 @@ def _train_together(ready: Ready, place: Place, members: Members) -> RunDirector
             request=request,
         )
         if snapshot is not None:
-            session.take_over(snapshot)
+            session.resume_from(snapshot)
         elif begun:
-            session.go_on()
+            session.resume()
         else:
             session.begin()
     return session.directory
@@ -243,7 +243,7 @@ def _claimed(place: Place, ready: Ready, stack: contextlib.ExitStack) -> tuple[R
         directory = RunDirectory.open(place.path)
         stack.enter_context(directory.locked())
         return directory, True
-    claimed = RunDirectory.claimed(place.path, ready.resolved.config.name, go_on=place.may_have_begun)
+    claimed = RunDirectory.claimed(place.path, ready.resolved.config.name, resume=place.may_have_begun)
     directory, begun = stack.enter_context(claimed)
     if begun:
         directory.require_same(ready.resolved)

@@ -72,7 +72,7 @@ class Session:
     members: Members
     request: StopRequest
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Train from the newest valid checkpoint to the end; from the start if the run never got to its first.
 
         Raises:
@@ -102,7 +102,7 @@ class Session:
         say(f"{self.directory.path}: it was stopped before its first checkpoint; it begins again, at step 0")
         return True
 
-    def take_over(self, snapshot: Snapshot) -> None:
+    def resume_from(self, snapshot: Snapshot) -> None:
         """Train from what the processes of an elastic job remember to the end."""
         self.experiment.state.from_bytes(snapshot.state)
         step, replicas = snapshot.progress.step, self.experiment.strategy.replicas

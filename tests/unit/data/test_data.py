@@ -181,7 +181,7 @@ BAD = {
     "0 and 1": ({"x_train": X % 2}, "x_train: every byte is 0 or 1, and bytes are divided by 255"),
     "shapes": ({"x_train": X, "x_test": X[:, :2]}, r"of test is uint8 \(2, 3, 1\), one of train is uint8 \(4, 3, 1\)"),
     "types": ({"x_train": X, "x_test": X / 255}, r"of test is float32 \(4, 3, 1\), one of train is uint8"),
-    "no x_train": ({"images": X}, "bad.npz: no array 'x_train'; there are: images"),
+    "no x_train": ({"images": X}, "bad.npz: no array 'x_train'; available: images"),
     "near name": ({"x_train": X, "x_valid": X}, "array 'x_valid' has no meaning here: did you mean 'x_validation'"),
 }
 
@@ -239,7 +239,7 @@ def pickled_objects(path):
     [
         ("x.npz", lambda _: None, "x.npz: No such file"),
         ("nothing", lambda _: None, "nothing: No such file"),
-        ("folder", Path.mkdir, "folder: no array 'x_train'; there are: none"),
+        ("folder", Path.mkdir, "folder: no array 'x_train'; available: none"),
         ("x.csv", Path.touch, "x.csv: not a .npz file, a .npy file or a folder"),
         ("x.npz", Path.touch, "x.npz: not a whole .npz file"),
         ("x.npz", damaged_npz, "x.npz: not a whole .npz file"),

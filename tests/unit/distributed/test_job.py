@@ -243,8 +243,6 @@ def test_the_work_of_one_process_is_not_done_twice(command, rank, tmp_path):
     environ = {**os.environ, "HOROVOD_RANK": rank, "HOROVOD_SIZE": "2"}
     done = vaeflow(command, tmp_path, env=environ, timeout=60)
     assert done.returncode == 2
-    expected = (
-        f"horovodrun started 2 processes, and vaeflow {command} is the work of one: start it without the launcher"
-    )
+    expected = f"horovodrun started 2 processes, but vaeflow {command} runs in one: start it without the launcher"
     assert done.stderr == f"vaeflow: {'[rank 1] ' if rank == '1' else ''}{expected}\n"
     assert not list(tmp_path.iterdir())

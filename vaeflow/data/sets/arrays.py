@@ -37,7 +37,7 @@ def open_arrays(path: Path, labels: Path | None, *, check: bool) -> Dataset:
     else:
         found = _named(path)
     if "x_train" not in found:
-        raise DataError(f"{path}: no array 'x_train'; there are: {', '.join(sorted(found)) or 'none'}")
+        raise DataError(f"{path}: no array 'x_train'; available: {', '.join(sorted(found)) or 'none'}")
     train, validation, test = (_split(found, name, check=check) for name in SPLITS)
     assert train is not None
     return Dataset("arrays", train, validation, test, str(path))

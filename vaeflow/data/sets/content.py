@@ -54,7 +54,7 @@ class Content(NamedTuple):
         """
         missing = [name for name in cls._fields if name not in arrays]
         if missing:
-            raise DataError(f"{where}: no array {missing[0]!r}; there are: {', '.join(sorted(arrays)) or 'none'}")
+            raise DataError(f"{where}: no array {missing[0]!r}; available: {', '.join(sorted(arrays)) or 'none'}")
         return cls(*(_as_bytes(arrays[name], f"{where}: {name}") for name in cls._fields))
 
 

@@ -38,13 +38,13 @@ class Local:
         training: what is started.
         run_dir: the run's directory; empty for the next free one.
         restarts: how often processes that died are started again.
-        go_on: go on with the run if the directory has it.
+        resume: go on with the run if the directory has it.
     """
 
     training: Training
     run_dir: str = ""
     restarts: int = 0
-    go_on: bool = False
+    resume: bool = False
     command: ClassVar[tuple[str, ...]] = ("bash", "-c")
 
     def text(self) -> str:
@@ -55,7 +55,7 @@ class Local:
             "RESTARTS": str(self.restarts),
         }
         return with_variables(
-            with_arguments(launch_file("local.sh"), _arguments(self.training, self.run_dir, go_on=self.go_on)),
+            with_arguments(launch_file("local.sh"), _arguments(self.training, self.run_dir, resume=self.resume)),
             variables,
         )
 
@@ -69,19 +69,21 @@ class Hosts:
         hosts: NAME:PROCESSES, with commas between.
         interface: network interface; empty for one that horovodrun finds.
         run_dir: the run's directory; empty for the next free one.
-        go_on: go on with the run if the directory has it.
+        resume: go on with the run if the directory has it.
     """
 
     training: Training
     hosts: str
     interface: str = ""
     run_dir: str = ""
-    go_on: bool = False
+    resume: bool = False
     command: ClassVar[tuple[str, ...]] = ("bash", "-c")
 
     def text(self) -> str:
         """Return the shell script."""
-        script = with_arguments(launch_file("horovodrun.sh"), _arguments(self.training, self.run_dir, go_on=self.go_on))
+        script = with_arguments(
+            launch_file("horovodrun.sh"), _arguments(self.training, self.run_dir, resume=self.resume)
+        )
         return with_variables(script, {"HOSTS": self.hosts, **_given(INTERFACE=self.interface)})
 
 
@@ -173,9 +175,9 @@ class Kubernetes:
         return with_values(launch_file("kubernetes/mpijob.yaml"), {**shared, "LAUNCHER_ARGUMENTS": launched})
 
 
-def _arguments(training: Training, run_dir: str, *, go_on: bool) -> list[str]:
+def _arguments(training: Training, run_dir: str, *, resume: bool) -> list[str]:
     directory = [f"--run-dir={run_dir}"] if run_dir else []
-    return [*training.arguments, *directory, *(["--resume=auto"] if go_on else [])]
+    return [*training.arguments, *directory, *(["--resume=auto"] if resume else [])]
 
 
 def _given(**values: str) -> dict[str, str]:

@@ -71,13 +71,13 @@ class RunDirectory:
 
     @classmethod
     @contextlib.contextmanager
-    def claimed(cls, wanted: Path | None, name: str, *, go_on: bool) -> Iterator[tuple[RunDirectory, bool]]:
+    def claimed(cls, wanted: Path | None, name: str, *, resume: bool) -> Iterator[tuple[RunDirectory, bool]]:
         """Hold a directory for a run, so that no other process writes there.
 
         Args:
             wanted: where the user wants it; None takes the next free `runs/NAME`, `runs/NAME-2` and so on.
             name: the recipe's name.
-            go_on: whether a run that is there already is resumed.
+            resume: whether a run that is there already is resumed.
 
         Yields:
             The directory, and whether it has a run; if not, nothing has begun there.
@@ -88,12 +88,12 @@ class RunDirectory:
             VaeflowError: if the disk refuses.
         """
         try:
-            directory = cls(_next_free(Path("runs"), name) if wanted is None else _made(wanted, go_on=go_on))
+            directory = cls(_next_free(Path("runs"), name) if wanted is None else _made(wanted, resume=resume))
         except OSError as error:
             where = error.filename or wanted or "runs"
             raise VaeflowError(f"the run directory {where} can't be made: {error.strerror}") from error
         with directory.locked():
-            yield directory, directory.has_run(go_on=go_on)  # another process may have begun one meanwhile
+            yield directory, directory.has_run(resume=resume)  # another process may have begun one meanwhile
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
@@ -128,11 +128,11 @@ class RunDirectory:
             return Begun.TRAINED
         return Begun.UNTOUCHED if run_layout.is_untouched(self.path) else Begun.LOST
 
-    def has_run(self, *, go_on: bool) -> bool:
+    def has_run(self, *, resume: bool) -> bool:
         """Say whether a run is there; False if nothing has begun.
 
         Args:
-            go_on: whether it is resumed then.
+            resume: whether it is resumed then.
 
         Raises:
             UsageError: if something else is there, or a run that is not resumed.
@@ -141,7 +141,7 @@ class RunDirectory:
         if self.begun() is Begun.NOTHING:
             run_layout.require_usual(self.path)  # the lock may be a link
             return False
-        if not go_on:
+        if not resume:
             raise UsageError(
                 f"--run-dir: {self.path} exists already; a run is never overwritten: `vaeflow resume {self.path}` goes "
                 "on with it, or name another"
@@ -261,12 +261,12 @@ def _stem(key: str) -> str:
     return key.partition(".")[0]
 
 
-def require_free(wanted: Path, *, go_on: bool = False) -> None:
+def require_free(wanted: Path, *, resume: bool = False) -> None:
     """Check that a run can begin in a directory, before anything is written there.
 
     Args:
         wanted: the directory; it need not be there.
-        go_on: whether a run that is there already is resumed.
+        resume: whether a run that is there already is resumed.
 
     Raises:
         UsageError: if something else is there, or a run that is not resumed.
@@ -276,11 +276,11 @@ def require_free(wanted: Path, *, go_on: bool = False) -> None:
     if kind not in (DIRECTORY, None):
         raise UsageError(f"--run-dir: {wanted} exists already, and is {kind}: name another")
     if kind is not None:
-        RunDirectory(wanted).has_run(go_on=go_on)
+        RunDirectory(wanted).has_run(resume=resume)
 
 
-def _made(wanted: Path, *, go_on: bool) -> Path:
-    require_free(wanted, go_on=go_on)
+def _made(wanted: Path, *, resume: bool) -> Path:
+    require_free(wanted, resume=resume)
     wanted.mkdir(parents=True, exist_ok=True)
     return wanted
 
