@@ -174,7 +174,7 @@ CONFIG = {
     "plugin without hooks": (["--plugin", "nothing.py"], "{here}/nothing.py (--plugin) was not loaded: it has no hook"),
     "plugin's hook": (["--plugin", "misspelt.py"], "unknown hook 'vaeflow_component' "),
     "duplicate plugin": (["--plugin", "duplicate.py"], "encoder 'mlp' is registered twice: by vaeflow "),
-    "run directory": (["--run-dir", "norun"], "--run-dir: norun exists already; a run is never overwritten"),
+    "run directory": (["--run-dir", "norun"], "--run-dir: norun already exists, and a run is never overwritten"),
 }
 TRAIN = {name: (["train", "mnist-2d", *given], line) for name, (given, line) in CONFIG.items()}
 COMMANDS = TRAIN | {
@@ -190,10 +190,10 @@ COMMANDS = TRAIN | {
     ),
     "recipe in a file": (["train", "base.toml"], "base.toml: recipe: unknown recipe 'mnist-9d'"),
     "resume nothing": (["resume", "nowhere"], "nowhere is not the directory of a run"),
-    "resume no run": (["resume", "norun"], "norun is no run directory: it has no config.toml"),
-    "evaluate no run": (["evaluate", "norun"], "norun is no run directory: it has no config.toml"),
-    "sample no run": (["sample", "norun"], "norun is no run directory: it has no config.toml"),
-    "plot no run": (["plot", "norun"], "norun is no run directory: it has no config.toml"),
+    "resume no run": (["resume", "norun"], "norun is not a run directory: it has no config.toml"),
+    "evaluate no run": (["evaluate", "norun"], "norun is not a run directory: it has no config.toml"),
+    "sample no run": (["sample", "norun"], "norun is not a run directory: it has no config.toml"),
+    "plot no run": (["plot", "norun"], "norun is not a run directory: it has no config.toml"),
     "sample's file": (["sample", "norun", "--out", "a.gif"], "--out a.gif: the file's name must end with .npy or .png"),
     "sample's folder": (["sample", "norun", "--out", "no/a.npy"], "--out no/a.npy: there is no directory no"),
     "a run's config": (["resume", "run"], "run/config.toml: epochs: -1 is not a whole number of at least 1 or none"),
@@ -395,7 +395,7 @@ MLP = ("encoder=mlp", "decoder=mlp")
         (
             ODD,
             [*MLP, "metrics=['summed']"],
-            "metric 'summed' of {here}/broken.py (--plugin) returned float32(2, 3) for 3 examples, not float32(3,)",
+            "metric 'summed' of {here}/broken.py (--plugin) returned float32(2, 3) for 3 examples, expected float32",
         ),
         (
             ODD,
@@ -405,17 +405,17 @@ MLP = ("encoder=mlp", "decoder=mlp")
         (
             ODD,
             [*MLP, "objective=total"],
-            "objective 'total' of {here}/broken.py (--plugin) returned float32() for 3 examples, not float32(3,)",
+            "objective 'total' of {here}/broken.py (--plugin) returned float32() for 3 examples, expected float32(3,)",
         ),
         (
             ODD,
             [*MLP, "transforms=['halved']"],
-            "(--plugin) returned float32(3, 2, 3, 1) for 3 examples, not float32(3, 3, 3, 1)",
+            "(--plugin) returned float32(3, 2, 3, 1) for 3 examples, expected float32(3, 3, 3, 1)",
         ),
         (
             ODD,
             [*MLP, "transforms=[{name='halved', noise='steps'}]"],
-            "(--plugin) takes noise 'steps'; did you mean 'step'? Available: example, none, step",
+            "(--plugin) has noise 'steps'; did you mean 'step'? Available: example, none, step",
         ),
         (FLAT, [*MLP, "transforms=['pad']"], "transform 'pad' takes images (height, width, channels), but an example"),
         (ODD, [*MLP, "transforms=['downsample']"], "transform 'downsample': factor = 2 does not divide 3x3 pixels"),
@@ -442,7 +442,7 @@ def test_a_loss_that_is_never_finite_stops_the_run(here, capfd):
 def test_a_learning_rate_that_blows_up_stops_the_run(here, digits, capfd):
     settings = on(digits, "learning_rate=1e30", "batch_size=4", "epochs=2", "clip_norm=none", "optimizer=sgd")
     assert main(["train", "mnist-2d", *settings, "--run-dir", "made"]) == 4
-    assert line_of(capfd.readouterr().err).endswith("start anew: try a smaller learning_rate or clip_norm")
+    assert line_of(capfd.readouterr().err).endswith("start a new run: try a smaller learning_rate or clip_norm")
 
 
 # A run's directory
@@ -451,13 +451,13 @@ def test_a_learning_rate_that_blows_up_stops_the_run(here, digits, capfd):
 def test_a_file_in_the_way_of_the_run_directory(here, digits, capfd):
     (here / "file").touch()
     line = refused(["train", "mnist-2d", *on(digits), "--run-dir", "file/run"], capfd, here, code=1)
-    assert line == "the run directory file/run can't be made: Not a directory"
+    assert line == "the run directory file/run can't be created: Not a directory"
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a /proc")  # noqa: PTH112
 def test_a_directory_that_cannot_be_written(here, digits, capfd):
     line = refused(["train", "mnist-2d", *on(digits), "--run-dir", "/proc/vaeflow/run"], capfd, here, code=1)
-    assert re.fullmatch(r"the run directory /proc/vaeflow\S* can't be made: .+", line)
+    assert re.fullmatch(r"the run directory /proc/vaeflow\S* can't be created: .+", line)
 
 
 @contextlib.contextmanager
@@ -477,7 +477,7 @@ def mounted(folder, options):
 def test_a_read_only_file_system(here, digits, capfd):
     with mounted(here / "disk", "ro"):
         line = refused(["train", "mnist-2d", *on(digits), "--run-dir", "disk/run"], capfd, here, code=1)
-    assert line == "the run directory disk/run can't be made: Read-only file system"
+    assert line == "the run directory disk/run can't be created: Read-only file system"
 
 
 @pytest.mark.skipif(shutil.which("mount") is None, reason="needs mount")
@@ -501,11 +501,11 @@ def test_a_full_disk_while_training(tensorboard, here, digits, capfd):
         found = sorted(path.name for path in (disk / "run/checkpoints").iterdir())
         shutil.copytree(disk / "run", here / "run", dirs_exist_ok=True)
     assert re.search(r"step \d+ could not be saved: .*No space left on device", line_of(err))
-    assert "Earlier checkpoints are whole, and training goes on" in out
+    assert "Earlier checkpoints are valid, and training continues" in out
     assert found
     assert all(name.startswith("step-") for name in found)
     assert main(["resume", "run"]) == 0
-    assert f"going on from step {int(found[-1].removeprefix('step-'))} of 72" in capfd.readouterr().out
+    assert f"resuming from step {int(found[-1].removeprefix('step-'))} of 72" in capfd.readouterr().out
 
 
 # Python ignores SIGXFSZ, so that a write past the limit fails as on a full disk.
@@ -570,8 +570,8 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(run, fi
     path = damage(run, -1)
     assert main(["resume", str(run)]) == 0
     out = capfd.readouterr().out
-    assert f"warning: checkpoint {path} is corrupt (state.safetensors has another checksum)" in out
-    assert "going on from step 12 of 16" in out
+    assert f"warning: checkpoint {path} is corrupt (state.safetensors has a wrong checksum)" in out
+    assert "resuming from step 12 of 16" in out
     assert tree(path).keys() == tree(finished / "checkpoints" / path.name).keys()
 
 
@@ -591,7 +591,7 @@ def test_no_damage_of_the_newest_checkpoint_is_overlooked(harm, expected, run, c
     assert main(["sample", str(run)]) == 0
     out, warnings = capfd.readouterr()
     assert f"is corrupt ({expected}" in warnings
-    assert "; the one before it is used" in warnings
+    assert "; using the previous one" in warnings
     assert len(out.splitlines()) == 1  # the file's path, for programs
 
 
@@ -628,7 +628,7 @@ def test_a_run_that_another_process_holds(run, capfd):
         assert holder.stdout.readline() == "held\n"
         line = refused(["resume", run], capfd, run)
         holder.stdin.close()
-    assert line == f"{run} is in use by another process: wait for it, or train elsewhere"
+    assert line == f"{run} is in use by another process: wait for it, or use another directory"
 
 
 def test_a_split_that_is_not_there(run, capfd):

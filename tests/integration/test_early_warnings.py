@@ -14,7 +14,7 @@ from helpers.small_runs import on
 from vaeflow.cli import main
 from vaeflow.contracts import Dataset, Split
 from vaeflow.data.sets import sampled_rows as looked_at
-from vaeflow.data.sets.image_warnings import doubts_of_data
+from vaeflow.data.sets.image_warnings import data_warnings
 
 PLUGIN = HELPERS / "nonsense_plugins.py"
 FLOATS = ("binarization=none", "likelihood=gaussian")
@@ -140,22 +140,22 @@ WARNINGS = {
     "greys of a Bernoulli": (
         _same,
         ("binarization=none",),
-        r"likelihood 'bernoulli' has the values 0 and 1 alone,",
+        r"likelihood 'bernoulli' supports only the values 0 and 1,",
     ),
     "a sigmoid too many": (
         _same,
         ("decoder=activated",),
-        r"decoder 'activated' puts out \S+ to 1 whatever its w",
+        r"decoder 'activated' can only return values from \S+ to 1,",
     ),
     "a relu too many": (
         _same,
         ("decoder=activated", "decoder.activation=relu"),
-        r"lies between 0\.5 and 1, but x between 0 and 1",
+        r"is between 0\.5 and 1, but x is between 0 and 1",
     ),
     "a tanh too many": (
         _same,
         ("decoder=activated", "decoder.activation=tanh"),
-        r"decoder 'activated' puts out -1 to 1 whatever",
+        r"decoder 'activated' can only return values from -1 to 1",
     ),
     "a dead encoder": (
         _same,
@@ -165,27 +165,27 @@ WARNINGS = {
     "a tiny variance": (
         _same,
         (*FLOATS, "likelihood.scale=0.001"),
-        r"log p\(x given z\) is -\S+ nats an element before th",
+        r"log p\(x given z\) is -\S+ nats per element before t",
     ),
     "no learning rate": (
         _same,
         ("learning_rate=still",),
-        "the learning rate is 0 at every step: no weight will",
+        "the learning rate is 0 at every step: the weights w",
     ),
     "no divergence": (
         _same,
         ("kl_schedule={name='constant', weight=0}",),
-        r"the weight of KL\(q, p\) is 0 at every step: this is",
+        r"the weight of KL\(q, p\) is 0 at every step: the m",
     ),
     "no beta": (
         _same,
         ("objective={name='beta-vae', beta=0}",),
-        r"the loss does not depend on KL\(q, p\): this is an a",
+        r"the loss does not depend on KL\(q, p\): the model is",
     ),
     "as many latents as pixels": (
         _same,
         ("latent_size=784",),
-        "latent_size = 784 is no less than the 784 elements o",
+        "latent_size = 784 is not less than the 784 elements o",
     ),
     "numbers without end": (
         _with(
@@ -257,7 +257,7 @@ def test_values_that_a_likelihood_cannot_have_are_an_error(arrays, tmp_path, mon
         settings = ("dataset.check=false", "binarization=none", f"likelihood={likelihood}")
         assert main(["train", "mnist-2d", *on(Path("data.npz"), *settings), "--run-dir", "made"]) == 2
         (line,) = capfd.readouterr().err.splitlines()
-        assert f"likelihood '{likelihood}' has values from 0 to 1 alone, but binarization 'none' makes " in line
+        assert f"likelihood '{likelihood}' supports only values from 0 to 1, but binarization 'none' makes " in line
         assert not Path("made").exists()
 
 
@@ -267,7 +267,8 @@ def test_a_run_says_it_and_goes_on(arrays, tmp_path, monkeypatch, capfd):
     settings = on(Path("data.npz"), "binarization=none", "steps=1", "plots.draw=[]")
     assert main(["train", "mnist-2d", *settings, "--run-dir", "made"]) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert sum(line.startswith("warning: likelihood 'bernoulli' has the values 0 and 1 alone") for line in lines) == 1
+    expected = "warning: likelihood 'bernoulli' supports only the values 0 and 1"
+    assert sum(line.startswith(expected) for line in lines) == 1
     assert main(["evaluate", "made"]) == 0
     assert "warning" not in capfd.readouterr().out
 
@@ -276,7 +277,7 @@ def test_of_huge_data_the_first_examples_are_looked_at(monkeypatch):
     monkeypatch.setattr(looked_at, "BYTES", 64 * 100)
     x = np.random.default_rng(0).integers(0, 256, (1000, 8, 8, 1), np.uint8)
     made = Dataset("made", Split(x), None, Split(x[50:150]), "here")
-    (line,) = doubts_of_data(made, 10)
+    (line,) = data_warnings(made, 10)
     expected = "50 of 100 test examples are in the train split too (the first 100 of 1000 were looked at): "
     assert line.startswith(expected)
 
@@ -285,5 +286,5 @@ def test_data_of_the_size_of_mnist_take_a_moment():
     x = np.random.default_rng(0).integers(0, 256, (70_000, 28, 28, 1), np.uint8)
     y = np.random.default_rng(0).integers(0, 10, 70_000)
     started = time.process_time()
-    list(doubts_of_data(Dataset("made", Split(x[:60_000], y[:60_000]), None, Split(x[60_000:]), "here"), 10))
+    list(data_warnings(Dataset("made", Split(x[:60_000], y[:60_000]), None, Split(x[60_000:]), "here"), 10))
     assert time.process_time() - started < 2.0

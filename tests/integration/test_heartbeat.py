@@ -88,7 +88,7 @@ def test_a_killed_rank_ends_the_job(tmp_path, digits, kind, count, victim):
         assert kind == "horovod" or re.search(r"\[rank \d\] rank 0 \(host \S+, process \d+\) died", printed), printed
     else:
         assert re.search(rf"rank 2 \(host {socket.gethostname()}, process {pids[2]}\) died", printed), printed
-        assert f"`vaeflow resume {run}` goes on from the newest checkpoint" in printed
+        assert f"`vaeflow resume {run}` continues from the newest checkpoint" in printed
     assert all(finished.codes)
     assert kind == "horovod" or "Traceback" not in printed  # horovodrun shows its own
 
@@ -108,7 +108,7 @@ def test_a_stopped_rank_ends_the_job(tmp_path, digits, kind, count):
         os.kill(pids[1], signal.SIGKILL)
         printed = "".join(finish(processes).outputs)
     assert re.search(rf"rank 1 \(host \S+, process {pids[1]}\) gave no sign of life for 10 s", printed), printed
-    assert f"`vaeflow resume {run}` goes on from the newest checkpoint" in printed
+    assert f"`vaeflow resume {run}` continues from the newest checkpoint" in printed
 
 
 def connected(address="127.0.0.1"):

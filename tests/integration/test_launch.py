@@ -160,7 +160,7 @@ def test_a_printed_manifest_has_the_options(strategy, kind, capsys):
         (["local", "mnist-2d", "--processes=0"], "Invalid value for '--processes': 0 is not in the range x>=1."),
         (
             ["slurm", "mnist-2d", "microbatches=4"],
-            "8 processes are more than microbatches = 4: some would have nothing",
+            "8 processes are more than microbatches = 4: some would be idle",
         ),
         (["hosts", "mnist-2d"], "Missing option '--hosts'"),
         (["hosts", "mnist-2d", "--hosts=a:0"], "--hosts: 'a:0' is not NAME:PROCESSES, such as host1:4,host2:4"),
@@ -452,7 +452,7 @@ def test_the_same_command_resumes_a_local_job_that_was_killed(expected, tmp_path
     assert not (run_dir / "summary.json").exists()
     done = small_runs.vaeflow(*command, *arguments, "checkpoint.every_steps=1", timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "going on from step" in done.stdout
+    assert "resuming from step" in done.stdout
     assert small_runs.summary(run_dir)["state_sha256"] == state
 
 

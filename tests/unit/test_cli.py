@@ -75,7 +75,7 @@ def test_bad_input_is_refused_without_tensorflow():
         (["train", "mnist-2d", "encoder.widht=3"], "command line: encoder.widht: conv-mnist of vaeflow"),
         (["train", "mnist-2d", "--strategy", "horovd"], "command line: strategy: unknown strategy 'horovd'"),
         (["train", "mnist-2d", "dataset=arrays"], "command line: dataset.path: missing, but arrays of vaeflow"),
-        (["train", "mnist-2d", "--run-dir", "."], "--run-dir: . exists already; a run is never overwritten"),
+        (["train", "mnist-2d", "--run-dir", "."], "--run-dir: . already exists, and a run is never overwritten"),
         (["train", "mnist-2d", "--epochs", "3"], "No such option '--epochs'"),
         (["train", "mnist-2d", "--plugin", "nowhere"], "plugin nowhere (--plugin) was not loaded: there is no module"),
         (["evaluate"], "Missing argument 'RUN'"),

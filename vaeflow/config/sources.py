@@ -72,7 +72,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             )
         keys = key.split(".")
         if len(keys) > DEEPEST:
-            raise UsageError(f"{COMMAND_LINE}: {key[:99]!r}...: has more than {DEEPEST} levels")
+            raise UsageError(f"{COMMAND_LINE}: {key[:99]!r}...: nested deeper than {DEEPEST}")
         _put(tree, keys, parse_value(text, f"{COMMAND_LINE}: {key}"))
     return tree
 

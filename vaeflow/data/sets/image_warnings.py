@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaeflow.data.sets.label_warnings import doubts_of_labels
+from vaeflow.data.sets.label_warnings import label_warnings
 from vaeflow.data.sets.sampled_rows import LookedAt
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ DARK = 0.05  # the brightest pixel of data that were divided by 255 twice is 0.0
 CHANNELS = (1, 3, 4)
 
 
-def doubts_of_data(dataset: Dataset, batch_size: int) -> Iterator[str]:
+def data_warnings(dataset: Dataset, batch_size: int) -> Iterator[str]:
     """Yield what is odd about a data set as it is stored.
 
     Args:
@@ -28,20 +28,20 @@ def doubts_of_data(dataset: Dataset, batch_size: int) -> Iterator[str]:
     """
     looked = {name: LookedAt(name, split) for name, split in dataset.splits().items()}
     train = looked["train"]
-    yield from _doubts_of_sizes(dataset, batch_size)
-    yield from _doubts_of_axes(dataset.x_shape)
+    yield from _warn_about_sizes(dataset, batch_size)
+    yield from _warn_about_axes(dataset.x_shape)
     for one in looked.values():
-        yield from _doubts_of_pixels(one)
-    yield from _doubts_of_copies(train)
+        yield from _warn_about_pixels(one)
+    yield from _warn_about_copies(train)
     for name in ("validation", "test"):
         if name in looked:
-            yield from _doubts_of_overlap(looked[name], train)
+            yield from _warn_about_overlap(looked[name], train)
     if "validation" in looked and "test" in looked:
-        yield from _doubts_of_overlap(looked["test"], looked["validation"])
-    yield from doubts_of_labels(looked)
+        yield from _warn_about_overlap(looked["test"], looked["validation"])
+    yield from label_warnings(looked)
 
 
-def _doubts_of_sizes(dataset: Dataset, batch_size: int) -> Iterator[str]:
+def _warn_about_sizes(dataset: Dataset, batch_size: int) -> Iterator[str]:
     examples = len(dataset.train)
     if batch_size > examples:
         yield f"batch_size = {batch_size} is more than the {examples} training examples: each step is a whole epoch"
@@ -49,7 +49,7 @@ def _doubts_of_sizes(dataset: Dataset, batch_size: int) -> Iterator[str]:
         yield f"validation has {len(dataset.validation)} examples, more than the {examples} that are trained on"
 
 
-def _doubts_of_axes(x_shape: tuple[int, ...]) -> Iterator[str]:
+def _warn_about_axes(x_shape: tuple[int, ...]) -> Iterator[str]:
     if len(x_shape) != 3:
         return
     first, height, last = x_shape
@@ -60,7 +60,7 @@ def _doubts_of_axes(x_shape: tuple[int, ...]) -> Iterator[str]:
         )
 
 
-def _doubts_of_pixels(looked: LookedAt) -> Iterator[str]:
+def _warn_about_pixels(looked: LookedAt) -> Iterator[str]:
     """Yield what is odd about values."""
     some, count, name = looked.some, len(looked.some), looked.name
     of = f"of {count} {name} examples that were looked at"
@@ -82,13 +82,13 @@ def _doubts_of_pixels(looked: LookedAt) -> Iterator[str]:
         yield f"{one_colour} {of} have one value in every element"
 
 
-def _doubts_of_copies(train: LookedAt) -> Iterator[str]:
+def _warn_about_copies(train: LookedAt) -> Iterator[str]:
     copies = train.count - len(np.unique(train.fingerprints))
     if copies > REPEATED * train.count:
         yield f"{copies} of {train.count} training examples are copies of others{train.part}"
 
 
-def _doubts_of_overlap(held_out: LookedAt, other: LookedAt) -> Iterator[str]:
+def _warn_about_overlap(held_out: LookedAt, other: LookedAt) -> Iterator[str]:
     common = int(np.isin(held_out.fingerprints, other.fingerprints).sum())
     if common:
         parts = "".join(dict.fromkeys((held_out.part, other.part)))

@@ -17,7 +17,7 @@ ERRORS = 3.0  # standard errors above chance that neighbours must agree
 SHOWN = 5
 
 
-def doubts_of_labels(looked: Mapping[str, LookedAt]) -> Iterator[str]:
+def label_warnings(looked: Mapping[str, LookedAt]) -> Iterator[str]:
     """Yield what is odd about the labels of splits.
 
     Args:
@@ -25,7 +25,7 @@ def doubts_of_labels(looked: Mapping[str, LookedAt]) -> Iterator[str]:
     """
     labelled = {name: one for name, one in looked.items() if one.split.y is not None}
     for name, one in labelled.items():
-        yield from _doubts_of(name, np.asarray(one.split.y))
+        yield from _warn_about_split(name, np.asarray(one.split.y))
     if "train" not in labelled:
         return
     known = np.unique(np.asarray(labelled["train"].split.y))
@@ -33,10 +33,10 @@ def doubts_of_labels(looked: Mapping[str, LookedAt]) -> Iterator[str]:
         strange = np.setdiff1d(np.asarray(one.split.y), known)
         if strange.size:
             yield f"{name} has labels that no training example has: {_few(strange)}"
-    yield from _doubts_of_neighbours(labelled["train"])
+    yield from _warn_about_neighbours(labelled["train"])
 
 
-def _doubts_of(name: str, y: np.ndarray) -> Iterator[str]:
+def _warn_about_split(name: str, y: np.ndarray) -> Iterator[str]:
     classes = np.unique(y)
     if y.min() < 0:
         yield f"{name} has negative labels: {_few(classes[classes < 0])}"
@@ -51,7 +51,7 @@ def _doubts_of(name: str, y: np.ndarray) -> Iterator[str]:
         )
 
 
-def _doubts_of_neighbours(train: LookedAt) -> Iterator[str]:
+def _warn_about_neighbours(train: LookedAt) -> Iterator[str]:
     """Yield a line where nearest neighbours have no more labels in common than chance would have it."""
     y, x = np.asarray(train.split.y)[train.index], train.some
     classes, counts = np.unique(y, return_counts=True)

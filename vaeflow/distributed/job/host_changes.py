@@ -12,19 +12,19 @@ class HostChanges:
     def __init__(self) -> None:
         from horovod.common.elastic import notification_manager
 
-        self._heard = threading.Event()
+        self._received = threading.Event()
         notification_manager.init()
         notification_manager.register_listener(self)
 
     @property
-    def heard(self) -> bool:
-        """Whether hosts have changed since `forget`."""
-        return self._heard.is_set()
+    def received(self) -> bool:
+        """Whether hosts have changed since `clear`."""
+        return self._received.is_set()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Start anew: the processes have met again."""
-        self._heard.clear()
+        self._received.clear()
 
     def on_hosts_updated(self, _timestamp: int, _result: Any) -> None:
         """Be told; Horovod calls it from a thread of its own."""
-        self._heard.set()
+        self._received.set()

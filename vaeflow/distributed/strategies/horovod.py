@@ -159,7 +159,7 @@ class HorovodStrategy:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
-    def own_reduction(self, optimizer: Any) -> None:
+    def disable_optimizer_reduction(self, optimizer: Any) -> None:
         """Do nothing: a Keras optimizer knows nothing of Horovod."""
 
     def close(self) -> None:
