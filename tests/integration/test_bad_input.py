@@ -286,19 +286,19 @@ OBJECTS = np.array([[1, "a"], [None, 2]], object)
 
 DATA = {
     "missing": (lambda path: None, "No such file or directory"),
-    "damaged": (lambda path: path.write_bytes(b"PK\x03\x04 and no more"), "not a whole .npz file"),
-    "cut short": (lambda path: (_save(path, x_train=PIXELS), os.truncate(path, 300)), "not a whole .npz file"),
+    "damaged": (lambda path: path.write_bytes(b"PK\x03\x04 and no more"), "not a complete .npz file"),
+    "cut short": (lambda path: (_save(path, x_train=PIXELS), os.truncate(path, 300)), "not a complete .npz file"),
     "no array": (lambda path: _save(path, images=PIXELS), "no array 'x_train'; available: images"),
     "empty": (lambda path: _save(path, x_train=PIXELS[:0]), "x_train: the data set is empty, its shape is (0, 4, 4)"),
     "a row": (lambda path: _save(path, x_train=PIXELS[0, 0]), "x_train: the shape is (4,); allowed are [N, K],"),
-    "text": (lambda path: _save(path, x_train=PIXELS.astype(str)), "x_train: the type is <U32; vaeflow takes uint8"),
+    "text": (lambda path: _save(path, x_train=PIXELS.astype(str)), "x_train: the type is <U32; allowed are uint8"),
     "whole numbers": (
         lambda path: _save(path, x_train=PIXELS.astype(int)),
         "x_train: the type is int64; vaeflow takes",
     ),
-    "NaN": (lambda path: _save(path, x_train=NAN), "x_train[2, 1, 1] is nan: float pixels must lie in [0, 1]; remove"),
-    "range": (lambda path: _save(path, x_train=255 * PIXELS), "float pixels must lie in [0, 1]; divide by the largest"),
-    "negative": (lambda path: _save(path, x_train=-PIXELS), "float pixels must lie in [0, 1]"),
+    "NaN": (lambda path: _save(path, x_train=NAN), "x_train[2, 1, 1] is nan: float pixels must be in [0, 1]; remove"),
+    "range": (lambda path: _save(path, x_train=255 * PIXELS), "float pixels must be in [0, 1]; divide by the largest"),
+    "negative": (lambda path: _save(path, x_train=-PIXELS), "float pixels must be in [0, 1]"),
     "bits": (
         lambda path: _save(path, x_train=PIXELS > 0.5, x_test=(PIXELS > 0.5).astype(np.uint8)),
         "every byte is 0 or",
@@ -310,7 +310,7 @@ DATA = {
     ),
     "lone labels": (lambda path: _save(path, x_train=PIXELS, y_test=LABELS), "y_test: labels without examples; x_test"),
     "test of another shape": (lambda path: _save(path, x_train=PIXELS, x_test=PIXELS[:, 1:]), "they must agree"),
-    "pickle": (lambda path: _save(path, x_train=OBJECTS), "an array of Python objects needs pickle, which is never"),
+    "pickle": (lambda path: _save(path, x_train=OBJECTS), "an array of Python objects needs pickle, which is not"),
 }
 
 
@@ -326,7 +326,7 @@ def test_data(name, here, capfd):
 def test_a_pickled_npy_is_not_loaded(here, capfd):
     np.save(here / "data.npy", OBJECTS, allow_pickle=True)
     line = refused(["train", "mnist-2d", *on("data.npy")], capfd, here)
-    assert line == "data.npy: an array of Python objects needs pickle, which is never loaded; save plain numbers"
+    assert line == "data.npy: an array of Python objects needs pickle, which is not allowed; save plain numbers"
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def test_a_pickled_npy_is_not_loaded(here, capfd):
         ("dataset.validation=6", "arrays: validation=6 leaves nothing of 6 training examples"),
         ("dataset.train_examples=7", "arrays: train_examples=7; allowed are 1 to 6"),
         ("dataset.test_examples=1", "arrays: test_examples=1, but there is no test split"),
-        ("dataset.labels=y.npy", "labels=y.npy: only a single .npy file takes it; data.npz names its labels y_train"),
+        ("dataset.labels=y.npy", "labels=y.npy: this option is only for a single .npy file; in data.npz"),
     ],
 )
 def test_splits(setting, expected, here, capfd):
@@ -364,10 +364,10 @@ MLP = ("encoder=mlp", "decoder=mlp")
         (
             FLAT,
             ["encoder=conv-mnist"],
-            "'conv-mnist' takes images (height, width, channels), but an example has shape (1",
+            "'conv-mnist' needs images (height, width, channels), but an example has shape (1",
         ),
-        (FLAT, ["encoder=mlp", "decoder=conv-mnist"], "'conv-mnist' takes images (height, width, channels)"),
-        (ODD, CONV, "decoder 'conv-mnist' doubles an image: height and width must be even, not 3x3"),
+        (FLAT, ["encoder=mlp", "decoder=conv-mnist"], "'conv-mnist' needs images (height, width, channels)"),
+        (ODD, CONV, "decoder 'conv-mnist' needs an even height and width of the image, not 3x3"),
         (ODD, ["encoder=mlp", "encoder.activation=tahn", "decoder=mlp"], "encoder 'mlp' of vaeflow "),
         (ODD, ["encoder=mlp", "encoder.hidden=[0]", "decoder=mlp"], "encoder 'mlp' of vaeflow "),
         (
@@ -378,7 +378,7 @@ MLP = ("encoder=mlp", "decoder=mlp")
                 "learning_rate.boundaries=[1]",
                 "learning_rate.values=[1]",
             ],
-            "learning_rate: piecewise-constant-decay takes one value more than boundaries, not 1 values and 1",
+            "learning_rate: piecewise-constant-decay needs one more value than boundaries, not 1 values and 1",
         ),
         (
             ODD,
@@ -417,7 +417,7 @@ MLP = ("encoder=mlp", "decoder=mlp")
             [*MLP, "transforms=[{name='halved', noise='steps'}]"],
             "(--plugin) has noise 'steps'; did you mean 'step'? Available: example, none, step",
         ),
-        (FLAT, [*MLP, "transforms=['pad']"], "transform 'pad' takes images (height, width, channels), but an example"),
+        (FLAT, [*MLP, "transforms=['pad']"], "transform 'pad' needs images (height, width, channels), but an example"),
         (ODD, [*MLP, "transforms=['downsample']"], "transform 'downsample': factor = 2 does not divide 3x3 pixels"),
     ],
 )
@@ -638,11 +638,11 @@ def test_a_split_that_is_not_there(run, capfd):
 
 def test_samples_are_not_overwritten(run, capfd):
     (run / "samples-0.npy").touch()
-    assert "samples-0.npy exists already and nothing is overwritten" in refused(["sample", run], capfd, run)
+    assert "samples-0.npy already exists and is not overwritten" in refused(["sample", run], capfd, run)
 
 
 def test_samples_that_are_no_pictures(here, capfd):
     _save(here / "data.npz", **FLAT)
     train(here / "made", "data.npz")
     line = refused(["sample", "made", "--out", "samples.png"], capfd, here)
-    assert line == "examples of shape (16,) are no images: let --out end with .npy"
+    assert line == "examples of shape (16,) are not images: use a .npy file for --out"

@@ -247,11 +247,11 @@ SCHEDULE = ("learning_rate.name=cosine-decay", "learning_rate.initial_learning_r
     [
         (
             [called(asks("on_steps", 1, "stop", WHY))],
-            r"callback 'asks' of .*, on_steps: run\.control\.stop was called in on_steps; it may be in on_log, ",
+            r"callback 'asks' of .*, on_steps: run\.control\.stop was called in on_steps; it is allowed in on_log, ",
         ),
         (
             [called(asks("on_log", 2, "set_learning_rate", 1.0)), *SCHEDULE],
-            "learning_rate: a schedule computes it, and a callback wants to change it; set a number",
+            "learning_rate: a callback changes it, so it must be a number, not a schedule",
         ),
         (
             [called("{name='reduce-on-plateau', metric='test/kl'}"), *SCHEDULE],
@@ -261,10 +261,10 @@ SCHEDULE = ("learning_rate.name=cosine-decay", "learning_rate.initial_learning_r
             [called("'early-stopping'")],
             r"no evaluation has the metric 'validation/elbo'; available: test/active_units,",
         ),
-        ([called("'unkept'")], "callback 'unkept' of .*: its state can't be kept as JSON: Object of type set"),
+        ([called("'unkept'")], "callback 'unkept' of .*: its state can't be stored as JSON: Object of type set"),
         (
             [called("'misspelt'")],
-            "callback 'misspelt' of .* has on_evaluaton, but a run has no such moment; did you mean",
+            "callback 'misspelt' of .* has an unknown method on_evaluaton; did you mean",
         ),
     ],
 )

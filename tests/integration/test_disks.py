@@ -1,4 +1,4 @@
-"""A disk that refuses, at every stage of a save: what was saved is whole, training goes on, and nothing is lost."""
+"""A disk that refuses, at every stage of a save: what was saved is whole, training continues, and nothing is lost."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def test_an_archive_that_grows_past_the_memory_is_refused(tmp_path, capfd, monke
         archive.writestr("x_train.npy", bytes(200 * 2**20))
     monkeypatch.setattr("vaeflow.data.sets.npy.fits", lambda size: size < 100 * 2**20)
     line = line_of(on(path), capfd)
-    assert line.startswith(f"{path}: x_train.npy is compressed, and would take 200 MiB of memory, which there is not")
+    assert line.startswith(f"{path}: x_train.npy is compressed and needs 200 MiB of memory, more than is available")
 
 
 def test_a_home_directory_that_is_not_there(capfd, monkeypatch):

@@ -87,7 +87,7 @@ def test_bad_input_is_refused_without_tensorflow():
         (["recipes", "x"], "unknown recipe 'x'; available: fashion-2d,"),
         (["plugins", "show", "encodr", "mlp"], "unknown kind 'encodr'; did you mean 'encoder'?"),
         (["plugins", "show", "encoder", "mlpp"], "unknown encoder 'mlpp'; did you mean 'mlp'?"),
-        (["data", "fetch", "mnits"], "'mnits' cannot be fetched: did you mean 'mnist'?"),
+        (["data", "fetch", "mnits"], "'mnits' is not a published data set: did you mean 'mnist'?"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, line, capsys):

@@ -1,4 +1,4 @@
-"""Evaluates a finished or interrupted run."""
+"""Evaluate a finished or interrupted run."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def evaluate_run(
     Args:
         run_dir: the run's directory.
         split: `train`, `validation` or `test`.
-        samples: L, samples of z an example; None for the config's.
-        best: evaluate the best checkpoint, not the newest.
+        samples: L, the samples of z per example; None uses the config's.
+        best: evaluate the best checkpoint instead of the newest.
         modules: plugins that are not installed.
         data_dir: the user's folder of data sets.
-        accept_changes: although config, plugin code or data have changed since the checkpoint.
+        accept_changes: evaluate even if config, plugin code or data have changed since the checkpoint.
 
     Returns:
-        What was written: the binarization, the number of examples and samples, and the metrics by name in nats.
+        The written content: the binarization, the number of examples and samples, and the metrics by name in nats.
 
     Raises:
         UsageError: if there is no such run or split.
-        CheckpointError: if none of its checkpoints is valid.
+        CheckpointError: if no checkpoint is valid.
     """
     from vaeflow.api import load
 

@@ -115,7 +115,7 @@ KINDS: dict[str, Kind] = {
             "prior",
             _LATENT_SIZE,
             "vaeflow.contracts.Prior",
-            "p(z), and KL(q, p) where it has a closed form",
+            "p(z), and KL(q, p) if it has a closed form",
             ("sample", "log_prob", "mean", "kl_terms"),
         ),
         Kind(
@@ -136,7 +136,7 @@ KINDS: dict[str, Kind] = {
             "schedule",
             _TIMELINE,
             "vaeflow.contracts.Schedule",
-            "weight of the KL divergence as training goes on",
+            "weight of the KL divergence over training",
             ("weight", "penalty"),
         ),
         Kind(
@@ -150,7 +150,7 @@ KINDS: dict[str, Kind] = {
             "learning_rate",
             _TIMELINE,
             "float | keras.optimizers.schedules.LearningRateSchedule",
-            "the optimizer's step size as training goes on",
+            "the learning rate over training",
         ),
         Kind(
             "dataset",
@@ -171,18 +171,18 @@ KINDS: dict[str, Kind] = {
             "strategy",
             (),
             "vaeflow.distributed.strategies.base.Topology",
-            "how replicas are run and their sums are added",
+            "runs the replicas and sums their gradients",
             ("name", "replicas", "local_processes", "start"),
         ),
         Kind(
             "metric",
             (),
             "vaeflow.contracts.Metric",
-            "a figure of each example, whose mean is logged by name",
+            "a value per example, whose mean is logged by name",
             ("__call__",),
         ),
         Kind("plot", (), "vaeflow.plots.Plot", "a picture of a trained model", ("__call__",)),
-        Kind("callback", (), "vaeflow.callbacks.Callback", "what is done between chunks of steps"),
+        Kind("callback", (), "vaeflow.callbacks.Callback", "called between executions of steps"),
     )
 }
 """Every kind by name."""

@@ -134,7 +134,7 @@ class Registry:
                 raise PluginError(f"{place}{kind} {name!r} can't be used: {broken}")
         message = f"{place}unknown {kind} {name!r}; {nearest(name, known)}"
         if self.disabled:
-            message += f"; left out by --disable-plugin: {', '.join(map(str, self.disabled))}"
+            message += f"; disabled by --disable-plugin: {', '.join(map(str, self.disabled))}"
         if self.broken:
             raise PluginError(f"{message}; {'; '.join(map(str, self.broken))}")
         raise UsageError(message)

@@ -115,7 +115,7 @@ def _warn_about_decoder(resolved: Resolved, model: VAE, x: np.ndarray) -> Iterat
         yield (
             f"decoder {resolved.decoder.name!r} can only return values from {found.min():.3g} to {found.max():.3g}, so "
             f"the mean of likelihood {resolved.likelihood.name!r} is between {low:.3g} and {high:.3g}, but x is "
-            f"between {x.min():.3g} and {x.max():.3g}: remove the activation at the decoder's end"
+            f"between {x.min():.3g} and {x.max():.3g}: check whether the decoder ends with an unneeded activation"
         )
 
 

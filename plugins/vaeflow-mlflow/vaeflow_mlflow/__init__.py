@@ -30,7 +30,7 @@ def mlflow(
     """
     if tracking is not None and "@" in urlsplit(tracking).netloc:
         raise UsageError(
-            "tracking holds a password, which config.toml would keep: set MLFLOW_TRACKING_USERNAME and "
+            "tracking contains a password, which config.toml would store: set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_URI, in the environment"
         )
     from vaeflow_mlflow.callback import MLflow

@@ -210,7 +210,7 @@ def test_a_process_of_several_cannot_train_alone(environ, build):
 
 
 def test_multiworker_needs_a_launcher(environ):
-    with pytest.raises(UsageError, match="no launcher started this one"):
+    with pytest.raises(UsageError, match="needs a launcher that starts several processes"):
         strategies.multiworker()
     environ.setenv("HOROVOD_RANK", "0")
     environ.setenv("HOROVOD_SIZE", "2")

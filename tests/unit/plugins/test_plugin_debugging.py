@@ -62,7 +62,7 @@ def test_an_installed_plugin_can_be_left_out(by, site, capsys):
     assert "resnet" not in out
     assert out.splitlines()[-1] == f"  vaeflow-made 1.2 (module {name}): disabled by --disable-plugin"
     assert main(["plugins", "show", "encoder", "resnet", "--disable-plugin", left_out]) == 2
-    assert "left out by --disable-plugin: vaeflow-made 1.2" in capsys.readouterr().err
+    assert "disabled by --disable-plugin: vaeflow-made 1.2" in capsys.readouterr().err
 
 
 def test_leaving_out_what_is_not_installed_names_the_nearest(site, capsys):

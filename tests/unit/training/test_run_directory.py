@@ -230,7 +230,7 @@ def test_lost_metrics_are_named(halfway, finished, command):
     (halfway / "metrics.jsonl").unlink()
     out = command.to_the_end(halfway)
     path = halfway / "metrics.jsonl"
-    assert f"warning: {path} is missing: the log up to step 9 is lost; the run is resumed" in out
+    assert f"warning: {path} is missing: the log up to step 9 is lost; the run resumes" in out
     assert [row["step"] for row in rows(halfway)] == [row["step"] for row in rows(finished) if row["step"] > 9]
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from vaeflow.distributed.job.horovod_environment import rendezvous_of
 from vaeflow.distributed.job.hosts import LOOPBACK, Hosts
-from vaeflow.distributed.job.job import STRANGE
+from vaeflow.distributed.job.job import UNSUPPORTED
 from vaeflow.distributed.job.key_value_store import KeyValues, serving
 from vaeflow.distributed.job.ports import PORT, first_port
 from vaeflow.distributed.job.rendezvous import PLACE
@@ -64,7 +64,7 @@ class MeetingPlace:
             UsageError: if the launcher's variables make no sense.
             VaeflowError: if a host has no address.
         """
-        if job.processes == 1 or job.elastic or job.launcher == STRANGE:
+        if job.processes == 1 or job.elastic or job.launcher == UNSUPPORTED:
             return None
         if job.launcher == "horovodrun":
             return cls._at_horovodrun(job, environ)

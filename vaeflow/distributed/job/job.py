@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-STRANGE = "mpiexec of MPICH or Intel MPI"
+UNSUPPORTED = "mpiexec of MPICH or Intel MPI"
 MOST = 2**20
 """Processes or hosts of a job: more are a mistake, and what is computed for each of them would take for ever."""
 
@@ -214,7 +214,7 @@ def _of_mpich(environ: Mapping[str, str]) -> Job | None:
     size = whole_number(environ, "PMI_SIZE", 1)
     if size <= 1:
         return None
-    return _consistent(Job(STRANGE, whole_number(environ, "PMI_RANK", 0), size), "PMI_RANK", "PMI_SIZE", "", "")
+    return _consistent(Job(UNSUPPORTED, whole_number(environ, "PMI_RANK", 0), size), "PMI_RANK", "PMI_SIZE", "", "")
 
 
 def tasks_per_node(text: str) -> list[int]:
