@@ -182,7 +182,7 @@ def test_both_sides_of_a_partition_end(start, cut, hosts, job, tmp_path):
     assert max(ended) < SECONDS
     assert all(codes)
     for lost, host in ((1, "h2"), (0, "h1")):
-        line = rf"rank {lost} \(host {host}, process \d+\) gave no sign of life for 10 s: stopped, or cut off"
+        line = rf"rank {lost} \(host {host}, process \d+\) sent no heartbeat for 10 s: it is stopped, or cut off"
         assert re.search(line, said), said
     assert said.count(f"`vaeflow resume {run}` continues from the newest checkpoint") == 2
     assert not list(run.rglob("*.partial"))

@@ -170,7 +170,7 @@ def test_one_that_hangs_is_left_behind_one_that_is_asked_leaves_and_all_that_are
     with ElasticJob(tmp_path, ("localhost:1", "127.0.0.1:1"), *settings) as elastic:
         elastic.wait_for("all 2 replicas have the same state")
         elastic.signal(signal.SIGSTOP, first_rank=1)
-        elastic.wait_for("gave no sign of life for 10 s", seconds=20)
+        elastic.wait_for("sent no heartbeat for 10 s", seconds=20)
         elastic.wait_for("2 replicas from now on")
         elastic.wait_for("all 2 replicas have the same state")
         elastic.signal(signal.SIGTERM, first_rank=0)

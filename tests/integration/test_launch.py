@@ -154,9 +154,12 @@ def test_a_printed_manifest_has_the_options(strategy, kind, capsys):
         (["local", "mnist-2d", "encoder=resnet"], "command line: encoder: unknown encoder 'resnet'"),
         (
             ["local", "mnist-2d", "--strategy=horovd"],
-            "--strategy: 'horovd' starts no processes; did you mean 'horovod'?",
+            "--strategy: 'horovd' does not use several processes; did you mean 'horovod'?",
         ),
-        (["local", "mnist-2d", "--strategy=mirrored"], "--strategy: mirrored is one process: vaeflow train mnist-2d"),
+        (
+            ["local", "mnist-2d", "--strategy=mirrored"],
+            "--strategy: mirrored uses one process: run vaeflow train mnist-2d",
+        ),
         (["local", "mnist-2d", "--processes=0"], "Invalid value for '--processes': 0 is not in the range x>=1."),
         (
             ["slurm", "mnist-2d", "microbatches=4"],
@@ -164,7 +167,7 @@ def test_a_printed_manifest_has_the_options(strategy, kind, capsys):
         ),
         (["hosts", "mnist-2d"], "Missing option '--hosts'"),
         (["hosts", "mnist-2d", "--hosts=a:0"], "--hosts: 'a:0' is not NAME:PROCESSES, such as host1:4,host2:4"),
-        (["kubernetes", "mnist-2d", "--name=A_b"], "--name: 'A_b' is not made of a-z, 0-9 and -"),
+        (["kubernetes", "mnist-2d", "--name=A_b"], "--name: 'A_b' may only contain a-z, 0-9 and -"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, line, capsys):

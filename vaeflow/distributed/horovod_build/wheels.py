@@ -60,7 +60,7 @@ def _tensorflow() -> str:
             return importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    raise VaeflowError("TensorFlow is not installed in this Python, and Horovod is built against it")
+    raise VaeflowError("TensorFlow is not installed in this Python, but Horovod needs it to build")
 
 
 @dataclass(frozen=True)

@@ -130,12 +130,12 @@ class MeetingPlace:
         end = time.monotonic() + self.patience
         if not self._ask(lambda: self._put(f"rank-{self.job.rank}", own), end):
             raise VaeflowError(
-                f"rank {self.job.rank} did not reach rank 0 at {self.store} within {self.patience:g} s. Look whether "
-                f"it was started and whether a firewall is between; {PATIENCE} sets other seconds"
+                f"rank {self.job.rank} did not reach rank 0 at {self.store} within {self.patience:g} s. Check that "
+                f"it was started and that no firewall blocks the connection; {PATIENCE} sets the timeout in seconds"
             )
         answer = self._wait_for("verdict", end + self.patience)
         if not answer:
-            raise VaeflowError(f"rank {self.job.rank}: rank 0 at {self.store} ended before all ranks had met")
+            raise VaeflowError(f"rank {self.job.rank}: rank 0 at {self.store} ended before all ranks had connected")
         with contextlib.suppress(OSError):
             self.store.put(f"read-{self.job.rank}", b"yes")
         found = json.loads(answer)
@@ -166,8 +166,8 @@ class MeetingPlace:
 
     def _without(self, missing: list[int]) -> str:
         return (
-            f"{ranks_in_words(missing)} did not come to {self.store} within {self.patience:g} s of rank 0. Look "
-            f"whether all were started and whether a firewall is between; {PATIENCE} sets other seconds"
+            f"{ranks_in_words(missing)} did not connect to {self.store} within {self.patience:g} s of rank 0. Check "
+            f"that all were started and that no firewall blocks the connection; {PATIENCE} sets the timeout in seconds"
         )
 
     @contextlib.contextmanager
@@ -182,7 +182,7 @@ class MeetingPlace:
             except OSError as error:
                 raise VaeflowError(
                     f"rank 0 cannot listen at {self.store} ({error.strerror or error}); "
-                    f"{PLACE}=HOST:PORT names another place"
+                    f"{PLACE}=HOST:PORT sets another address"
                 ) from error
             yield
 

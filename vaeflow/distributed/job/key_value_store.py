@@ -52,7 +52,7 @@ class KeyValues:
         """
         status, _ = self._request("PUT", key, value)
         if status != http.HTTPStatus.OK:
-            raise ConnectionError("another program answers there")
+            raise ConnectionError("another program uses this address")
 
     def _request(self, method: str, key: str, value: bytes | None = None) -> tuple[int, bytes]:
         """Ask the server, past any proxy."""

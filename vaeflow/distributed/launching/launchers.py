@@ -38,7 +38,7 @@ class Local:
         training: what is started.
         run_dir: the run's directory; empty for the next free one.
         restarts: how often processes that died are started again.
-        resume: go on with the run if the directory has it.
+        resume: resume the run if the directory contains it.
     """
 
     training: Training
@@ -69,7 +69,7 @@ class Hosts:
         hosts: NAME:PROCESSES, with commas between.
         interface: network interface; empty for one that horovodrun finds.
         run_dir: the run's directory; empty for the next free one.
-        resume: go on with the run if the directory has it.
+        resume: resume the run if the directory contains it.
     """
 
     training: Training
@@ -88,7 +88,7 @@ class Hosts:
 
 
 def processes_on(hosts: str) -> int:
-    """Return how many processes hosts have together.
+    """Return the total number of processes of hosts.
 
     Raises:
         UsageError: if it is no list of hosts.
@@ -158,7 +158,9 @@ class Kubernetes:
             UsageError: if Kubernetes would refuse the name.
         """
         if not _POD_NAME.fullmatch(self.name):
-            raise UsageError(f"--name: {self.name!r} is not made of a-z, 0-9 and -, a letter first, 42 at most")
+            raise UsageError(
+                f"--name: {self.name!r} may only contain a-z, 0-9 and -, start with a letter, at most 42 characters"
+            )
         training = self.training
         run_dir = self.run_dir or f"/runs/{self.name}"
         arguments = [*training.arguments, f"--strategy={training.strategy}", f"--run-dir={run_dir}", "--resume=auto"]
