@@ -38,7 +38,7 @@ CASES = {
     ("prior", "total"): "log_prob(z) returned for z float32 [2, 3, 2]: float32 []; expected log p(z) [L, B]",
     ("prior", "closed"): "kl_terms returned for 3 examples: float32 [3]; expected [B, K], float32, or None if",
     ("likelihood", "elements"): f"log_prob(x) returned for {X}: float32 [2, 3, 4, 4, 1]; expected log p(x given z) [L",
-    ("likelihood", "tensor"): "returned for parameters float32 [2, 3, 4, 4, 1]: float32 [2, 3, 4, 4, 1]; wanted is",
+    ("likelihood", "tensor"): "returned for parameters float32 [2, 3, 4, 4, 1]: float32 [2, 3, 4, 4, 1]; expected",
     ("likelihood", "bare"): "an object of type Bare, which has no sample, mean; expected p(x given z) with sampl",
     ("likelihood", "means"): "mean() returned: float32 []; expected [L, B, *X], floats: here [2, 3, 4, 4, 1]",
 }

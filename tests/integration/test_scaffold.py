@@ -217,7 +217,7 @@ def test_nothing_is_overwritten(tmp_path, capsys):
     before = tree(tmp_path)
     for kind in ("encoder", "metric"):
         assert main(["plugins", "new", kind, "wide", "--out", str(tmp_path)]) == 2
-        assert "vaeflow-wide exists already, and nothing is overwritten" in capsys.readouterr().err
+        assert "vaeflow-wide already exists and is not overwritten" in capsys.readouterr().err
     assert tree(tmp_path) == before
 
 

@@ -81,7 +81,7 @@ class Evaluator:
         batches: the split.
         average: moving averages of the weights.
         batch_size: examples at a time; kernels may round differently for another number.
-        samples: L, samples of z an example.
+        samples: L, the samples of z per example.
         seed: of the noise, the same at every evaluation.
         metrics: of the config, by name.
     """

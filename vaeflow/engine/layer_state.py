@@ -66,8 +66,8 @@ def layer_state(model: VAE, objective: Objective, schedule: Schedule) -> LayerSt
         if id(variable) not in known:
             raise PluginError(
                 f"a component changes variable {variable.path!r} of shape {tuple(variable.shape)} in training, which "
-                "is in no Keras layer of the model: it would be neither saved nor the same on all replicas; what holds "
-                "it must be a posterior, prior, likelihood or network that is a keras.layers.Layer"
+                "is in no Keras layer of the model: it would be neither saved nor the same on all replicas; make it "
+                "a variable of a posterior, prior, likelihood or network that is a keras.layers.Layer"
             )
     generators = {id(v) for v in seeds}
     averaged = [v for v in model.non_trainable_variables if id(v) not in generators]

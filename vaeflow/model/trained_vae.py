@@ -127,7 +127,7 @@ class TrainedVAE:
 
         Args:
             x: prepared examples (see `prepare`).
-            samples: L, samples of z an example.
+            samples: L, the samples of z per example.
             seed: of the noise.
             any_values: as in `encode`.
 

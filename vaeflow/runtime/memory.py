@@ -71,7 +71,7 @@ def require(size: float, what: str, advice: str) -> None:
         there = available()
         left = max(0.0, there.size - RESERVE)
         raise UsageError(
-            f"{what} would take about {in_words(size)} of memory, and there is {in_words(left)} ({there.limit}): "
+            f"{what} needs about {in_words(size)} of memory, but {in_words(left)} is available ({there.limit}): "
             f"{advice}"
         )
 

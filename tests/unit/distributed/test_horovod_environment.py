@@ -232,7 +232,7 @@ def test_horovodrun_and_a_lone_process_stay_as_they_are(environ):
 
 
 def test_other_launchers_are_refused():
-    with pytest.raises(UsageError, match="not by TF_CONFIG"):
+    with pytest.raises(UsageError, match="as launcher, not TF_CONFIG"):
         prepare_horovod_environment(Job("TF_CONFIG", 0, 2), {})
 
 

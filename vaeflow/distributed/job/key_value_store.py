@@ -62,7 +62,7 @@ class KeyValues:
             answer = connection.getresponse()
             return answer.status, answer.read(LARGEST)
         except http.client.HTTPException as error:
-            raise ConnectionError(f"another program answers there ({type(error).__name__})") from error
+            raise ConnectionError(f"another program uses this address ({type(error).__name__})") from error
         finally:
             connection.close()
 

@@ -93,4 +93,4 @@ class Rendezvous:
         finally:
             connection.close()
         fits = answer.status == http.HTTPStatus.OK and wanted in (None, text)
-        return "" if fits else "another program answers there"
+        return "" if fits else "another program uses this address"

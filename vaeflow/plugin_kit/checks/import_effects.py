@@ -26,7 +26,7 @@ def require_clean_import(subject: Subject) -> None:
     deeds = Deeds(**json.loads(printed.splitlines()[-1]))
     require_no_pickles(deeds, when=" while it is imported")
     written = ", ".join(dict.fromkeys(deeds.written))
-    require(not written, f"it writes {written} while it is imported, and every rank of a job would")
+    require(not written, f"it writes {written} while it is imported, which every rank of a job would do")
 
 
 def main() -> None:

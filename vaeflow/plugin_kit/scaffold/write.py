@@ -34,9 +34,7 @@ def write_plugin(kind: str, name: str, folder: Path) -> list[Path]:
     try:
         package.mkdir(parents=True)
     except FileExistsError:
-        raise UsageError(
-            f"{package} exists already, and nothing is overwritten; choose another name or --out"
-        ) from None
+        raise UsageError(f"{package} already exists and is not overwritten; choose another name or --out") from None
     written = []
     for path, text in _files(kind, name).items():
         file = package / path

@@ -54,7 +54,7 @@ def changes(
         now: the current record.
         config: the current config.
         packages: names of packages and files whose code is compared; None for all.
-        length_matters: whether the weights of a step depend on how long the run is.
+        length_matters: whether the weights of a step depend on the length of the run.
     """
     found: dict[str, list[str]] = {"serious": [], "environment": [], "harmless": []}
     for one in differences(before, now):
