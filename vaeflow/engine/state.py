@@ -94,9 +94,9 @@ def sha256_of(arrays: Iterable[tuple[str, np.ndarray]]) -> str:
 
 
 def _assign(variables: Mapping[str, tf.Variable], arrays: Mapping[str, np.ndarray]) -> None:
-    odd = sorted(set(arrays) ^ set(variables))
-    if odd:
-        raise CheckpointError(f"the checkpoint is of another model: {odd[0]!r} is only in one of the two")
+    unmatched = sorted(set(arrays) ^ set(variables))
+    if unmatched:
+        raise CheckpointError(f"the checkpoint is of another model: {unmatched[0]!r} is only in one of the two")
     for name, variable in variables.items():
         if arrays[name].shape != tuple(variable.shape) or arrays[name].dtype != variable.dtype.as_numpy_dtype:
             raise CheckpointError(

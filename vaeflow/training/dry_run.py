@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from vaeflow.config.resolve import to_toml
-from vaeflow.runtime.memory import MEBIBYTE, available, in_words
+from vaeflow.runtime.memory import MEBIBYTE, available, format_bytes
 
 if TYPE_CHECKING:
     from vaeflow.config.resolve import Resolved
@@ -30,7 +30,7 @@ def describe(resolved: Resolved, experiment: Experiment) -> str:
             (
                 f"memory        data {data / MEBIBYTE:.1f} MiB, training state {state / MEBIBYTE:.1f} MiB, "
                 f"activations about {_activations(experiment) / MEBIBYTE:.0f} MiB per microbatch; "
-                f"available {in_words(available().size)}"
+                f"available {format_bytes(available().size)}"
             ),
             "dry run: nothing was trained or written",
         ]

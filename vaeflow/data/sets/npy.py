@@ -13,7 +13,7 @@ import numpy as np
 from vaeflow.errors import DataError, FileError, VaeflowError
 from vaeflow.files.read import open_regular
 from vaeflow.files.write import written_aside
-from vaeflow.runtime.memory import fits, in_words
+from vaeflow.runtime.memory import fits, format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,8 +77,8 @@ def _open_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) 
         return open_npy(path, _payload(path, member))
     if not fits(member.file_size):
         raise DataError(
-            f"{path}: {member.filename} is compressed and needs {in_words(member.file_size)} of memory, more than is "
-            "available: write the file by np.savez, which does not compress"
+            f"{path}: {member.filename} is compressed and needs {format_bytes(member.file_size)} of memory, more than "
+            "is available: write the file by np.savez, which does not compress"
         )
     try:
         with archive.open(member) as file:

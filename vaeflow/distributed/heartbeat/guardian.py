@@ -33,7 +33,7 @@ class Guardian:
         )
 
     def beat(self) -> None:
-        """Say that this process lives."""
+        """Record that this process is alive."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError, ValueError):  # it was killed, or has been closed
             self._process.stdin.write(b".")

@@ -88,7 +88,7 @@ class Wheels:
         return folder / "build.log"
 
     def keep(self, target: Target, wheel: Path) -> Path:
-        """Put a wheel into the cache, whole or not at all.
+        """Put a wheel into the cache atomically.
 
         Args:
             target: what it is built for.

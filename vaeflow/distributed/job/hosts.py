@@ -60,7 +60,7 @@ class Hosts:
         return self.names[self.index] or f"host-{self.index}"
 
     def in_order(self, job: Job) -> bool:
-        """Say whether this process's number fits ranks that follow one another on each host."""
+        """Return whether this process's number fits ranks that follow one another on each host."""
         here = self.processes[self.index] if self.index < len(self.processes) else 0
         return (sum(self.processes[: self.index]), here) == (job.rank - job.local_rank, job.local_processes)
 

@@ -55,7 +55,7 @@ class KeyValues:
             raise ConnectionError("another program uses this address")
 
     def _request(self, method: str, key: str, value: bytes | None = None) -> tuple[int, bytes]:
-        """Ask the server, past any proxy."""
+        """Send a request to the server, without a proxy."""
         connection = http.client.HTTPConnection(self.address, self.port, timeout=ANSWER)
         try:
             connection.request(method, f"/{self.scope}/{key}", value)

@@ -82,7 +82,7 @@ class Rendezvous:
             )
 
     def _why_not(self, method: str, key: str, body: bytes | None = None, wanted: bytes | None = None) -> str:
-        """Ask the server, past any proxy; return why it did not answer as wanted, or nothing."""
+        """Send a request to the server, without a proxy; return why it did not answer as wanted, or nothing."""
         connection = http.client.HTTPConnection(self.address, self.port, timeout=ANSWER)
         try:
             connection.request(method, f"/{SCOPE}/{key}", body)

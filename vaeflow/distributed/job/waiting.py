@@ -74,7 +74,7 @@ def await_others(addresses: Sequence[str], seconds: float) -> None:
 
 
 def wait(end: float, why_not: Callable[[], str]) -> str:
-    """Ask until there is no reason left, or the time is over; return the last reason."""
+    """Retry until there is no reason left or the time is over; return the last reason."""
     reason = why_not()
     while reason and time.monotonic() < end:
         time.sleep(PAUSE)

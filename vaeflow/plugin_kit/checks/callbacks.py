@@ -236,22 +236,22 @@ def files(subject: Subject) -> None:
     with tempfile.TemporaryDirectory() as name:
         runs = Path(name).resolve()
         (runs / "run").mkdir()
-        with watched(subject.place) as deeds:
+        with watched(subject.place) as effects:
             callback = build_callback(subject.bound)
         require(
-            not deeds.written,
-            f"building it writes {', '.join(deeds.written)}: write in on_start, which is called on rank 0 only",
+            not effects.written,
+            f"building it writes {', '.join(effects.written)}: write in on_start, which is called on rank 0 only",
         )
         with watched(subject.place) as during:
             _live(callback, _view(subject, runs / "run"))
         outside = [path for path in during.written if not _may_write(Path(path).resolve(), runs)]
         require(not outside, f"it writes {', '.join(dict.fromkeys(outside))}, which is not below the run's directory")
-        require_no_pickles(deeds, during)
+        require_no_pickles(effects, during)
         require_clean_import(subject)
 
 
 def _may_write(path: Path, runs: Path) -> bool:
-    """Say whether a file is below the run's directory, or beside it, or was a temporary one that is gone."""
+    """Return whether a file is below the run's directory, or beside it, or was a temporary one that is gone."""
     temporary = path.is_relative_to(Path(tempfile.gettempdir()).resolve()) and not path.exists()
     return path.is_relative_to(runs) or temporary
 

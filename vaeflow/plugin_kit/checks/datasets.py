@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 def dataset(subject: Subject) -> None:
     """Build the data set twice, and in two processes with other seeds of Python's hashes; compare all that is in it."""
     try:
-        with watched(subject.place) as deeds:
+        with watched(subject.place) as effects:
             first, again = (subject.build(Folders.default()) for _ in range(2))
     except UsageError:
         raise
     except VaeflowError as error:
         raise LeftOutError(f"its data can't be loaded here: {error}") from error
-    require_no_pickles(deeds)
+    require_no_pickles(effects)
     require_clean_import(subject)
     require(isinstance(first, Dataset), f"build returned {type(first).__name__}, not a vaeflow.contracts.Dataset")
     require(first.source, "source is empty: set it to one line about the origin of the examples")

@@ -90,7 +90,7 @@ def _told(layers: list[keras.layers.Layer]) -> Iterator[dict[int, list[bool]]]:
 
 
 def _for_evaluations_alone(model: VAE, variable: keras.Variable) -> bool:
-    """Say whether other values of a variable matter in evaluations and not in training, as those of averages do."""
+    """Return whether other values of a variable matter in evaluations and not in training, as those of averages do."""
 
     def matters(*, training: bool) -> bool:
         value = tf.convert_to_tensor(variable)

@@ -70,7 +70,7 @@ def _beside(terms: Terms, others: Terms) -> Terms:
 
 
 def schedule(subject: Subject) -> None:
-    """Ask for weight and penalty along the run, twice, and for the penalty of examples beside other ones."""
+    """Compute weight and penalty along the run, twice, and for the penalty of examples beside other ones."""
     built: Schedule = subject.build(subject.timeline)
     kl = tf.constant([0.0, 0.5, 1.0, 20.0, 0.1, 3.0, 50.0])
     every, all_steps = subject.timeline.steps_per_epoch, subject.timeline.total_steps
@@ -105,7 +105,7 @@ def _descended(subject: Subject, rate: float) -> float:
 
 
 def learning_rate(subject: Subject) -> None:
-    """Ask for the rate along the run, twice."""
+    """Compute the rate along the run, twice."""
     built = subject.build(subject.timeline)
     steps = (0, 1, subject.timeline.total_steps // 2, subject.timeline.total_steps)
     rates = [float(built(step)) if callable(built) else float(built) for step in steps]

@@ -166,12 +166,12 @@ def precision(subject: Subject) -> None:
 
 def side_effects(subject: Subject) -> None:
     """Look at what the component's own code did beside while it was imported, built, traced and evaluated."""
-    deeds = subject.small.deeds
-    require_no_pickles(deeds)
+    effects = subject.small.effects
+    require_no_pickles(effects)
     require_clean_import(subject)
     require(
-        not deeds.written,
-        f"it writes {', '.join(dict.fromkeys(deeds.written))}, which every rank of a job would do: only callbacks "
+        not effects.written,
+        f"it writes {', '.join(dict.fromkeys(effects.written))}, which every rank of a job would do: only callbacks "
         "and plots may write, below the run's directory",
     )
 

@@ -27,7 +27,7 @@ def write_plugin(kind: str, name: str, folder: Path) -> list[Path]:
     Raises:
         UsageError: if there is no such kind, the name can't be used or is taken, or the folder exists: nothing is ever
             overwritten.
-        OSError: if the disk refuses.
+        OSError: if reading or writing fails.
     """
     names.check(kind, name)
     package = folder / f"vaeflow-{name}"
