@@ -294,7 +294,7 @@ DATA = {
     "text": (lambda path: _save(path, x_train=PIXELS.astype(str)), "x_train: the type is <U32; allowed are uint8"),
     "whole numbers": (
         lambda path: _save(path, x_train=PIXELS.astype(int)),
-        "x_train: the type is int64; vaeflow takes",
+        "x_train: the type is int64; allowed are",
     ),
     "NaN": (lambda path: _save(path, x_train=NAN), "x_train[2, 1, 1] is nan: float pixels must be in [0, 1]; remove"),
     "range": (lambda path: _save(path, x_train=255 * PIXELS), "float pixels must be in [0, 1]; divide by the largest"),
@@ -332,10 +332,10 @@ def test_a_pickled_npy_is_not_loaded(here, capfd):
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
-        ("dataset.validation=6", "arrays: validation=6 leaves nothing of 6 training examples"),
+        ("dataset.validation=6", "arrays: validation=6 leaves none of 6 training examples"),
         ("dataset.train_examples=7", "arrays: train_examples=7; allowed are 1 to 6"),
         ("dataset.test_examples=1", "arrays: test_examples=1, but there is no test split"),
-        ("dataset.labels=y.npy", "labels=y.npy: this option is only for a single .npy file; in data.npz"),
+        ("dataset.labels=y.npy", "labels=y.npy: this option is only for a single .npy file; in data.npz labels must be named y_train"),
     ],
 )
 def test_splits(setting, expected, here, capfd):

@@ -1,4 +1,4 @@
-"""All that training changes, as named arrays."""
+"""The training state: all variables that training changes, as named arrays."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TrainingState:
         return b"".join(np.ascontiguousarray(array).tobytes() for array in self.arrays().values())
 
     def from_bytes(self, content: bytes) -> None:
-        """Set every variable from what `to_bytes` of the same model gave."""
+        """Set every variable from the value of `to_bytes` of the same model."""
         first = 0
         for variable in self._variables.values():
             dtype, shape = np.dtype(variable.dtype.as_numpy_dtype), tuple(variable.shape)

@@ -1,4 +1,4 @@
-"""How much memory a model's work takes, estimated before it is begun.
+"""Estimate the memory of training and evaluation before they start.
 
 Measured for the built-in networks on CPUs, to a quarter. Layers inside a subclassed network have no symbolic outputs
 and are left out, and so is what a GPU holds: there TensorFlow says itself that it is out of memory.

@@ -19,14 +19,14 @@ __all__ = ["mlflow", "vaeflow_components"]
 def mlflow(
     *, tracking: str | None = None, experiment: str = "vaeflow", run_name: str | None = None, artifacts: bool = True
 ) -> Callback:
-    """Log config, metrics, plots and the end of a run to MLflow; a resumed run goes on in its MLflow run.
+    """Logs config, metrics, plots and the end of a run to MLflow; a resumed run continues its MLflow run.
 
     Args:
         tracking: MLflow's tracking URI or a folder; none for MLflow's own setting (MLFLOW_TRACKING_URI), and where
             there is none, the folder `mlruns` beside the run's directory.
-        experiment: the MLflow experiment; made if need be.
+        experiment: the MLflow experiment; created if it does not exist.
         run_name: what MLflow calls the run; none for the name of the run's directory.
-        artifacts: keep config.toml, metrics.jsonl and the plots in MLflow, too.
+        artifacts: also store config.toml, metrics.jsonl and the plots in MLflow.
     """
     if tracking is not None and "@" in urlsplit(tracking).netloc:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""When what of a run is logged to MLflow, and what happens when MLflow does not take it."""
+"""The callback that logs a run to MLflow, and retries if MLflow fails."""
 
 from __future__ import annotations
 

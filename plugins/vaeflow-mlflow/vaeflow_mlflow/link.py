@@ -1,4 +1,4 @@
-"""The MLflow run that belongs to a run's directory. All of it may fail: the disk, the network, the server."""
+"""The MLflow run of a run directory. Every call may fail because of the disk, the network or the server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WHOLE_URIS = ("databricks", "databricks-uc", "uc")  # the URIs of MLflow that lo
 
 
 class Link:
-    """Finds or makes the MLflow run of a run, and writes to it.
+    """Finds or creates the MLflow run of a run, and writes to it.
 
     Args:
         uri: the tracking store.

@@ -1,4 +1,4 @@
-"""Rank 0 keeps a connection to every other process. One that ends says so first; one that does not has died."""
+"""Rank 0 has a connection to every other process. A process that ends sends a message first; else it has died."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vaeflow.distributed.strategies.processes import Processes
 
 SILENCE = "VAEFLOW_SILENCE"
-"""Seconds without a sign of life after which a process is taken to hang; 10 if this variable is not set."""
+"""Seconds without a heartbeat after which a process is considered hanging; 10 if this variable is not set."""
 DEFAULT_SILENCE = 10.0
 
 GRACE = 2.0  # seconds in which the main thread may end by itself: mostly its sums fail, too

@@ -1,4 +1,4 @@
-"""The first meeting of a job's processes: each hands in a text, rank 0 judges them, all are told the verdict.
+"""The first exchange of a job's processes: each sends a text, rank 0 compares them and returns a verdict to all.
 
 It takes place before TensorFlow is imported and before any strategy joins the processes, so it needs neither: what
 differs between ranks would make collectives wait for each other for ever. Where horovodrun started the job, its own
@@ -38,7 +38,7 @@ MISSING = "missing"
 
 @dataclass(frozen=True)
 class MeetingPlace:
-    """Where the processes of a job meet.
+    """The rendezvous of a job's processes.
 
     Attributes:
         job: this process's place in it.
@@ -54,7 +54,7 @@ class MeetingPlace:
 
     @classmethod
     def of(cls, job: Job, environ: Mapping[str, str] = os.environ) -> MeetingPlace | None:
-        """Return where a job's processes meet; None where there are no others, or they come and go.
+        """Return the rendezvous of a job's processes; None for one process or an elastic job.
 
         Args:
             job: this process's place.
@@ -94,7 +94,7 @@ class MeetingPlace:
         return cls(job, store, ("", int(port)), seconds_to_wait(environ))
 
     def hold(self, own: str, judge: Callable[[list[str]], str], *, patience: float | None = None) -> str:
-        """Hand in a text and return the verdict on all of them. Each process calls this once.
+        """Send a text and return the verdict on all texts. Each process calls this once.
 
         Args:
             own: this process's text.

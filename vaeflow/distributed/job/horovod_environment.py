@@ -1,4 +1,4 @@
-"""Horovod under plain `srun` and `mpirun`: what `horovodrun` would have set, from the launcher's own variables."""
+"""Horovod under `srun` and `mpirun`: set the variables that `horovodrun` would set, from the launcher's variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hosts of a job and who runs where, as its launcher's variables tell. Imports no TensorFlow."""
+"""The hosts of a job and the ranks on each, from its launcher's variables. Imports no TensorFlow."""
 
 from __future__ import annotations
 

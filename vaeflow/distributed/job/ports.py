@@ -1,4 +1,4 @@
-"""Ports that the processes of a job compute alike, and other jobs on the same hosts differently."""
+"""Ports of a job: the same for all its processes, and different from those of other jobs on the same hosts."""
 
 from __future__ import annotations
 
