@@ -335,7 +335,10 @@ def test_a_pickled_npy_is_not_loaded(here, capfd):
         ("dataset.validation=6", "arrays: validation=6 leaves none of 6 training examples"),
         ("dataset.train_examples=7", "arrays: train_examples=7; allowed are 1 to 6"),
         ("dataset.test_examples=1", "arrays: test_examples=1, but there is no test split"),
-        ("dataset.labels=y.npy", "labels=y.npy: this option is only for a single .npy file; in data.npz labels must be named y_train"),
+        (
+            "dataset.labels=y.npy",
+            "labels=y.npy: this option is only for a single .npy file; in data.npz labels must be named y_train",
+        ),
     ],
 )
 def test_splits(setting, expected, here, capfd):
