@@ -18,7 +18,7 @@ __version__ = version_of_vaeflow()
 
 
 def __getattr__(name: str) -> Any:
-    """Import `train` and `load` on first use: they bring TensorFlow, which takes seconds."""
+    """Import `train` and `load` on first use: they import TensorFlow, which takes seconds."""
     if name in ("train", "load"):
         return getattr(importlib.import_module("vaeflow.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

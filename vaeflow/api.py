@@ -71,7 +71,7 @@ class LoadedRun:
         import tensorflow as tf
 
         if split not in self.experiment.batches:
-            raise UsageError(f"there is no split {split!r}; {nearest(split, self.experiment.batches)}")
+            raise UsageError(f"unknown split {split!r}; {nearest(split, self.experiment.batches)}")
         batches = self.experiment.batches[split]
         count = batches.examples if count is None else count
         if not 1 <= count <= batches.examples:

@@ -1,8 +1,8 @@
-"""What each kind of component must be able to do, as typing protocols.
+"""The interface of each kind of component, as typing protocols.
 
 Shapes: B examples, L samples, D latent size, F features, X the shape of one example, P the shape of
-a likelihood's parameters for one example. Log-densities are float32 and in nats, whatever the
-precision of the networks. Nothing here imports TensorFlow at run time.
+a likelihood's parameters for one example. Log-densities are always float32 and in nats, for every
+precision of the networks. This module does not import TensorFlow at run time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Timeline:
-    """How long a run is, for schedules that count in epochs or end with the run.
+    """The length of a run, for schedules that count in epochs or end with the run.
 
     Attributes:
         steps_per_epoch: optimizer steps in one pass over the training examples.
@@ -29,7 +29,7 @@ class Timeline:
 
 
 class Distribution(Protocol):
-    """A distribution over latents (or data) that is sampled from noise it is handed."""
+    """A distribution over latents (or data) that computes samples from given noise."""
 
     def sample(self, noise: tf.Tensor) -> tf.Tensor:
         """Return a sample as a deterministic function of the noise (equation 9 of the article)."""
@@ -38,7 +38,7 @@ class Distribution(Protocol):
         """Return the log-density of each value, summed over all but the leading axes, in nats."""
 
     def mean(self) -> tf.Tensor:
-        """Return the mean (for plots, active units and reconstructions), or a point near it where it is not known."""
+        """Return the mean (for plots, active units and reconstructions), or a point near it if it is unknown."""
 
 
 class Posterior(Protocol):
@@ -46,15 +46,15 @@ class Posterior(Protocol):
 
     @property
     def noise_size(self) -> int:
-        """Standard normal numbers that one sample of one example takes."""
+        """Number of standard normal random numbers per sample and example."""
 
     def distribution(self, features: tf.Tensor) -> Distribution:
         """Return q(z given x) for features [B, F]; `sample` takes noise [L, B, noise_size] to z [L, B, D].
 
         It may have a method `sample_and_log_prob` from noise to z and log q(z given x) [L, B], see
         `vaeflow.model.elbo.draw`; `log_prob` is not called then. It may have a method `kl_terms(p)`, which is
-        asked before the prior's, see `vaeflow.model.elbo.closed_form_kl_terms`. An attribute
-        `mean_is_exact = False` says that `mean` is near the mean only.
+        called before the prior's, see `vaeflow.model.elbo.closed_form_kl_terms`. An attribute
+        `mean_is_exact = False` declares that `mean` is only near the mean.
         """
 
 
@@ -62,9 +62,9 @@ class Prior(Distribution, Protocol):
     """p(z). `sample` takes standard normal noise [..., D]; `log_prob` takes z [..., D] to [...]."""
 
     def kl_terms(self, q: Distribution) -> tf.Tensor | None:
-        """Return terms [B, K] that sum over K to KL(q, p) in nats, or None where no closed form is known.
+        """Return terms [B, K] that sum over K to KL(q, p) in nats, or None if no closed form is known.
 
-        K is D where the divergence is a sum over latent dimensions, else 1.
+        K is D if the divergence is a sum over latent dimensions, else 1.
         """
 
 
@@ -73,7 +73,7 @@ class Likelihood(Protocol):
 
     @property
     def parameters_shape(self) -> tuple[int, ...]:
-        """P: what the decoder puts out for one example."""
+        """P: the shape of the decoder's output for one example."""
 
     def distribution(self, parameters: tf.Tensor) -> Distribution:
         """Return p(x given z) for parameters [..., *P].
@@ -83,12 +83,12 @@ class Likelihood(Protocol):
 
 
 class Terms(NamedTuple):
-    """What one forward pass knows about L samples of B examples.
+    """The results of one forward pass for L samples of B examples.
 
     Attributes:
         log_likelihood: log p(x given z), [L, B], nats.
         kl: KL(q, p), [B], nats, closed form or Monte Carlo.
-        kl_terms: [B, K], what `kl` sums; K is 1 where it is a Monte Carlo estimate.
+        kl_terms: [B, K], the terms of the sum `kl`; K is 1 if it is a Monte Carlo estimate.
         z: the latents, [L, B, D].
         log_q: log q(z given x) of these latents, [L, B], nats.
         q: the posterior.
@@ -107,62 +107,62 @@ class Terms(NamedTuple):
 
 
 class Schedule(Protocol):
-    """How the KL divergence enters the loss as training goes on."""
+    """The weight of the KL divergence in the loss over training."""
 
     def weight(self, step: tf.Tensor) -> tf.Tensor:
         """Return the scalar float32 weight of the divergence at a step (for the log)."""
 
     def penalty(self, kl: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Return what KL(q, p) [B] adds to the loss of each example at a step, [B], nats."""
+        """Return the contribution of KL(q, p) [B] to the loss of each example at a step, [B], nats."""
 
 
 class Objective(Protocol):
-    """Terms to a loss."""
+    """Computes a loss from the terms of the ELBO."""
 
     @property
     def samples(self) -> int:
-        """L: how many samples of z an example takes in a training step."""
+        """L, the samples of z per example in a training step."""
 
     def loss(self, terms: Terms, schedule: Schedule, step: tf.Tensor) -> tf.Tensor:
-        """Return the loss of each example, [B], nats; its sum is what is differentiated."""
+        """Return the loss of each example, [B], nats; the engine differentiates its sum."""
 
 
 class Transform(Protocol):
-    """How stored pixels become other pixels, on the device, before binarization."""
+    """Transforms stored pixels on the device, before binarization."""
 
     @property
     def x_shape(self) -> tuple[int, ...]:
-        """X of what it returns, for one example."""
+        """X of its output, for one example."""
 
     @property
     def noise(self) -> str:
-        """Which uniform noise it takes: 'none', 'step' (new each time) or 'example' (the same for ever)."""
+        """The uniform noise that it needs: 'none', 'step' (new at each step) or 'example' (fixed per example)."""
 
     @property
     def noise_size(self) -> int:
-        """Uniform numbers that an example takes; 0 where it takes none."""
+        """Number of uniform random numbers per example; 0 if it needs none."""
 
     @property
     def training_only(self) -> bool:
-        """Whether it is left out where examples are evaluated or shown, as augmentations are."""
+        """Whether it is skipped in evaluations and plots, as augmentations are."""
 
     def __call__(self, pixels: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
         """Return pixels [B, *X] float32 for pixels [B, *X of what comes before] and noise [B, noise_size] in (0, 1)."""
 
 
 class Metric(Protocol):
-    """A figure of each example, whose mean over a split is logged as `SPLIT/NAME` after each evaluation."""
+    """A value per example, whose mean over a split is logged as `SPLIT/NAME` after each evaluation."""
 
     def __call__(self, x: tf.Tensor, terms: Terms) -> tf.Tensor:
-        """Return [B] float32 for examples x [B, *X] and what one forward pass knows of them; no sum over B."""
+        """Return [B] float32 for examples x [B, *X] and the results of one forward pass; do not sum over B."""
 
 
 class Binarization(Protocol):
-    """How stored pixels become x."""
+    """Turns stored pixels into x."""
 
     @property
     def noise(self) -> str:
-        """Which uniform noise it takes: 'none', 'step' (new each time) or 'example' (the same for ever)."""
+        """The uniform noise that it needs: 'none', 'step' (new at each step) or 'example' (fixed per example)."""
 
     def __call__(self, pixels: tf.Tensor, noise: tf.Tensor | None) -> tf.Tensor:
         """Return x [B, *X] float32 for pixels in [0, 1] and uniform noise of the same shape."""
@@ -174,7 +174,7 @@ class Split:
 
     Attributes:
         x: [N, *X], uint8 (divided by 255 on the device) or float32; may be a memory map.
-        y: [N] integers, or None where there are no labels.
+        y: [N] integers, or None if there are no labels.
     """
 
     x: np.ndarray
@@ -186,14 +186,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set as it lies on disk, before binarization.
+    """A data set as stored, before binarization.
 
     Attributes:
         name: the component's name.
-        train: what is trained on.
-        validation: held-out examples for choices made in training, or None.
-        test: examples for the final figures, or None.
-        source: one line that says where the bytes came from.
+        train: training examples.
+        validation: held-out examples for decisions during training, or None.
+        test: examples for the final metrics, or None.
+        source: one line about the origin of the data.
     """
 
     name: str
@@ -208,6 +208,6 @@ class Dataset:
         return tuple(self.train.x.shape[1:])
 
     def splits(self) -> dict[str, Split]:
-        """Return the splits that there are by name, in the order train, validation, test."""
+        """Return the existing splits by name, in the order train, validation, test."""
         all_three = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: split for name, split in all_three.items() if split is not None}

@@ -1,4 +1,4 @@
-"""What an error repeats of the user's input: short, on one line, and nothing that a terminal would act on."""
+"""Quote user input in error messages: short, on one line, without control characters."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import reprlib
 import unicodedata
 
 LONGEST_VALUE = 60
-"""Characters of a value in a message."""
+"""Longest value in a message, in characters."""
 
 LONGEST_LINE = 2000
-"""Characters of a message: a list of names fits, and a file that was taken for a name does not."""
+"""Longest message, in characters."""
 
 _CUT = " [...] "
 
 
 class _Short(reprlib.Repr):
-    """Looks at the first parts of a value only: a name of 100 MB is not worth seconds."""
+    """Formats only the first part of a value, since a very long value would take seconds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,12 +27,12 @@ class _Short(reprlib.Repr):
         return repr(x[: self.maxstring])
 
     def repr_int(self, x: int, level: int) -> str:  # noqa: ARG002 reprlib's signature.
-        # Python refuses to spell numbers of more than 4300 digits.
+        # Python raises an error when it formats a number of more than 4300 digits.
         return repr(x) if x.bit_length() < 1000 else f"{'-' if x < 0 else ''}{x.bit_length() * 3 // 10}-digit number"
 
 
 def shown(value: object) -> str:
-    r"""Return a value as a message shows it: as Python spells it, and cut where it is long.
+    r"""Return the repr of a value for a message, truncated if it is long.
 
     >>> shown("adm"), shown([1, 2]), shown("\x1b[2J")
     ("'adm'", '[1, 2]', "'\\x1b[2J'")
@@ -44,18 +44,18 @@ def shown(value: object) -> str:
 
 
 def one_line(text: str, longest: int = LONGEST_LINE) -> str:
-    r"""Return a text on one line, without control characters, and without its middle where it is long.
+    r"""Return a text on one line, without control characters; the middle of a long text is removed.
 
     Args:
-        text: whatever an error says.
-        longest: how many characters it may have.
+        text: the text of an error.
+        longest: most characters of the result.
 
     >>> one_line("out of\n  memory \x1b[31m")
     'out of memory [31m'
     >>> len(one_line("x" * 10**6))
     2000
     """
-    if len(text) > 8 * longest:  # white space and the like may still go
+    if len(text) > 8 * longest:  # removing white space may shorten it
         text = text[: 4 * longest] + _CUT + text[-4 * longest :]
     line = " ".join(text.split())
     if not line.isprintable():

@@ -1,4 +1,4 @@
-"""Errors that a user can act on: one line each, with the exit code the command ends with."""
+"""Errors that a user can act on. Each has a one-line message and the exit code of the command."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LONGEST_NAME = 100
-"""Characters of a name that is looked for among others; what is longer is no misspelt name."""
+"""Longest name, in characters, for which a similar name is suggested."""
 
 MOST_NAMES = 200
-"""Names that an error looks at and lists."""
+"""Most names that an error compares and lists."""
 
 
 class VaeflowError(Exception):
-    """Something went wrong outside this program: the disk, the network, a machine. Exit code 1.
+    """An environment error: disk, network or machine. Base class of all errors of vaeflow. Exit code 1.
 
     Args:
-        message: one line for people; it is cut where it is long, and control characters are left out.
+        message: one line; a long message is truncated and control characters are removed.
     """
 
     exit_code = 1
@@ -34,17 +34,17 @@ class VaeflowError(Exception):
 
 
 class UsageError(VaeflowError):
-    """What the user gave is wrong: a key, a name, a value, a file. Exit code 2."""
+    """Invalid user input: a key, a name, a value or a file. Exit code 2."""
 
     exit_code = 2
 
 
 class FileError(UsageError):
-    """A file that can't be used: not there, not a regular file, too large, not UTF-8, not valid. Exit code 2.
+    """A file that can't be used: missing, not a regular file, too large, not UTF-8 or not valid. Exit code 2.
 
     Args:
         message: the file, and what is wrong.
-        syntax: whether it is that the text is no JSON or TOML.
+        syntax: whether the text is not valid JSON or TOML.
     """
 
     def __init__(self, message: str, *, syntax: bool = False) -> None:
@@ -53,7 +53,7 @@ class FileError(UsageError):
 
 
 class DataError(UsageError):
-    """A data set that cannot be trained on: missing, damaged, of the wrong shape or range. Exit code 2."""
+    """A data set that cannot be used for training: missing, corrupt, or of a wrong shape or range. Exit code 2."""
 
 
 class PluginError(UsageError):
@@ -61,41 +61,41 @@ class PluginError(UsageError):
 
 
 class CheckpointError(VaeflowError):
-    """No checkpoint of a run can be trusted, or a checkpoint does not fit the run. Exit code 1."""
+    """No checkpoint of a run is valid, or a checkpoint does not match the run. Exit code 1."""
 
 
 class UnsavedError(VaeflowError):
-    """A run's newest state is not on the disk: full, read-only, gone. Earlier checkpoints are. Exit code 74."""
+    """The newest state could not be saved, since the disk is full, read-only or gone. Exit code 74."""
 
     exit_code = 74  # EX_IOERR of sysexits.h
 
 
 class StoppedError(VaeflowError):
-    """A signal asked a run to stop; its state is saved, and `vaeflow resume` goes on. Exit code 75."""
+    """A signal stopped the run; its state is saved, and `vaeflow resume` continues it. Exit code 75."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
 class MembersChangedError(VaeflowError):
-    """Processes of an elastic job came or went; the current ones re-form the job and resume."""
+    """Processes joined or left an elastic job; the current workers re-form the job and resume."""
 
 
 class LeavingError(StoppedError):
-    """A signal asked this process of an elastic job to leave; the others resume without it. Exit code 75."""
+    """A signal told this process to leave an elastic job; the remaining workers resume. Exit code 75."""
 
 
 class NonFiniteError(VaeflowError):
-    """Losses or gradients were not finite, and the config says to stop; the state is saved. Exit code 4."""
+    """Losses or gradients were not finite, and the config stops the run; the state is saved. Exit code 4."""
 
     exit_code = 4
 
 
 class ElsewhereError(VaeflowError):
-    """Another process of the job failed, and has said why; this one ends quietly, with the same exit code.
+    """Another process of the job failed and reported why; this process ends without a message, with the same exit code.
 
     Args:
-        message: what the other process said.
-        exit_code: what it ends with.
+        message: the message of the other process.
+        exit_code: its exit code.
     """
 
     def __init__(self, message: str, exit_code: int) -> None:
@@ -107,8 +107,8 @@ class RankError(VaeflowError):
     """Another process of the job died, hangs or failed.
 
     Args:
-        message: which one, where, and why.
-        exit_code: what the job ends with.
+        message: the rank, the host and the reason.
+        exit_code: of the job.
     """
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
@@ -117,14 +117,14 @@ class RankError(VaeflowError):
 
 
 class DivergedError(VaeflowError):
-    """Replicas that must hold the same state do not, or a sum over them is wrong. Exit code 1."""
+    """Replicas have different states, or an all-reduce gave a wrong sum. Exit code 1."""
 
 
 MACHINE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.EIO, errno.ESTALE, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EMFILE),
 )
-"""Errors of the disk that no program can foresee: full, over quota or limit, read-only, forbidden, gone."""
+"""Error numbers of the operating system that mean an environment error: disk full, over quota, read-only, forbidden."""
 
 
 UNREACHABLE = frozenset((errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL))
@@ -132,7 +132,7 @@ UNREACHABLE = frozenset((errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, 
 
 
 def of_the_machine(error: BaseException) -> str | None:
-    """Return what the machine refused, in words; None if an error is not the machine's. Imports no TensorFlow.
+    """Return the message of an environment error; None for any other error. Imports no TensorFlow.
 
     >>> of_the_machine(OSError(errno.ENOSPC, "No space left on device", "x.png"))
     'x.png: No space left on device'
@@ -147,7 +147,7 @@ def of_the_machine(error: BaseException) -> str | None:
     if isinstance(error, MemoryError):
         return f"out of memory{f': {error}' if str(error) else ''}"
     tensorflow = sys.modules.get("tensorflow")
-    if tensorflow is not None and isinstance(error, tensorflow.errors.OpError):  # memory or a disk that is full, mostly
+    if tensorflow is not None and isinstance(error, tensorflow.errors.OpError):  # mostly out of memory or disk space
         return f"TensorFlow: {_without_traceback(str(error.message))}"
     return None
 
@@ -167,7 +167,7 @@ def _is_of_the_network(error: BaseException) -> bool:
 
 
 def _without_traceback(message: str) -> str:
-    r"""Return what TensorFlow says in one line, without the places in the code that it says it of.
+    r"""Return a TensorFlow error message as one line, without its stack trace.
 
     >>> _without_traceback("Graph execution error:\n\nDetected at node Sum defined at (most recent call last):\n"
     ...     '  File "x.py", line 3, in f\n\nout of memory\n\t [[{{node Sum}}]] [Op:__inference_f_1]')
@@ -179,20 +179,20 @@ def _without_traceback(message: str) -> str:
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """Return the second half of an error about an unknown name: the nearest one and all there are.
+    """Return the second half of an error about an unknown name: the most similar name and all allowed names.
 
     Args:
-        name: what the user wrote.
-        allowed: the names there are.
+        name: the unknown name.
+        allowed: the allowed names.
 
     >>> nearest("adm", ["adam", "sgd"])
-    "did you mean 'adam'? There are: adam, sgd"
+    "did you mean 'adam'? Available: adam, sgd"
     >>> nearest("zzz", ["adam", "sgd"])
-    'there are: adam, sgd'
+    'available: adam, sgd'
     """
     choices = sorted(allowed)
-    short = len(name) <= LONGEST_NAME  # or it would take minutes
+    short = len(name) <= LONGEST_NAME  # longer names would take minutes
     close = difflib.get_close_matches(name, choices[:MOST_NAMES], n=1) if short else []
     more = [f"and {len(choices) - MOST_NAMES} more"] if len(choices) > MOST_NAMES else []
     listing = ", ".join([*choices[:MOST_NAMES], *more]) if choices else "none"
-    return f"did you mean {close[0]!r}? There are: {listing}" if close else f"there are: {listing}"
+    return f"did you mean {close[0]!r}? Available: {listing}" if close else f"available: {listing}"

@@ -1,4 +1,4 @@
-"""The version of vaeflow that is installed."""
+"""The installed version of vaeflow."""
 
 from __future__ import annotations
 

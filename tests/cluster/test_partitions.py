@@ -182,9 +182,9 @@ def test_both_sides_of_a_partition_end(start, cut, hosts, job, tmp_path):
     assert max(ended) < SECONDS
     assert all(codes)
     for lost, host in ((1, "h2"), (0, "h1")):
-        line = rf"rank {lost} \(host {host}, process \d+\) gave no sign of life for 10 s: stopped, or cut off"
+        line = rf"rank {lost} \(host {host}, process \d+\) sent no heartbeat for 10 s: it is stopped, or cut off"
         assert re.search(line, said), said
-    assert said.count(f"`vaeflow resume {run}` goes on from the newest checkpoint") == 2
+    assert said.count(f"`vaeflow resume {run}` continues from the newest checkpoint") == 2
     assert not list(run.rglob("*.partial"))
     assert small_runs.vaeflow("resume", run, "strategy=single").returncode == 0
     assert small_runs.summary(run)["state_sha256"] == job.state_sha256
@@ -202,7 +202,7 @@ def test_an_elastic_job_goes_on_without_a_host(lose, hosts, job, tmp_path):
     with lose(hosts):
         since = time.time()
         try:
-            wait_until(lambda: "1 replica from here on" in told(tmp_path, outputs, since), "no fewer ranks", seconds=30)
+            wait_until(lambda: "1 replica from now on" in told(tmp_path, outputs, since), "no fewer ranks", seconds=30)
             fewer = time.time() - since
             wait_until(lambda: not ranks(hosts[1]), "the other side has not ended", seconds=30)
             ended = time.time() - since

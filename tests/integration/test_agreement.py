@@ -188,7 +188,7 @@ def test_ranks_that_do_not_come_are_named(tmp_path, data):
     patience = {"VAEFLOW_RENDEZVOUS_TIMEOUT": "3"}
     done = finish([start(command, TF_CONFIG=configs[rank], **patience) for rank in (0, 2)])
     assert done.codes == [1, 1]
-    assert "rank 1 did not come to 127.0.0.1:" in done.outputs[0]
+    assert "rank 1 did not connect to 127.0.0.1:" in done.outputs[0]
 
 
 # Every key of the config

@@ -114,7 +114,7 @@ def test_resume_accepts_and_records(run, capsys, change):
     assert json.loads((run / "environment-000000004.json").read_text())["changes"] == [recorded]
     assert summary(run)["weights_sha256"] != summary(run.with_name("whole"))["weights_sha256"]
     assert command("resume", str(run)) == 0  # the newest checkpoint has the new record
-    assert "finished already" in capsys.readouterr().out
+    assert "already finished" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -130,8 +130,8 @@ def test_what_no_weight_depends_on_may_change(run, capsys):
     config.write_text(config.read_text().replace("keep = 3", "keep = 5").replace("every_steps = 5", "every_steps = 2"))
     assert command("resume", str(run)) == 0
     said = capsys.readouterr().out
-    assert "checkpoint.keep was 3 and is 5; no weight depends on it" in said
-    assert "log.every_steps was 5 and is 2; no weight depends on it" in said
+    assert "checkpoint.keep was 3 and is 5; it does not affect the weights" in said
+    assert "log.every_steps was 5 and is 2; it does not affect the weights" in said
     assert summary(run)["state_sha256"] == summary(run.with_name("whole"))["state_sha256"]
     assert [row["step"] for row in rows(run)][-1] == 8
 
@@ -169,7 +169,7 @@ def test_other_versions_are_said_and_recorded(run, capsys):
     manifest.write_text(json.dumps(signed))
     assert command("resume", str(run)) == 0
     said = capsys.readouterr().out
-    assert "from here on the weights may differ, bit for bit, from an uninterrupted run's: keras was '2." in said
+    assert "from now on the weights may differ, bit for bit, from those of an uninterrupted run: keras was '2." in said
     assert "step 4: keras was '2." in summary(run)["changes"][0]
 
 

@@ -27,7 +27,7 @@ QUICK = (
 
 
 def given(kind: str, name: str) -> dict[str, object]:
-    """Return options for those components that must be told some."""
+    """Return options for those components that have required options."""
     sys.path.insert(0, str(ROOT / "docs"))
     from checked import REQUIRED
 
@@ -83,24 +83,24 @@ def test_the_fixture_fails_with_the_rules_that_are_broken(contract):
 
 
 def test_the_fixture_says_what_there_is_not(contract):
-    with pytest.raises(RuntimeError, match="there is no encoder 'nowhere'"):
+    with pytest.raises(RuntimeError, match="unknown encoder 'nowhere'"):
         contract("encoder", "nowhere")
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["check"], "which component? KIND and NAME, or --of DISTRIBUTION"),
-        (["check", "encoder"], "which component? KIND and NAME, or --of DISTRIBUTION"),
-        (["check", "encodr", "mlp"], "there is no kind 'encodr'; did you mean 'encoder'?"),
-        (["check", "encoder", "mpl"], "there is no encoder 'mpl'; did you mean 'mlp'?"),
+        (["check"], "no component is given: use KIND and NAME, or --of DISTRIBUTION"),
+        (["check", "encoder"], "no component is given: use KIND and NAME, or --of DISTRIBUTION"),
+        (["check", "encodr", "mlp"], "unknown kind 'encodr'; did you mean 'encoder'?"),
+        (["check", "encoder", "mpl"], "unknown encoder 'mpl'; did you mean 'mlp'?"),
         (["check", "encoder", "mlp", "hiden=[3]"], "encoder.hiden: mlp of vaeflow"),
-        (["check", "encoder", "mlp", "--x-shape", "8x8"], "'8x8' is no shape; write for example 28,28,1"),
-        (["check", "encoder", "mlp", "--with", "prior"], "--with: 'prior' is no KIND=NAME; write for example prior="),
-        (["check", "encoder", "mlp", "--with", "plot=x"], "--with: a component is tried with no 'plot'; "),
+        (["check", "encoder", "mlp", "--x-shape", "8x8"], "'8x8' is not a shape, such as 28,28,1"),
+        (["check", "encoder", "mlp", "--with", "prior"], "--with: 'prior' is not KIND=NAME, such as prior="),
+        (["check", "encoder", "mlp", "--with", "plot=x"], "--with: kind 'plot' can't be combined with a component; "),
         (["check", "encoder", "mlp", "--with", "encoder=mlp"], "--with: encoder=mlp: it is the encoder itself"),
-        (["check", "encoder", "mlp", "--with", "prior=no"], "there is no prior 'no'"),
-        (["check", "--of", "vaeflo"], "--of: no component is of 'vaeflo'; did you mean 'vaeflow'?"),
+        (["check", "encoder", "mlp", "--with", "prior=no"], "unknown prior 'no'"),
+        (["check", "--of", "vaeflo"], "--of: 'vaeflo' has no components; did you mean 'vaeflow'?"),
     ],
 )
 def test_bad_input_is_one_line(arguments, line, capsys):
@@ -116,7 +116,7 @@ def test_an_unknown_rule_names_the_nearest():
         text=True,
     )
     assert done.returncode == 2
-    assert "--rule: there is no rule 'shape'; did you mean 'shapes'?" in done.stderr
+    assert "--rule: unknown rule 'shape'; did you mean 'shapes'?" in done.stderr
 
 
 # The table of the docs
@@ -134,9 +134,9 @@ def test_every_component_is_in_the_table_and_keeps_its_rules():
     rows = {(kind, name): tuple(map(int, counts)) for kind, name, _, *counts, _ in checked()}
     own = {(one.component.kind, one.component.name) for one in Registry.load().all()}
     assert own <= set(rows)
-    for (kind, name), (kept, broken, left_out) in rows.items():
+    for (kind, name), (kept, broken, skipped) in rows.items():
         assert broken == 0, name
-        assert kept + left_out == len(RULES[kind]), f"{kind} {name}: run docs/checked.py again"
+        assert kept + skipped == len(RULES[kind]), f"{kind} {name}: run docs/checked.py again"
 
 
 def test_every_kind_has_rules():
@@ -214,7 +214,7 @@ def test_one_cause_is_said_once(tmp_path):
     assert first.message.endswith("could not be built: KeyError: 'width'")
     assert (second.outcome, second.message) == (
         "left out",
-        "not run, because the rule 'shapes' is broken: mend that first",
+        "not run, because the rule 'shapes' is broken: fix that first",
     )
 
 
@@ -224,9 +224,9 @@ def test_what_must_be_told_something_is_said_to_be_left_out(tmp_path, monkeypatc
     with site_in(tmp_path, monkeypatch) as site:
         site.install(source, "vaeflow-resnet", "1.0")
         assert main(["plugins", "check", "--of", "vaeflow-resnet"]) == 2
-    left_out, error = capsys.readouterr().err.splitlines()
-    assert re.match(r"left out: encoder 'resnet' of vaeflow-resnet 1\.0 \(.*\) must be told depth; ", left_out)
-    assert "--of: each component of 'vaeflow-resnet' must be told something" in error
+    skipped, error = capsys.readouterr().err.splitlines()
+    assert re.match(r"skipped: encoder 'resnet' of vaeflow-resnet 1\.0 \(.*\) has required options: depth; ", skipped)
+    assert "--of: every component of 'vaeflow-resnet' has required options" in error
 
 
 def test_of_takes_a_file_as_plugin_does(tmp_path, monkeypatch, capsys):
@@ -234,4 +234,4 @@ def test_of_takes_a_file_as_plugin_does(tmp_path, monkeypatch, capsys):
     Path("one.py").write_text(HEAD + GOOD.replace("depth: int = 32", "depth: int"))
     assert main(["plugins", "check", "--of", "one.py", "--plugin", "one.py"]) == 2
     said = capsys.readouterr().err
-    assert f"left out: encoder 'resnet' of {tmp_path / 'one.py'} (--plugin) must be told depth" in said
+    assert f"skipped: encoder 'resnet' of {tmp_path / 'one.py'} (--plugin) has required options: depth" in said

@@ -145,7 +145,7 @@ def test_what_is_asked_in_the_last_evaluation_is_heard(ended):
 def test_it_is_finished(ended, plugin, digits, capfd):
     before = tree(ended)
     assert main(["resume", str(ended), "--plugin", plugin]) == 0
-    assert capfd.readouterr().out == f"{ended}: finished already, at step 8 of 20 ({WHY}); nothing was changed\n"
+    assert capfd.readouterr().out == f"{ended}: already finished at step 8 of 20 ({WHY}); nothing was changed\n"
     stops = called(asks("on_log", 8, "stop", WHY), "{name='best-checkpoint', metric='test/elbo'}", "'moments'")
     again = ["train", "mnist-2d", "--run-dir", str(ended), "--resume", "auto", "--plugin", plugin]
     assert main([*again, *on(digits, *SETTINGS, "epochs=4", "kl_schedule=linear", stops)]) == 0
@@ -247,11 +247,11 @@ SCHEDULE = ("learning_rate.name=cosine-decay", "learning_rate.initial_learning_r
     [
         (
             [called(asks("on_steps", 1, "stop", WHY))],
-            r"callback 'asks' of .*, on_steps: run\.control\.stop was called in on_steps; it may be in on_log, ",
+            r"callback 'asks' of .*, on_steps: run\.control\.stop was called in on_steps; it is allowed in on_log, ",
         ),
         (
             [called(asks("on_log", 2, "set_learning_rate", 1.0)), *SCHEDULE],
-            "learning_rate: a schedule computes it, and a callback wants to change it; set a number",
+            "learning_rate: a callback changes it, so it must be a number, not a schedule",
         ),
         (
             [called("{name='reduce-on-plateau', metric='test/kl'}"), *SCHEDULE],
@@ -259,12 +259,12 @@ SCHEDULE = ("learning_rate.name=cosine-decay", "learning_rate.initial_learning_r
         ),
         (
             [called("'early-stopping'")],
-            r"no evaluation has the metric 'validation/elbo'; there are: test/active_units,",
+            r"no evaluation has the metric 'validation/elbo'; available: test/active_units,",
         ),
-        ([called("'unkept'")], "callback 'unkept' of .*: its state can't be kept as JSON: Object of type set"),
+        ([called("'unkept'")], "callback 'unkept' of .*: its state can't be stored as JSON: Object of type set"),
         (
             [called("'misspelt'")],
-            "callback 'misspelt' of .* has on_evaluaton, but a run has no such moment; did you mean",
+            "callback 'misspelt' of .* has an unknown method on_evaluaton; did you mean",
         ),
     ],
 )

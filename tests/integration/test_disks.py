@@ -1,4 +1,4 @@
-"""A disk that refuses, at every stage of a save: what was saved is whole, training goes on, and nothing is lost."""
+"""A disk that refuses, at every stage of a save: what was saved is whole, training continues, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Saving:
         assert self.save(2) is None
         (line,) = self.said
         assert line.startswith("warning: step 2 could not be saved: ")
-        assert re.search(f"({reason})[.] Earlier checkpoints are whole, and training goes on$", line), line
-        with pytest.raises(UnsavedError, match="Make room, then `vaeflow resume` repeats"):
+        assert re.search(f"({reason})[.] Earlier checkpoints are valid, and training continues$", line), line
+        with pytest.raises(UnsavedError, match="Free disk space; `vaeflow resume` then repeats"):
             self.saves.require_saved()
         assert os.listdir(self.folder) == ["step-000000001"]  # noqa: PTH208
         assert self.checkpoints.latest()[1].step == 1
@@ -162,7 +162,7 @@ class Harmed:
     def assert_goes_on(self, capfd, undisturbed):
         """Go on to the end of the run that nobody disturbed."""
         assert self.resume() == 0
-        assert "going on from step 3 of 12" in capfd.readouterr().out
+        assert "resuming from step 3 of 12" in capfd.readouterr().out
         assert summary(self.run)["state_sha256"] == undisturbed
 
 
@@ -178,7 +178,7 @@ def test_a_run_whose_disk_is_full(tmp_path, digits, undisturbed):
         disks.make_room(disk)
         done = vaeflow("resume", harmed.run, "--plugin", harmed.plugin)
         assert (done.returncode, done.stderr) == (0, "")
-        assert "going on from step 3 of 12" in done.stdout
+        assert "resuming from step 3 of 12" in done.stdout
         assert summary(harmed.run)["state_sha256"] == undisturbed
 
 

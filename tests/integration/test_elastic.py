@@ -151,15 +151,15 @@ def test_grows_and_shrinks_with_the_bits_of_the_run_that_nobody_disturbed(tmp_pa
     """2 -> 1 (the chief is killed) -> 2 (its host comes back) -> 3 (a slot more) -> 2 (a host less)."""
     run = tmp_path / "run"
     with ElasticJob(tmp_path, ("localhost:1", "127.0.0.1:1"), *settings) as elastic:
-        elastic.wait_for("all 2 replicas hold the same state")
+        elastic.wait_for("all 2 replicas have the same state")
         elastic.signal(signal.SIGKILL, first_rank=0)
-        elastic.wait_for("1 replica from here on", seconds=15)
-        elastic.wait_for("2 replicas from here on")
-        elastic.wait_for("all 2 replicas hold the same state")
+        elastic.wait_for("1 replica from now on", seconds=15)
+        elastic.wait_for("2 replicas from now on")
+        elastic.wait_for("all 2 replicas have the same state")
         elastic.set_hosts("localhost:1", "127.0.0.1:2")
-        elastic.wait_for("all 3 replicas hold the same state")
+        elastic.wait_for("all 3 replicas have the same state")
         elastic.set_hosts("127.0.0.1:2")
-        elastic.wait_for("all 2 replicas hold the same state")
+        elastic.wait_for("all 2 replicas have the same state")
         hurry.touch()
         assert elastic.process.wait(120) == 0, elastic.output()
     hurry.unlink()
@@ -178,19 +178,19 @@ def test_one_that_hangs_is_left_behind_one_that_is_asked_leaves_and_all_that_are
     """2 -> 1 (SIGSTOP) -> 2 -> 1 (SIGTERM at the chief) -> stopped by SIGTERM at the launcher, and resumed."""
     run = tmp_path / "run"
     with ElasticJob(tmp_path, ("localhost:1", "127.0.0.1:1"), *settings) as elastic:
-        elastic.wait_for("all 2 replicas hold the same state")
+        elastic.wait_for("all 2 replicas have the same state")
         elastic.signal(signal.SIGSTOP, first_rank=1)
-        elastic.wait_for("gave no sign of life for 10 s", seconds=20)
-        elastic.wait_for("2 replicas from here on")
-        elastic.wait_for("all 2 replicas hold the same state")
+        elastic.wait_for("sent no heartbeat for 10 s", seconds=20)
+        elastic.wait_for("2 replicas from now on")
+        elastic.wait_for("all 2 replicas have the same state")
         elastic.signal(signal.SIGTERM, first_rank=0)
         elastic.wait_for("SIGTERM at rank 0", seconds=20)
-        elastic.wait_for("from here on")
+        elastic.wait_for("from now on")
         wait_for_steps(hurry)  # while a step is traced no signal is received, and horovodrun gives 5 s to save
         elastic.process.terminate()
         assert elastic.process.wait(60) == 75
     assert "left the job" in elastic.output()
-    assert "which is saved" in elastic.output()
+    assert "the state is saved" in elastic.output()
     assert elastic.workers() == []
     hurry.touch()
     assert job("single", 1, "resume", run, *settings[-2:]).codes == [0]

@@ -88,7 +88,7 @@ def test_a_killed_rank_ends_the_job(tmp_path, digits, kind, count, victim):
         assert kind == "horovod" or re.search(r"\[rank \d\] rank 0 \(host \S+, process \d+\) died", printed), printed
     else:
         assert re.search(rf"rank 2 \(host {socket.gethostname()}, process {pids[2]}\) died", printed), printed
-        assert f"`vaeflow resume {run}` goes on from the newest checkpoint" in printed
+        assert f"`vaeflow resume {run}` continues from the newest checkpoint" in printed
     assert all(finished.codes)
     assert kind == "horovod" or "Traceback" not in printed  # horovodrun shows its own
 
@@ -107,8 +107,8 @@ def test_a_stopped_rank_ends_the_job(tmp_path, digits, kind, count):
     finally:
         os.kill(pids[1], signal.SIGKILL)
         printed = "".join(finish(processes).outputs)
-    assert re.search(rf"rank 1 \(host \S+, process {pids[1]}\) gave no sign of life for 10 s", printed), printed
-    assert f"`vaeflow resume {run}` goes on from the newest checkpoint" in printed
+    assert re.search(rf"rank 1 \(host \S+, process {pids[1]}\) sent no heartbeat for 10 s", printed), printed
+    assert f"`vaeflow resume {run}` continues from the newest checkpoint" in printed
 
 
 def connected(address="127.0.0.1"):
@@ -208,7 +208,7 @@ def test_multiworker_names_ranks_that_do_not_come(tmp_path, digits):
     environ = {"TF_CONFIG": tf_configs(3)[0], "VAEFLOW_RENDEZVOUS_TIMEOUT": "1"}
     finished = finish([start([*command, "strategy=multiworker"], **environ)])
     assert finished.codes == [1]
-    assert finished.outputs[0].count("vaeflow: ranks 1, 2 did not come to 127.0.0.1:") == 1
+    assert finished.outputs[0].count("vaeflow: ranks 1, 2 did not connect to 127.0.0.1:") == 1
     assert not (tmp_path / "run").exists()
 
 
@@ -244,5 +244,5 @@ def test_a_stranger_is_turned_away_and_the_job_goes_on(said, monkeypatch):
 @pytest.mark.parametrize("seconds", ["x", "0", "-1", "nan", "inf"])
 def test_seconds_of_silence_that_make_no_sense_are_one_line(seconds, monkeypatch):
     monkeypatch.setenv("VAEFLOW_SILENCE", seconds)
-    with pytest.raises(UsageError, match=f"VAEFLOW_SILENCE='{seconds}' is no number of seconds above 0"):
+    with pytest.raises(UsageError, match=f"VAEFLOW_SILENCE='{seconds}' is not a number of seconds above 0"):
         Watch(TwoOnThisHost())

@@ -36,7 +36,7 @@ def test_one_mistake_breaks_one_rule(component, found):
     culprit = ONE_RULE[component]
     assert [rule for rule, outcome, _ in found[component] if outcome == "broken"] == [culprit]
     reasons = {why for _, outcome, why in found[component] if outcome == "left out"}
-    assert f"not run, because the rule '{culprit}' is broken: mend that first" in reasons
+    assert f"not run, because the rule '{culprit}' is broken: fix that first" in reasons
 
 
 @pytest.mark.slow

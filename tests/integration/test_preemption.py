@@ -111,7 +111,7 @@ def test_a_signal_at_any_rank(tmp_path, settings, undisturbed, how):
     lines = [line for output in finished.outputs for line in output.splitlines() if "stopped by" in line]
     step = newest(run)
     expected = (
-        f"stopped by {number.name} at rank {last}, at step {step} of 3000, which is saved: `vaeflow resume {run}`"
+        f"stopped by {number.name} at rank {last} at step {step} of 3000; the state is saved. `vaeflow resume {run}`"
     )
     assert len(lines) == 1
     assert expected in lines[0]
@@ -139,7 +139,7 @@ def test_a_signal_in_an_evaluation(tmp_path, digits, kind, count):
     finished = finish(begin(kind, count, *train_it, run))
     assert set(finished.codes) == {STOPPED}, finished.outputs
     assert not mark.exists()
-    line = f"stopped by SIGTERM at rank {count - 1}, at step 13 of 26, which is saved: `vaeflow resume {run}`"
+    line = f"stopped by SIGTERM at rank {count - 1} at step 13 of 26; the state is saved. `vaeflow resume {run}`"
     assert sum(line in output for output in finished.outputs) == 1
     assert not any("test/elbo" in row for row in rows(run))
     saved = [path.name for path in sorted((run / "checkpoints").iterdir())]
@@ -209,7 +209,7 @@ def test_resume_auto(tmp_path, digits, capfd):
     done = tree(run)
     capfd.readouterr()
     assert main([*command, "strategy=single"]) == 0  # how it is run is no difference
-    assert "finished already, at step 9 of 9; nothing was changed" in capfd.readouterr().out
+    assert "already finished at step 9 of 9; nothing was changed" in capfd.readouterr().out
     assert tree(run) == done
     (run / "summary.json").unlink()
     assert main(command) == 0
@@ -222,7 +222,7 @@ def test_resume_auto_takes_no_other_run(tmp_path, digits, capfd):
     command = ["train", "mnist-2d", "--run-dir", str(run), "--resume", "auto"]
     capfd.readouterr()
     assert main([*command, *on(digits, "steps=2", "learning_rate=0.5")]) == 2
-    line = f"--resume: {run} has another run: learning_rate is 0.001 there and 0.5 here; name another directory"
+    line = f"--resume: {run} contains another run: learning_rate is 0.001 there and 0.5 here; choose another directory"
     assert line in capfd.readouterr().err
     assert tree(run) == before
 
@@ -248,7 +248,7 @@ def test_a_run_whose_checkpoints_are_gone_is_no_new_run(tmp_path, digits, capfd)
     (run / "summary.json").unlink()
     before = tree(run)
     assert main(["resume", str(run)]) == 1
-    assert "the checkpoints are missing, but the run was trained: metrics.jsonl is there" in capfd.readouterr().err
+    assert "the checkpoints are missing, but metrics.jsonl shows that the run was trained" in capfd.readouterr().err
     assert tree(run) == before
 
 

@@ -104,7 +104,7 @@ def test_killed_in_the_middle_of_the_second_epoch(tmp_path, digits, undisturbed)
     assert EPOCH < step < 2 * EPOCH
     done = vaeflow("resume", run)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[0] == f"{run}: going on from step {step} of 64"
+    assert done.stdout.splitlines()[0] == f"{run}: resuming from step {step} of 64"
     assert_equal_runs(run, undisturbed)
 
 
@@ -180,7 +180,7 @@ def finished(tmp_path_factory, digits):
 def test_a_finished_run_is_not_changed(finished, capfd):
     before = tree(finished)
     assert main(["resume", str(finished)]) == 0
-    assert capfd.readouterr().out == f"{finished}: finished already, at step 64 of 64; nothing was changed\n"
+    assert capfd.readouterr().out == f"{finished}: already finished at step 64 of 64; nothing was changed\n"
     assert tree(finished) == before
 
 
@@ -197,5 +197,5 @@ def test_a_finished_run_can_be_made_longer(finished, tmp_path, capfd):
     config = run / "config.toml"
     config.write_text(config.read_text().replace("epochs = 2\n", "epochs = 3\n", 1))
     assert main(["resume", str(run)]) == 0
-    assert "going on from step 64 of 96" in capfd.readouterr().out
+    assert "resuming from step 64 of 96" in capfd.readouterr().out
     assert json.loads((run / "summary.json").read_text())["steps"] == 96

@@ -187,7 +187,7 @@ def test_a_dry_run_writes_nothing(tmp_path, digits, monkeypatch, capfd):
     assert 'name = "mnist-2d"' in out
     assert "examples      train 256, test 64; each of shape (28, 28, 1)" in out
     assert "parameters    encoder 6,280, posterior 36, decoder 7,080, all 13,396" in out
-    assert "steps         16 (8 an epoch)" in out
+    assert "steps         16 (8 per epoch)" in out
 
 
 SUBCLASSED = """

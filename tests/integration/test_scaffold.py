@@ -217,14 +217,14 @@ def test_nothing_is_overwritten(tmp_path, capsys):
     before = tree(tmp_path)
     for kind in ("encoder", "metric"):
         assert main(["plugins", "new", kind, "wide", "--out", str(tmp_path)]) == 2
-        assert "vaeflow-wide exists already, and nothing is overwritten" in capsys.readouterr().err
+        assert "vaeflow-wide already exists and is not overwritten" in capsys.readouterr().err
     assert tree(tmp_path) == before
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "line"),
     [
-        ("encodr", "wide", "there is no kind 'encodr'; did you mean 'encoder'?"),
+        ("encodr", "wide", "unknown kind 'encodr'; did you mean 'encoder'?"),
         ("encoder", "WideNet", "'WideNet' is no name in kebab-case: .*; for example 'wide-net'"),
         ("encoder", "wide_net", "for example 'wide-net'"),
         ("encoder", "2d", "for example 'd'"),

@@ -72,7 +72,7 @@ def test_the_same_bits_as_on_one_device(tmp_path, digits, on_one_device, *, kind
         assert here[key] == alone[key]
     assert (here["strategy"], here["replicas"]) == (kind, count)
     assert rows(tmp_path / "run") == rows(on_one_device(case))
-    assert sum(output.count("replicas hold the same state") for output in outputs) == 1  # on rank 0 alone
+    assert sum(output.count("replicas have the same state") for output in outputs) == 1  # on rank 0 alone
 
 
 def test_the_bits_depend_on_the_number_of_microbatches(tmp_path, digits, on_one_device):
@@ -157,7 +157,7 @@ def test_a_directory_in_use_ends_all_processes(tmp_path, digits, kind, count):
     (tmp_path / "run" / "mine").write_text("keep me")
     finished = job(kind, count, "train", "mnist-2d", "--run-dir", tmp_path / "run", *on(digits))
     assert all(finished.codes)
-    assert "exists already" in "".join(finished.outputs)
+    assert "already exists" in "".join(finished.outputs)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine"]
 
 

@@ -62,32 +62,32 @@ def test_bad_input_is_refused_without_tensorflow():
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["trian"], "vaeflow has no command 'trian'; did you mean 'train'? There are: data, doctor,"),
+        (["trian"], "vaeflow has no command 'trian'; did you mean 'train'? Available: data, doctor,"),
         (["data", "fech"], "vaeflow data has no command 'fech'; did you mean 'fetch'?"),
-        (["train"], "which recipe? For example: vaeflow train mnist-2d"),
-        (["train", "mnist-3d"], "there is no recipe 'mnist-3d'; did you mean 'mnist-2d'?"),
+        (["train"], "RECIPE is missing, for example: vaeflow train mnist-2d"),
+        (["train", "mnist-3d"], "unknown recipe 'mnist-3d'; did you mean 'mnist-2d'?"),
         (["train", "nowhere.toml"], "nowhere.toml: No such file or directory"),
-        (["train", "mnist-2d", "epoch=2"], "command line: epoch: there is no such key; did you mean 'epochs'?"),
+        (["train", "mnist-2d", "epoch=2"], "command line: epoch: unknown key; did you mean 'epochs'?"),
         (["train", "mnist-2d", "epochs=many"], "command line: epochs: 'many' is not a whole number of at least 1"),
         (["train", "mnist-2d", "epochs"], "command line: 'epochs' is not KEY=VALUE, such as epochs=5"),
         (["train", "mnist-2d", "epochs=1", "steps=1"], "command line: epochs and steps are both set"),
-        (["train", "mnist-2d", "encoder=resnet"], "command line: encoder: there is no encoder 'resnet'"),
+        (["train", "mnist-2d", "encoder=resnet"], "command line: encoder: unknown encoder 'resnet'"),
         (["train", "mnist-2d", "encoder.widht=3"], "command line: encoder.widht: conv-mnist of vaeflow"),
-        (["train", "mnist-2d", "--strategy", "horovd"], "command line: strategy: there is no strategy 'horovd'"),
+        (["train", "mnist-2d", "--strategy", "horovd"], "command line: strategy: unknown strategy 'horovd'"),
         (["train", "mnist-2d", "dataset=arrays"], "command line: dataset.path: missing, but arrays of vaeflow"),
-        (["train", "mnist-2d", "--run-dir", "."], "--run-dir: . exists already; a run is never overwritten"),
+        (["train", "mnist-2d", "--run-dir", "."], "--run-dir: . already exists, and a run is never overwritten"),
         (["train", "mnist-2d", "--epochs", "3"], "No such option '--epochs'"),
         (["train", "mnist-2d", "--plugin", "nowhere"], "plugin nowhere (--plugin) was not loaded: there is no module"),
         (["evaluate"], "Missing argument 'RUN'"),
-        (["evaluate", "no-such-run"], "no-such-run is no directory of a run; in .: "),
+        (["evaluate", "no-such-run"], "no-such-run is not the directory of a run; in .: "),
         (["evaluate", ".", "--split", "x"], "Invalid value for '--split': 'x' is not one of"),
         (["sample", ".", "--count", "0"], "Invalid value for '--count': 0 is not in the range x>=1"),
-        (["resume", "no-such-run"], "no-such-run is no directory of a run"),
-        (["plot", "no-such-run"], "no-such-run is no directory of a run"),
-        (["recipes", "x"], "there is no recipe 'x'; there are: fashion-2d,"),
-        (["plugins", "show", "encodr", "mlp"], "there is no kind 'encodr'; did you mean 'encoder'?"),
-        (["plugins", "show", "encoder", "mlpp"], "there is no encoder 'mlpp'; did you mean 'mlp'?"),
-        (["data", "fetch", "mnits"], "'mnits' cannot be fetched: did you mean 'mnist'?"),
+        (["resume", "no-such-run"], "no-such-run is not the directory of a run"),
+        (["plot", "no-such-run"], "no-such-run is not the directory of a run"),
+        (["recipes", "x"], "unknown recipe 'x'; available: fashion-2d,"),
+        (["plugins", "show", "encodr", "mlp"], "unknown kind 'encodr'; did you mean 'encoder'?"),
+        (["plugins", "show", "encoder", "mlpp"], "unknown encoder 'mlpp'; did you mean 'mlp'?"),
+        (["data", "fetch", "mnits"], "'mnits' is not a published data set: did you mean 'mnist'?"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, line, capsys):
@@ -96,7 +96,7 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, line, capsys):
 
 def test_a_setting_that_is_given_as_an_option_is_taught(capsys):
     line = line_of(["train", "mnist-2d", "--batch-size", "3"], capsys)
-    assert line.endswith("; a setting is KEY=VALUE, such as batch_size=... (see vaeflow train --help)")
+    assert line.endswith("; config keys are set by KEY=VALUE, such as batch_size=... (see vaeflow train --help)")
 
 
 def test_a_broken_plugin_that_is_selected_is_one_line(site, capsys):
@@ -142,7 +142,7 @@ def test_the_traceback_is_there_for_who_asks(monkeypatch, capsys):
     main(["recipes", "x"])
     err = capsys.readouterr().err
     assert err.startswith("Traceback")
-    assert err.splitlines()[-1].startswith("vaeflow: there is no recipe 'x'")
+    assert err.splitlines()[-1].startswith("vaeflow: unknown recipe 'x'")
 
 
 def test_an_interrupt_ends_with_130(site, capsys):

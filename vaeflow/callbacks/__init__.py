@@ -1,4 +1,4 @@
-"""What happens between chunks of steps: progress, logs, plots. Eager, on the chief alone."""
+"""Callbacks between executions of steps: progress, logs, plots. They run eagerly, on rank 0 only."""
 
 from vaeflow.callbacks.base import MOMENTS, Callback, Record, RunView
 from vaeflow.callbacks.control import Asked, Control

@@ -1,4 +1,4 @@
-"""The life of a run as a callback sees it."""
+"""The base class of callbacks, and the objects that they receive."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Record:
-    """What is logged at one point of a run.
+    """The metrics that are logged at one step.
 
     Attributes:
         step: optimizer steps taken since the start of the run.
-        epoch: passes over the training examples, a fraction in the middle of one.
-        scalars: values by TensorBoard's names, such as `train/elbo` (nats an example) or `test/active_units`.
-        kl_per_dimension: mean KL divergence of each latent dimension by split, [D] nats; empty where it is no sum over
+        epoch: passes over the training examples; a fraction within an epoch.
+        scalars: values by TensorBoard's names, such as `train/elbo` (nats per example) or `test/active_units`.
+        kl_per_dimension: mean KL divergence of each latent dimension by split, [D] nats; empty if it is not a sum over
             dimensions.
         final: whether the run ends here.
     """
@@ -44,21 +44,21 @@ class Record:
 
 @dataclass(frozen=True)
 class RunView:
-    """What a callback may look at.
+    """The run as a callback sees it.
 
     Attributes:
         directory: the run's directory.
-        config: as resolved.
-        dataset: as loaded, before binarization.
-        trained: the model with its weights as they are at the moment it is called.
+        config: the resolved config.
+        dataset: the loaded data set, before binarization.
+        trained: the model with its current weights.
         first_step: where this process started: 0, or the step that was resumed.
         total_steps: where the run ends.
         steps_per_epoch: steps in one pass over the training examples.
-        say: prints one line for people, on the chief alone and above a progress bar.
-        control: where a callback asks to stop, to save, or for another learning rate.
-        plots: what the config draws, by name.
-        stop_requested: returns whether a signal asks this process to stop, which it does after the moments that follow
-            the newest step; work that takes long may end early.
+        say: prints one line, on rank 0 only and above a progress bar.
+        control: takes requests to stop, to save, or to change the learning rate.
+        plots: the plots of the config, by name.
+        stop_requested: returns whether a signal has asked this process to stop. It stops after the callbacks of the
+            newest step, so work that takes long may end early.
     """
 
     directory: Path
@@ -84,19 +84,19 @@ class RunView:
         return self.config.model_dump(mode="json")
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Write a small file of your own into the run's directory; it appears complete or not at all.
+        """Write a small JSON file into the run's directory, atomically.
 
         Args:
-            name: the file's.
-            content: what JSON can hold.
+            name: of the file.
+            content: values that JSON supports.
 
         Raises:
-            OSError: if the disk refuses.
+            OSError: if writing fails.
         """
         write_json(self.directory / name, content)
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Return a file that `write_json` wrote; an empty dict if there is none, or it can't be read."""
+        """Return the content of a file that `write_json` wrote; an empty dict if it is missing or can't be read."""
         try:
             return read_json(self.directory / name)
         except FileError:
@@ -104,50 +104,50 @@ class RunView:
 
 
 class Callback:
-    """Does nothing at every moment of a run; override what you need.
+    """Base class of callbacks; its methods do nothing. Override those that you need.
 
-    A callback is built, and all its methods are called, on the chief (rank 0) alone, between compiled calls of steps.
-    Other ranks wait meanwhile. So it may write files below `run.directory` without a thought for other processes, and
-    must not call TensorFlow's or Horovod's collectives, which would wait for the other ranks for ever.
+    A callback is built, and all its methods are called, on rank 0 only, between executions of compiled steps. Other
+    ranks wait meanwhile. A callback may therefore write files below `run.directory`. It must not call TensorFlow's or
+    Horovod's collectives, which would wait for the other ranks for ever.
     """
 
     def on_start(self, run: RunView) -> None:
-        """Before the first step of this process; on the chief alone."""
+        """Called before the first step of this process; on rank 0 only."""
 
     def on_steps(self, run: RunView, step: int) -> None:
-        """After each compiled call, at most 20 steps and about 2 s apart; `step` steps have been taken; on the chief.
+        """Called after each execution of at most 20 steps and about 2 s, when `step` steps have been taken; on rank 0.
 
-        After which steps it comes depends on the machine's speed, so nothing that changes the run may be asked here.
+        The steps at which it is called depend on the machine's speed, so requests that change the run are not allowed.
         """
 
     def on_log(self, run: RunView, record: Record) -> None:
-        """At a log point: means over the steps since the last one; on the chief alone. May ask `run.control`."""
+        """Called with means over the steps since the last log entry; on rank 0 only. It may use `run.control`."""
 
     def on_evaluation(self, run: RunView, record: Record) -> None:
-        """After an evaluation: scalars of the splits that were evaluated; on the chief alone. May ask `run.control`."""
+        """Called after an evaluation with metrics of the evaluated splits; on rank 0 only. It may use `run.control`."""
 
     def on_epoch(self, run: RunView, epoch: int) -> None:
-        """After each whole epoch, counted from 1, and its evaluation; on the chief alone. May ask `run.control`."""
+        """Called after each epoch, counted from 1, and its evaluation; on rank 0 only. It may use `run.control`."""
 
     def on_checkpoint(self, run: RunView, step: int) -> None:
-        """After the checkpoint of a step was committed to the disk, which may be steps later; on the chief alone."""
+        """Called when the checkpoint of a step is on the disk, which may be some steps later; on rank 0 only."""
 
     def on_end(self, run: RunView) -> None:
-        """After the last step, its evaluation and its checkpoint; on the chief alone."""
+        """Called after the last step, its evaluation and its checkpoint; on rank 0 only."""
 
     def on_exception(self, run: RunView, error: BaseException) -> None:
-        """When the run ends early, stopped by a signal or failed; the error is raised again; on the chief alone."""
+        """Called when a signal or an error ends the run early; the error is raised again; on rank 0 only."""
 
     def state(self) -> dict[str, Any]:
-        """Return what a resumed run must know of this callback, as JSON has it; part of every checkpoint.
+        """Return the state of this callback as JSON values; every checkpoint stores it.
 
-        It is asked for after `on_log`, `on_evaluation` and `on_epoch`; what `on_steps` changed later is not saved.
+        It is called after `on_log`, `on_evaluation` and `on_epoch`; later changes by `on_steps` are not saved.
         """
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up what `state` returned before the run was stopped; before `on_start`, and not in a new run."""
+        """Restore the value of `state` in a resumed run; called before `on_start`, and not in a new run."""
 
 
 MOMENTS = tuple(name for name in vars(Callback) if name.startswith("on_"))
-"""The methods that are called as a run goes on."""
+"""The methods of a callback that are called during a run."""

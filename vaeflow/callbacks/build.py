@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def build_callbacks(resolved: Resolved) -> list[Called]:
-    """Return what the chief calls, in this order: progress, logs, plots, then those of the config.
+    """Return the callbacks of rank 0, in this order: progress, logs, plots, then those of the config.
 
     Raises:
-        PluginError: if one can't be built, or has a method for a moment that there is not.
+        PluginError: if one can't be built, or has an unknown `on_...` method.
     """
     log, every = resolved.config.log, resolved.config.plots.every_epochs
     named = [Called(build_callback(bound), bound.name, bound.registered.label) for bound in resolved.callbacks]
@@ -42,7 +42,7 @@ def build_callback(bound: Bound) -> Callback:
         bound: the component.
 
     Raises:
-        PluginError: if it can't be built, or has a method for a moment that there is not.
+        PluginError: if it can't be built, or has an unknown `on_...` method.
     """
     callback = bound.build()
     if not isinstance(callback, Callback):
@@ -50,7 +50,5 @@ def build_callback(bound: Bound) -> Callback:
         raise PluginError(f"{bound.registered.label} built {kind}, not a vaeflow.callbacks.Callback")
     for name in dir(callback):
         if name.startswith("on_") and name not in MOMENTS:
-            raise PluginError(
-                f"{bound.registered.label} has {name}, but a run has no such moment; {nearest(name, MOMENTS)}"
-            )
+            raise PluginError(f"{bound.registered.label} has an unknown method {name}; {nearest(name, MOMENTS)}")
     return callback

@@ -1,4 +1,4 @@
-"""The built-in callbacks that a config selects: a plugin like any other. TensorFlow is not imported here."""
+"""The built-in callbacks that a config can select. TensorFlow is not imported here."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 def early_stopping(
     *, metric: str = "validation/elbo", mode: Mode = "max", patience: Patience = 5, min_delta: NotNegative = 0.0
 ) -> Callback:
-    """Ends the run when a metric has not got better for some evaluations.
+    """Ends the run when a metric has not improved for some evaluations.
 
-    The run then ends as at its last step: saved, summarised (`stopped_early` in summary.json says why), with exit code
-    0; `vaeflow resume` finds it finished.
+    The run then ends as at its last step: it is saved and summarised (`stopped_early` in summary.json has the reason),
+    and the exit code is 0. `vaeflow resume` reports it as finished.
 
     Args:
-        metric: its name in the log; `test/elbo` where there is no validation split.
-        mode: max if more is better.
-        patience: evaluations without a better value.
-        min_delta: by how much a value must be better to count, in the metric's units (nats for ELBOs).
+        metric: name of the metric in the log; use `test/elbo` if there is no validation split.
+        mode: max if higher values are better, min if lower values are better.
+        patience: evaluations without an improvement after which the run ends.
+        min_delta: smallest change that counts as an improvement, in the metric's units (nats for ELBOs).
     """
     from vaeflow.callbacks.on_metric import EarlyStopping, Watched
 
@@ -41,12 +41,12 @@ def early_stopping(
 def best_checkpoint(*, metric: str = "validation/elbo", mode: Mode = "max") -> Callback:
     """Saves a checkpoint at each evaluation that is the best so far, and keeps it for `--best`.
 
-    Without it, the best of those checkpoints that are due anyway is kept, by the ELBO on the
-    validation split; none where there is no such split.
+    Without this callback, the best of the regular checkpoints is kept, by the ELBO on the validation split, if there
+    is such a split.
 
     Args:
-        metric: its name in the log.
-        mode: max if more is better.
+        metric: name of the metric in the log.
+        mode: max if higher values are better, min if lower values are better.
     """
     from vaeflow.callbacks.on_metric import BestCheckpoint, Watched
 
@@ -62,17 +62,17 @@ def reduce_on_plateau(
     minimum: NotNegative = 0.0,
     min_delta: NotNegative = 0.0,
 ) -> Callback:
-    """Multiplies the learning rate by a factor when a metric has not got better for some evaluations.
+    """Multiplies the learning rate by a factor when a metric has not improved for some evaluations.
 
-    It needs a learning rate that is a number, not a schedule.
+    The learning rate of the config must be a number, not a schedule.
 
     Args:
-        metric: its name in the log.
-        mode: max if more is better.
-        patience: evaluations without a better value before each reduction.
-        factor: what the learning rate is multiplied by.
-        minimum: the learning rate does not fall below it.
-        min_delta: by how much a value must be better to count, in the metric's units (nats for ELBOs).
+        metric: name of the metric in the log.
+        mode: max if higher values are better, min if lower values are better.
+        patience: evaluations without an improvement before each reduction.
+        factor: factor by which the learning rate is multiplied.
+        minimum: lower limit of the learning rate.
+        min_delta: smallest change that counts as an improvement, in the metric's units (nats for ELBOs).
     """
     from vaeflow.callbacks.on_metric import ReduceOnPlateau, Watched
 

@@ -1,4 +1,4 @@
-"""What a callback may ask of a run."""
+"""Requests of callbacks to a run: stop, save, set the learning rate."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from vaeflow.errors import PluginError, UsageError
 
 @dataclass
 class Control:
-    """Requests of callbacks. The loop hands what was asked on the chief to all ranks, which act on it at one step.
+    """Requests of callbacks. The training loop sends them from rank 0 to all ranks, which act at the same step.
 
-    Only moments that come at the same steps on every machine may ask: `on_log`, `on_evaluation` and `on_epoch`. After
-    how many steps `on_steps` comes depends on how fast the machine is, so a run that it changed would too.
+    Requests are allowed only in `on_log`, `on_evaluation` and `on_epoch`, which are called at the same steps on every
+    machine. The steps of `on_steps` depend on the machine's speed, so a run that it changed would, too.
 
     Attributes:
         step: optimizer steps taken.
-        learning_rate: the optimizer's, or None where a schedule computes it.
+        learning_rate: of the optimizer; None if a schedule computes it.
     """
 
     step: int = 0
@@ -28,85 +28,85 @@ class Control:
         self._asked = Asked()
 
     def stop(self, why: str) -> None:
-        """End the run after this moment, as if it were its last step: evaluated, saved, summarised.
+        """End the run after this step as if it were the last one: evaluate, save and summarise.
 
         Args:
-            why: one line, `test/elbo has not risen for 5 epochs`, for people and for summary.json.
+            why: the reason in one line, such as `test/elbo has not risen for 5 epochs`; summary.json stores it.
 
         Raises:
-            PluginError: if the moment is not the same on every machine, or there is no reason.
+            PluginError: if it is called in another method than those above, or `why` is empty.
         """
         self._require_moment("stop")
         reason = " ".join(why.split())
         if not reason:
-            raise PluginError("run.control.stop wants a reason, one line for people")
+            raise PluginError("run.control.stop needs a reason, a text of one line")
         self._asked = replace(self._asked, stop=self._asked.stop or reason)
 
     def set_learning_rate(self, rate: float) -> None:
         """Set the optimizer's learning rate from the next step on.
 
         Args:
-            rate: above 0.
+            rate: the new learning rate, above 0.
 
         Raises:
-            PluginError: if the moment is not the same on every machine, or the rate is not above 0.
+            PluginError: if it is called in another method than those above, or the rate is not above 0.
             UsageError: if a schedule computes the learning rate.
         """
         self._require_moment("set_learning_rate")
         if self.learning_rate is None:
-            raise UsageError("learning_rate: a schedule computes it, and a callback wants to change it; set a number")
+            raise UsageError("learning_rate: a callback changes it, so it must be a number, not a schedule")
         if not (rate > 0 and math.isfinite(rate)):
             raise PluginError(f"a learning rate must be above 0, but a callback sets {rate!r}")
-        self.learning_rate = float(rate)  # NumPy's numbers are welcome, but JSON takes none
+        self.learning_rate = float(rate)  # JSON does not support NumPy's numbers
         self._asked = replace(self._asked, learning_rate=self.learning_rate)
 
     def save(self) -> None:
-        """Save a checkpoint after this moment, whether one is due or not.
+        """Save a checkpoint after this step, even if none is due.
 
         Raises:
-            PluginError: if the moment is not the same on every machine.
+            PluginError: if it is called in another method than those above.
         """
         self._require_moment("save")
         self._asked = replace(self._asked, save=True)
 
     def save_best(self, value: float) -> None:
-        """Save a checkpoint after this moment and keep it as the best: `--best` takes it until the next one.
+        """Save a checkpoint after this step and keep it as the best one, which `--best` uses, until the next call.
 
         Args:
-            value: of the metric that it is the best by.
+            value: of the metric.
 
         Raises:
-            PluginError: if the moment is not the same on every machine.
+            PluginError: if it is called in another method than those above.
         """
         self._require_moment("save_best")
         self._asked = replace(self._asked, save=True, best=float(value))
 
     def enter(self, moment: str) -> None:
-        """Note which moment callbacks are told of."""
+        """Set the method of callbacks that is about to be called."""
         self._moment = moment
 
     def take(self) -> Asked:
-        """Return what was asked since the last call."""
+        """Return the requests since the last call."""
         asked, self._asked = self._asked, Asked()
         return asked
 
     def _require_moment(self, request: str) -> None:
         if self._moment not in MOMENTS_THAT_ASK:
             raise PluginError(
-                f"run.control.{request} was called in {self._moment or 'no moment of the run'}; it may be in "
-                f"{', '.join(MOMENTS_THAT_ASK)}, which come at the same steps on every machine"
+                f"run.control.{request} was called in {self._moment or 'no method of a callback'}; it is allowed in "
+                f"{', '.join(MOMENTS_THAT_ASK)}, which are called at the same steps on every machine"
             )
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What callbacks asked at one step.
+    """Requests of callbacks at one step.
 
     Attributes:
-        stop: why the run is to end; empty if it is not.
-        save: whether a checkpoint is wanted.
-        best: the value of the metric that it is the best by, or None.
-        learning_rate: the new one, or None.
+        stop: why to end the run; empty to continue.
+        save: whether to save a checkpoint.
+        best: the metric's value if the checkpoint is the best one, or None.
+        learning_rate: the new learning rate, or None.
     """
 
     stop: str = ""
@@ -115,7 +115,7 @@ class Asked:
     learning_rate: float | None = None
 
     def then(self, later: Asked) -> Asked:
-        """Return this and what was asked later at the same step, which wins.
+        """Merge with later requests at the same step, which take precedence.
 
         >>> Asked(stop="done", best=1.0).then(Asked(best=2.0))
         Asked(stop='done', save=False, best=2.0, learning_rate=None)

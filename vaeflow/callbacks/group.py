@@ -20,9 +20,9 @@ class Called:
     """A callback of a run and its names.
 
     Attributes:
-        callback: what is called.
-        name: the component's, by which its state is found in a checkpoint.
-        label: what errors call it, with the plugin that it is of.
+        callback: the callback.
+        name: of the component; checkpoints store its state under this name.
+        label: name and plugin, for errors.
     """
 
     callback: Callback
@@ -31,17 +31,17 @@ class Called:
 
     @classmethod
     def own(cls, callback: Callback) -> Called:
-        """Return one that vaeflow calls without being told; it has the name of its class."""
+        """Return a callback that is always called; its name is that of its class."""
         name = type(callback).__name__
         return cls(callback, name, f"callback {name}")
 
 
 class Callbacks:
-    """Calls callbacks; a disk that refuses one of them does not end the training.
+    """Calls callbacks; a failed write of one of them does not stop the training.
 
     Args:
-        callbacks: on the chief; none on other processes.
-        view: what they are told of.
+        callbacks: on rank 0; none on other processes.
+        view: the run as callbacks see it.
     """
 
     def __init__(self, callbacks: Sequence[Called], view: RunView) -> None:
@@ -49,14 +49,14 @@ class Callbacks:
         self._failed: dict[str, str] = {}
 
     def tell(self, moment: str, *arguments: Any) -> None:
-        """Call a method of each.
+        """Call a method of each callback.
 
         Args:
-            moment: the method, `on_log` say.
-            arguments: those that follow the run.
+            moment: the method, for example `on_log`.
+            arguments: further arguments, after the run.
 
         Raises:
-            PluginError: if a callback fails other than by the disk.
+            PluginError: if a callback fails, except for an environment error.
         """
         self._view.control.enter(moment)
         for one in self._callbacks:
@@ -73,7 +73,7 @@ class Callbacks:
                 self._note(one.label, reason)
 
     def tell_of(self, error: BaseException) -> None:
-        """Call `on_exception` of each; what they raise then is said, and stands beside the error that ends the run."""
+        """Call `on_exception` of each callback; print what they raise, since another error ends the run."""
         for one in self._callbacks:
             try:
                 one.callback.on_exception(self._view, error)
@@ -83,10 +83,10 @@ class Callbacks:
                     self._view.say(f"warning: {one.label}, on_exception: {reason}")
 
     def states(self) -> list[dict[str, Any]]:
-        """Return what each wants to be remembered, by its name and in their order.
+        """Return the state of each callback, with its name, in their order.
 
         Raises:
-            PluginError: if one of them fails, or returns no table that JSON can keep.
+            PluginError: if one of them fails, or does not return a dict of JSON values.
         """
         found = []
         for one in self._callbacks:
@@ -97,15 +97,15 @@ class Callbacks:
             try:
                 kept = json.loads(json.dumps(state, allow_nan=False))
             except (TypeError, ValueError) as error:
-                raise PluginError(f"{one.label}: its state can't be kept as JSON: {error}") from error
+                raise PluginError(f"{one.label}: its state can't be stored as JSON: {error}") from error
             found.append({"callback": one.name, "state": kept})
         return found
 
     def restore(self, states: Sequence[dict[str, Any]]) -> None:
-        """Hand back what `states` returned; a callback that had nothing to say is not asked.
+        """Restore the value of `states`; callbacks with an empty state are skipped.
 
-        Each takes the first state of its name that is left, so that callbacks may come and go between parts of a run;
-        a state that none of them takes is said.
+        Each callback gets the first remaining state of its name, so that callbacks may be added and removed between
+        parts of a run. A warning is printed for each state without a callback.
 
         Raises:
             PluginError: if one of them fails.
@@ -119,26 +119,26 @@ class Callbacks:
                     with _named(one, "restore"):
                         one.callback.restore(mine["state"])
         for name in (kept["callback"] for kept in left if kept["state"]):
-            self._view.say(f"warning: the checkpoint has a state of callback {name!r}, which this run has no more")
+            self._view.say(f"warning: the checkpoint has a state of callback {name!r}, which this run does not have")
 
     def require_written(self) -> None:
-        """Check that the disk has taken all that callbacks wrote.
+        """Check that all files of callbacks were written.
 
         Raises:
             UnsavedError: if not.
         """
         for label, reason in self._failed.items():
-            raise UnsavedError(f"training has ended, but {label} could not write all that it should: {reason}")
+            raise UnsavedError(f"training has ended, but {label} could not write all of its output: {reason}")
 
     def _note(self, label: str, reason: str) -> None:
         if label not in self._failed:
-            self._view.say(f"warning: {label} could not write ({reason}); training goes on")
+            self._view.say(f"warning: {label} could not write ({reason}); training continues")
         self._failed[label] = reason
 
 
 @contextlib.contextmanager
 def _named(one: Called, method: str) -> Iterator[None]:
-    """Put a callback and its method in front of what it raises."""
+    """Prefix errors with the callback and its method."""
     try:
         yield
     except Exception as error:

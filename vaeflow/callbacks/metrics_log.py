@@ -1,4 +1,4 @@
-"""A run's metrics as JSON lines."""
+"""Log a run's metrics as JSON lines."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class MetricsLog(Callback):
-    """Appends a row to `metrics.jsonl` at every log point and every evaluation.
+    """Appends a row to `metrics.jsonl` at every log entry and every evaluation.
 
-    A row is one JSON object: `step`, `epoch`, and the scalars by TensorBoard's names. JSON has no NaN and no infinity:
-    both are null. Each row reaches the system as it is written, so what a checkpoint follows outlives a kill.
+    A row is one JSON object: `step`, `epoch`, and the scalars by TensorBoard's names. NaN and infinity are written as
+    null. Rows are written without buffering, so that rows before a checkpoint survive a kill.
     """
 
     def __init__(self) -> None:
@@ -30,15 +30,15 @@ class MetricsLog(Callback):
         self._waiting = b""
 
     def on_start(self, run: RunView) -> None:
-        """Open the file; a resumed run first drops the rows that it is about to write again, and what is no row.
+        """Open the file; a resumed run first drops later rows, which it will write again, and lines that are not rows.
 
         Raises:
-            FileError: if there is something else than a regular file.
-            OSError: if the disk refuses.
+            FileError: if it is not a regular file.
+            OSError: if reading or writing fails.
         """
         path = run.directory / METRICS
         if run.first_step and not path.exists():
-            run.say(f"warning: {path} is missing: the log up to step {run.first_step} is lost; the run is resumed")
+            run.say(f"warning: {path} is missing: the log up to step {run.first_step} is lost; the run resumes")
         dropped = keep_rows(path, run.first_step)
         if dropped:
             run.say(f"warning: {path}: {dropped} line{'s' if dropped > 1 else ''} could not be read and were dropped")
@@ -62,14 +62,14 @@ class MetricsLog(Callback):
 
     def _append(self, record: Record) -> None:
         if self._file is None:
-            raise RuntimeError("MetricsLog.on_start comes before its first row")
+            raise RuntimeError("MetricsLog.on_start must be called before its first row")
         scalars = {name: _number(value) for name, value in record.scalars.items()}
         row = {"step": record.step, "epoch": record.epoch, **scalars}
         self._waiting += json.dumps(row, allow_nan=False).encode() + b"\n"
         self._write(self._file)
 
     def _write(self, file: IO[bytes]) -> None:
-        """Write what waits, whole or not at all: rows that a full disk refused come with the next."""
+        """Write waiting rows completely or not at all; rows that failed on a full disk are written with the next."""
         size = file.seek(0, os.SEEK_END)
         try:
             rest = memoryview(self._waiting)
@@ -89,14 +89,14 @@ class MetricsLog(Callback):
 
 
 def keep_rows(path: Path, step: int) -> int:
-    """Take a metrics file back to a step: its rows up to it and with it stay; none for step 0, where a run begins anew.
+    """Keep only the rows of a metrics file up to a step; step 0 drops all rows.
 
     Args:
-        path: the file; made if need be.
+        path: the file; created if it is missing.
         step: optimizer steps of the checkpoint that a run is resumed from.
 
     Returns:
-        How many lines were dropped because they are no rows: the last one, if a machine died while it was written.
+        The number of lines that were dropped because they are not rows: the last one, if a machine died while writing.
     """
     dropped = 0
     with written_aside(path) as aside, aside.open("wb") as kept:

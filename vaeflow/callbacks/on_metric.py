@@ -1,7 +1,7 @@
-"""Callbacks that watch one metric: early stopping, the best checkpoint, a learning rate that falls on a plateau.
+"""Callbacks that watch one metric: early stopping, best checkpoint, learning rate reduction.
 
-What they decide follows from figures that are the same on every strategy (with a fixed number of microbatches, to the
-last bit), at steps that are the same; so they decide alike on every strategy.
+Metrics are the same at the same steps on every strategy (bit for bit with a fixed number of microbatches), so the
+decisions are, too.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Mode = Literal["max", "min"]
 
 @dataclass
 class Watched:
-    """The best value of a metric so far, and for how many evaluations there was no better one.
+    """The best value of a metric so far, and the number of evaluations without an improvement.
 
     Attributes:
-        metric: its name in the log.
-        mode: whether more is better.
-        min_delta: by how much a value must be better to count, in the metric's units.
+        metric: name of the metric in the log.
+        mode: max if higher values are better.
+        min_delta: smallest change that counts as an improvement, in the metric's units.
         best: the best value; None before the first.
         waited: evaluations since then.
     """
@@ -39,7 +39,7 @@ class Watched:
     waited: int = 0
 
     def improved(self, record: Record) -> bool:
-        """Look at one evaluation and say whether the metric got better; NaN and infinity never are."""
+        """Return whether the metric improved in an evaluation; NaN and infinity never count."""
         value = record.scalars[self.metric]
         sign = 1.0 if self.mode == "max" else -1.0
         better = self.best is None or sign * (value - self.best) > self.min_delta
@@ -56,20 +56,20 @@ class Watched:
 
 
 class WatchingCallback(Callback):
-    """Keeps the state of what is watched in checkpoints.
+    """Stores the state of a watched metric in checkpoints.
 
     Args:
-        watched: what is watched.
+        watched: the metric.
     """
 
     def __init__(self, watched: Watched) -> None:
         self._watched = watched
 
     def on_start(self, run: RunView) -> None:
-        """Look whether evaluations will have the metric, before any training.
+        """Check before training that evaluations have the metric.
 
         Raises:
-            UsageError: if they will not.
+            UsageError: if they do not.
         """
         metric = self._watched.metric
         metrics = (*METRICS_OF_VAEFLOW, *(selected.name for selected in run.config.metrics))
@@ -78,21 +78,21 @@ class WatchingCallback(Callback):
             raise UsageError(f"no evaluation has the metric {metric!r}; {nearest(metric, names)}")
 
     def state(self) -> dict[str, Any]:
-        """Return the best value and how long ago it was."""
+        """Return the best value and the evaluations since then."""
         kept = asdict(self._watched)
         return {key: kept[key] for key in ("best", "waited")}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on waiting."""
+        """Restore the best value and the evaluations since then."""
         self._watched.best, self._watched.waited = state["best"], state["waited"]
 
 
 class EarlyStopping(WatchingCallback):
-    """Ends a run whose metric does not get better.
+    """Ends a run whose metric does not improve.
 
     Args:
-        watched: what is watched.
-        patience: evaluations without a better value after which the run ends.
+        watched: the metric.
+        patience: evaluations without an improvement after which the run ends.
     """
 
     def __init__(self, watched: Watched, patience: int) -> None:
@@ -100,28 +100,28 @@ class EarlyStopping(WatchingCallback):
         self._patience = patience
 
     def on_evaluation(self, run: RunView, record: Record) -> None:
-        """Ask to stop if the metric has not got better for long enough."""
+        """Request a stop if the metric has not improved for `patience` evaluations."""
         if not self._watched.improved(record) and self._watched.waited >= self._patience:
             run.control.stop(self._watched.in_words())
 
 
 class BestCheckpoint(WatchingCallback):
-    """Saves a checkpoint whenever the metric gets better; the best one is kept and is what `--best` takes."""
+    """Saves a checkpoint whenever the metric improves; the best one is kept for `--best`."""
 
     def on_evaluation(self, run: RunView, record: Record) -> None:
-        """Ask for a checkpoint if the metric got better."""
+        """Request a checkpoint if the metric improved."""
         if self._watched.improved(record):
             run.control.save_best(record.scalars[self._watched.metric])
 
 
 class ReduceOnPlateau(WatchingCallback):
-    """Makes the learning rate smaller when the metric does not get better.
+    """Reduces the learning rate when the metric does not improve.
 
     Args:
-        watched: what is watched.
-        patience: evaluations without a better value before each reduction.
-        factor: what the learning rate is multiplied by.
-        minimum: the learning rate does not fall below it.
+        watched: the metric.
+        patience: evaluations without an improvement before each reduction.
+        factor: factor by which the learning rate is multiplied.
+        minimum: lower limit of the learning rate.
     """
 
     def __init__(self, watched: Watched, patience: int, factor: float, minimum: float) -> None:
@@ -129,7 +129,7 @@ class ReduceOnPlateau(WatchingCallback):
         self._patience, self._factor, self._minimum = patience, factor, minimum
 
     def on_start(self, run: RunView) -> None:
-        """Look whether there is a learning rate to make smaller.
+        """Check that the learning rate is a number.
 
         Raises:
             UsageError: if a schedule computes it.
@@ -139,7 +139,7 @@ class ReduceOnPlateau(WatchingCallback):
             raise UsageError("callback 'reduce-on-plateau' needs a learning_rate that is a number, not a schedule")
 
     def on_evaluation(self, run: RunView, record: Record) -> None:
-        """Ask for a smaller learning rate if the metric has not got better for long enough."""
+        """Reduce the learning rate if the metric has not improved for `patience` evaluations."""
         if self._watched.improved(record) or self._watched.waited < self._patience:
             return
         before = run.control.learning_rate

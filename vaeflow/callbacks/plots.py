@@ -1,4 +1,4 @@
-"""Plots as PNG files, at the end of a run and in between if asked."""
+"""Write plots as PNG files at the end of a run, and optionally during it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class Plots(Callback):
-    """Draws into `plots/` at the end, and into `plots/epoch-NNN/` after every so many epochs.
+    """Draws into `plots/` at the end, and into `plots/epoch-NNN/` every `every_epochs` epochs.
 
     Args:
-        every_epochs: epochs between two sets of plots; 0 for one set, at the end. Sets are drawn after evaluations, so
-            evaluations that are farther apart put them farther apart.
-        examples: how many examples are encoded at most.
-        then: what is told of the files that were drawn.
+        every_epochs: epochs between two sets of plots; 0 draws one set, at the end. Sets are drawn only after
+            evaluations.
+        examples: most examples that are encoded.
+        then: called with the files that were drawn.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Plots(Callback):
         self._drawn = 0
 
     def on_start(self, run: RunView) -> None:
-        """Go on counting epochs from where the run is."""
+        """Set the number of sets that an earlier part of the run has drawn."""
         self._drawn = self._sets(run.first_step / run.steps_per_epoch)
 
     def on_evaluation(self, run: RunView, record: Record) -> None:

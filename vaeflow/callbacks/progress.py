@@ -1,4 +1,4 @@
-"""What a person at a terminal sees of a run."""
+"""Progress of a run on the terminal."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SPLITS = ("test", "validation", "train")  # the best figure first
 
 
 UNSEEN = contextlib.suppress(OSError)
-"""Around whatever draws: a run does not end because the terminal that showed it is gone."""
+"""Ignores output errors: a run must not end because its terminal was closed."""
 
 
 class ProgressBar(Callback):
-    """A bar over all steps of the run where standard error is a terminal; one line an evaluation everywhere."""
+    """A progress bar if standard error is a terminal, and one line per evaluation."""
 
     def __init__(self) -> None:
         self._bar: tqdm[NoReturn] | None = None
@@ -54,7 +54,7 @@ class ProgressBar(Callback):
         self._show(record.scalars)
 
     def on_evaluation(self, run: RunView, record: Record) -> None:
-        """Show the ELBO of what was evaluated, and say it in a line that stays."""
+        """Show the ELBO of the evaluation, and print it as a line."""
         self._show(record.scalars)
         split = next((name for name in SPLITS if f"{name}/elbo" in record.scalars), None)
         if split is not None:
@@ -84,10 +84,10 @@ def evaluation_line(run: RunView, record: Record, split: str, speed: float | Non
     """Return `epoch  5/20   test ELBO -150.47   (log-likelihood -144.10, KL 6.37)   1380 images/s`.
 
     Args:
-        run: the run; how many epochs it has.
-        record: of the evaluation, in nats an example.
-        split: whose ELBO it is.
-        speed: training examples a second at the last log point, if there was one.
+        run: the run.
+        record: of the evaluation, in nats per example.
+        split: whose ELBO is printed.
+        speed: training examples per second at the last log entry, if there was one.
     """
     total = f"{round(run.total_steps / run.steps_per_epoch, 2):g}"
     epoch = f"{round(record.epoch, 2):g}"

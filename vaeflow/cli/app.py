@@ -1,4 +1,4 @@
-"""The group of commands. Nothing here imports TensorFlow: each command does, when it must."""
+"""The group of commands. This module does not import TensorFlow; commands import it when they need it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from vaeflow.version import version_of_vaeflow
 )
 @click.version_option(version_of_vaeflow(), message="%(prog)s %(version)s")
 def app() -> None:
-    """Train variational autoencoders: the same run on one device or many.
+    """Train variational autoencoders on one device or many, with the same results.
 
-    RECIPE is the name of a recipe (mnist-2d) or the path of a TOML file (./mine.toml). RUN is the directory that a
-    training run made (runs/mnist-2d).
+    RECIPE is the name of a recipe (mnist-2d) or the path of a TOML file (./mine.toml). RUN is the directory of a
+    training run (runs/mnist-2d).
     """
 
 

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     ),
 )
 def data() -> None:
-    """List the published data sets, or fetch one."""
+    """List the published data sets, or download one."""
 
 
 @data.command("list")
 @data_dir_option
 def list_(data_dir: Path | None) -> None:
-    """List the data sets, and which are cached.
+    """List the published data sets and whether each is cached.
 
     Example: vaeflow data list
     """
@@ -43,10 +43,10 @@ def list_(data_dir: Path | None) -> None:
 @click.argument("name")
 @data_dir_option
 def fetch(name: str, data_dir: Path | None) -> None:
-    """Fetch a data set into the cache.
+    """Download a data set into the cache and verify its checksum.
 
-    It is checked by its checksum. NAME is a data set of `vaeflow data list`. Sources are tried in turn: your
-    directory, the cache, public mirrors.
+    NAME is a data set of `vaeflow data list`. These sources are tried in order: --data-dir, the cache, public
+    mirrors.
 
     Example: vaeflow data fetch mnist --data-dir ~/datasets
     """

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 @plugin_option
 @data_dir_option
 def doctor(modules: tuple[str, ...], data_dir: Path | None) -> None:
-    """Say what this machine has and what it lacks.
+    """Report what is installed on this machine and what is missing.
 
-    Versions, devices, the CPU's instruction sets, data sets, plugins (broken ones too), and what is missing for
-    which strategy.
+    Prints versions, devices, the CPU's instruction sets, data sets, plugins (also those that failed to load), and
+    what each strategy still needs.
 
     Example: vaeflow doctor
     """

@@ -1,4 +1,4 @@
-"""From an exception to one line and an exit code: 0 done, 1 the world's fault, 2 the user's input, 130 interrupted."""
+"""Turn exceptions into one line and an exit code: 0 success, 1 environment error, 2 invalid input, 130 interrupted."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TRACEBACK = "VAEFLOW_TRACEBACK"
-"""Set to 1, this environment variable shows the traceback behind an error's line."""
+"""If this environment variable is 1, errors are printed with their traceback."""
 
-CHIEF_SPEAKS = 1.0
-"""Seconds that other ranks wait where rank 0 has to say why the job ends: launchers end a job with its first process.
-What is wrong with the user's input is wrong for all, as a rule: they end before they repeat it."""
+RANK_0_REPORTS_FIRST = 1.0
+"""Seconds that other ranks wait before they end, so that rank 0 can print the error first. Launchers end a job when its
+first process ends. Invalid input is usually the same on all ranks, so they end before they print it again."""
 
 USAGE = 2
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        argv: the arguments; None takes those of the process, which is the command's own then, to its end.
+        argv: the arguments; None takes those of the process and installs signal handlers for it.
 
     Returns:
         The exit code.
@@ -43,14 +43,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     interrupts = Interrupts()
     if argv is None:
         open_standard_streams()
-        os.environ["MPLBACKEND"] = "agg"  # the user's may be missing here, and nothing is shown in a window
+        os.environ["MPLBACKEND"] = "agg"  # plots are only written to files; the user's backend may be missing
         interrupts.listen()
     set_environment()  # before a plugin imports Keras
     try:
         interrupts.code = _run(argv, interrupts)
     except KeyboardInterrupt:  # a second one
         interrupts.code = INTERRUPTED
-        _say("interrupted")
+        _print("interrupted")
     _flush()
     return interrupts.code
 
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
     try:
         result = app.main(args=None if argv is None else list(argv), prog_name="vaeflow", standalone_mode=False)
-    except SystemExit as stop:  # click ends the process itself where its output is cut off, as in `vaeflow | head`
+    except SystemExit as stop:  # click exits itself when its output is closed, as in `vaeflow | head`
         return stop.code if isinstance(stop.code, int) else 1
     except BaseException as error:  # noqa: BLE001 No traceback reaches the user.
         return _report(error, interrupts)
@@ -73,24 +73,24 @@ def _report(error: BaseException, interrupts: Interrupts) -> int:
         return 1
     if os.environ.get(TRACEBACK) == "1":
         traceback.print_exception(error)
-    line, interrupts.code = _in_words(error, interrupts.heard)
+    line, interrupts.code = _line_and_code(error, interrupts.count)
     rank = _rank()
     if rank and isinstance(error, (UsageError, ElsewhereError)):
-        time.sleep(CHIEF_SPEAKS)
-    if not isinstance(error, ElsewhereError):  # the rank that failed says why itself
-        _say(f"{f'[rank {rank}] ' if rank else ''}{line}")
+        time.sleep(RANK_0_REPORTS_FIRST)
+    if not isinstance(error, ElsewhereError):  # the rank that failed prints the reason
+        _print(f"{f'[rank {rank}] ' if rank else ''}{line}")
     if isinstance(error, (RankError, ElsewhereError)):
         _end_at_once(interrupts.code)
     return interrupts.code
 
 
-def _say(line: str) -> None:
-    with contextlib.suppress(OSError):  # nobody may be left to read it: the code says what happened
+def _print(line: str) -> None:
+    with contextlib.suppress(OSError):  # standard error may be closed
         click.echo(f"vaeflow: {one_line(line)}", err=True)
 
 
 def _end_at_once(code: int) -> NoReturn:
-    """End the process without TensorFlow's farewell, which waits some seconds for a process that is gone or stopped."""
+    """End the process without TensorFlow's shutdown, which waits seconds for processes that are gone or stopped."""
     _flush()
     os._exit(code)
 
@@ -98,13 +98,15 @@ def _end_at_once(code: int) -> NoReturn:
 def _rank() -> int:
     try:
         return Job.current().rank
-    except UsageError:  # of the environment, and it is what is being reported
+    except UsageError:  # the environment variables are invalid; this is the error that is being reported
         return 0
 
 
-def _in_words(error: BaseException, interrupts: int) -> tuple[str, int]:
+def _line_and_code(error: BaseException, interrupts: int) -> tuple[str, int]:
     text = one_line(str(error))
-    if interrupts > 1 and not isinstance(error, (StoppedError, RankError, ElsewhereError)):  # C++ has words of its own
+    if interrupts > 1 and not isinstance(
+        error, (StoppedError, RankError, ElsewhereError)
+    ):  # C++ code raises its own errors
         return "interrupted", INTERRUPTED
     if isinstance(error, VaeflowError):
         return text, error.exit_code
@@ -120,7 +122,7 @@ def _in_words(error: BaseException, interrupts: int) -> tuple[str, int]:
 
 
 def _usage(error: click.ClickException) -> str:
-    """Return click's complaint and where help is."""
+    """Return click's error message and a reference to --help."""
     message = " ".join(error.format_message().split()).rstrip(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
     command = context.command_path if context else "vaeflow"
@@ -128,15 +130,15 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _setting_hint(error: click.ClickException) -> str:
-    """Return how a key of the config is set, where one was given as an option: --epochs 5."""
+    """Return a hint how to set a config key that was given as an option, such as --epochs 5."""
     from vaeflow.config.schema import Config
 
     key = str(getattr(error, "option_name", "")).lstrip("-").replace("-", "_")
-    return f"; a setting is KEY=VALUE, such as {key}=..." if key in Config.model_fields else ""
+    return f"; config keys are set by KEY=VALUE, such as {key}=..." if key in Config.model_fields else ""
 
 
 def _flush() -> None:
-    """Write what is left, so that the interpreter does not complain where nobody reads it."""
+    """Flush the output, so that the interpreter prints no error at exit if the streams are closed."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

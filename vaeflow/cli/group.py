@@ -1,4 +1,4 @@
-"""A group of commands that answers a wrong name with the nearest one."""
+"""A group of commands that suggests the most similar command for an unknown one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vaeflow.errors import UsageError, nearest
 
 
 class TeachingGroup(click.Group):
-    """Lists commands in the order they were added, and names the nearest one to an unknown one."""
+    """Lists commands in the order they were added, and suggests the most similar one for an unknown name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's signature.
         """Return the names of the commands, in the order they were added."""

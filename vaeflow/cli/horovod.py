@@ -35,16 +35,16 @@ def horovod() -> None:
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="What its operations run on: Gloo on the CPU, NCCL too with cuda. Example: --device cpu",
+    help="Device of the collective operations: cpu uses Gloo, cuda also NCCL. Example: --device cpu",
 )
-@click.option("--rebuild", is_flag=True, help="Build and install anew, whatever is installed or cached.")
-@click.option("--if-possible", is_flag=True, help="Where it can't be installed, say why in one line and end with 0.")
+@click.option("--rebuild", is_flag=True, help="Build and install again, even if Horovod is installed or cached.")
+@click.option("--if-possible", is_flag=True, help="If Horovod can't be installed, print why and exit with 0.")
 def install(device: Device, rebuild: bool, if_possible: bool) -> None:
-    """Install Horovod into this Python.
+    """Build Horovod and install it into this Python environment.
 
-    Gets the sources from the package registry that pip is set up for, checks them by checksum, and builds them for the
-    TensorFlow that is here. It takes minutes and needs a C++ compiler and make. The wheel is kept in vaeflow's cache,
-    so that the next environment has it in seconds.
+    Downloads the sources from pip's package registry, verifies their checksum, and builds them for the installed
+    TensorFlow. This takes minutes and needs a C++ compiler and make. The wheel is stored in vaeflow's cache, so that
+    the next installation takes seconds.
 
     Example: vaeflow horovod install
     """
@@ -64,7 +64,7 @@ def install(device: Device, rebuild: bool, if_possible: bool) -> None:
 
 @horovod.command()
 def status() -> None:
-    """Say whether Horovod is installed and can be imported, and which wheel the cache has for this Python.
+    """Print whether Horovod is installed and can be imported, and which wheel is cached for this Python.
 
     The exit code is 0 if it can be imported, otherwise 1.
 
@@ -86,12 +86,12 @@ def status() -> None:
 def _say(line: str) -> None:
     from tqdm import tqdm
 
-    tqdm.write(line, file=sys.stderr)  # above the bar, where there is one
+    tqdm.write(line, file=sys.stderr)  # above the progress bar
 
 
 @contextmanager
 def _bar() -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal once there is something to show, and nothing elsewhere."""
+    """Show a progress bar if the output is a terminal."""
     from tqdm import tqdm
 
     form = "building: {percentage:3.0f}%|{bar}| {elapsed}"

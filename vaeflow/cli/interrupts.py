@@ -1,4 +1,4 @@
-"""Ctrl-C in the command's own process, from its start to its very end."""
+"""Handle Ctrl-C in the command's process, from start to exit."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from pathlib import Path
 from typing import Any
 
 INTERRUPTED = 130
-"""The exit code of a command that Ctrl-C has ended, as a shell has it."""
+"""The exit code after Ctrl-C, as in a shell."""
 
 PATIENCE = 5.0
-"""Seconds from a second Ctrl-C to the process's end by force: what hears none of it may run in C++."""
+"""Seconds from a second Ctrl-C to a forced exit. C++ code may run that does not handle the signal."""
 
 
 class Interrupts:
-    """Lets Ctrl-C end the process in one way at any moment: one line, a known exit code.
+    """Makes Ctrl-C end the process the same way at any moment: one line and a fixed exit code.
 
-    Python alone ends a process by the signal itself where a second Ctrl-C comes while the first is being reported, and
-    hears neither of them while C++ code runs. So a thread counts them, and ends what does not end by itself.
+    Without this, Python dies from the signal if a second Ctrl-C arrives while the first is reported, and handles no
+    signal while C++ code runs. A thread therefore counts the signals and forces the exit if the process does not end.
 
     Attributes:
-        heard: how many there were.
-        code: what the process ends with, once that is known; nothing is interrupted from then on.
+        count: number of interrupts so far.
+        code: the exit code, once it is known; interrupts have no effect from then on.
     """
 
     def __init__(self) -> None:
-        self.heard = 0
+        self.count = 0
         self.code: int | None = None
 
     def listen(self) -> None:
-        """Take Ctrl-C for this process, to its end. A process that ignores it goes on to do so."""
+        """Handle Ctrl-C in this process until it ends. A process that ignores SIGINT keeps ignoring it."""
         if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
             return
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             return
         read, write = os.pipe()
         os.set_blocking(write, False)
-        signal.set_wakeup_fd(write, warn_on_full_buffer=False)  # C code writes there, whatever Python does
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)  # Python's C handler writes there at once
         signal.signal(signal.SIGINT, self._raise)
         threading.Thread(target=self._watch, args=(read,), name="interrupts", daemon=True).start()
-        atexit.register(_ignore)  # is called last: from there on Python would put the signal's own way back
+        atexit.register(_ignore)  # runs last; after it, Python would restore the default handler
 
     def _raise(self, _number: int, _frame: Any) -> None:
         if self.code is None:
@@ -53,8 +53,8 @@ class Interrupts:
     def _watch(self, read: int) -> None:
         while True:
             numbers = os.read(read, 64)
-            self.heard += numbers.count(signal.SIGINT)
-            if self.heard > 1 or (self.heard and self.code is not None):
+            self.count += numbers.count(signal.SIGINT)
+            if self.count > 1 or (self.count and self.code is not None):
                 time.sleep(PATIENCE)
                 self._end()
 
@@ -69,9 +69,9 @@ def _ignore() -> None:
 
 
 def open_standard_streams() -> None:
-    """Connect what is closed of standard input, output and error to nowhere.
+    """Redirect standard streams that are closed to the null device.
 
-    Otherwise the next file that is opened takes its number, and what is written for people goes there.
+    Otherwise the next file that is opened would get the stream's number, and messages would be written into that file.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:

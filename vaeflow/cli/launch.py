@@ -1,4 +1,4 @@
-"""`vaeflow launch`: what a cluster needs to start a run, printed or run."""
+"""`vaeflow launch`: print or run the script that starts a run on several processes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vaeflow.cli.group import TeachingGroup
-from vaeflow.cli.shared import data_dir_option, examples, goes_on, plugin_option, resume_option
+from vaeflow.cli.shared import data_dir_option, examples, plugin_option, resume_option, wants_resume
 from vaeflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,20 +30,20 @@ AT_LEAST_ONE = click.IntRange(min=1)
     ),
 )
 def launch() -> None:
-    """Start a recipe on several processes: print the file that does it, or run it.
+    """Train a recipe on several processes: print the launch script, or run it.
 
-    What is printed is complete: a script for bash, a batch file for sbatch, a manifest for kubectl. --run hands it to
+    The output is a complete file: a bash script, a batch file for sbatch or a manifest for kubectl. --run runs it with
     that command.
     """
 
 
 def _launcher(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what every launcher takes."""
+    """Add the arguments and options of every launcher."""
     for decorate in reversed(
         (
             click.argument("recipe", required=False),
             click.argument("settings", nargs=-1, metavar="[KEY=VALUE]..."),
-            click.option("--run", is_flag=True, help="Run it instead of printing it."),
+            click.option("--run", is_flag=True, help="Run the script instead of printing it."),
             click.option("--run-dir", default="", help="Directory of the run. Example: --run-dir runs/first"),
             plugin_option,
             data_dir_option,
@@ -58,21 +58,21 @@ strategy_option = click.option(
     default="horovod",
     show_default=True,
     metavar="NAME",
-    help="How processes are joined: horovod, multiworker.",
+    help="Strategy that connects the processes: horovod or multiworker.",
 )
 
 
 @launch.command()
 @_launcher
 @resume_option
-@click.option("--processes", type=AT_LEAST_ONE, default=2, show_default=True, help="How many.")
+@click.option("--processes", type=AT_LEAST_ONE, default=2, show_default=True, help="Number of processes.")
 @strategy_option
 @click.option(
     "--restarts",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="How often processes that died are started again, from the newest checkpoint. It needs --run-dir.",
+    help="How many times the job is restarted from its newest checkpoint if a process dies. Needs --run-dir.",
 )
 def local(
     *, processes: int, strategy: str, restarts: int, run: bool, run_dir: str, resume_: str, **training: Any
@@ -84,45 +84,47 @@ def local(
     from vaeflow.distributed.launching.launchers import Local
 
     if restarts and not run_dir:
-        raise UsageError("--restarts needs --run-dir: the run to go on with")
-    go_on = goes_on(resume_, run_dir)
+        raise UsageError("--restarts needs --run-dir: the directory of the run to resume")
+    resume = wants_resume(resume_, run_dir)
     started = _checked(processes=processes, strategy=strategy, **training)
-    _finish(Local(started, run_dir, restarts, go_on=go_on), run=run)
+    _finish(Local(started, run_dir, restarts, resume=resume), run=run)
 
 
 @launch.command()
 @_launcher
 @resume_option
-@click.option("--hosts", required=True, help="NAME:PROCESSES of each host. Example: --hosts host1:4,host2:4")
+@click.option("--hosts", required=True, help="Hosts as NAME:PROCESSES,... Example: --hosts host1:4,host2:4")
 @click.option("--interface", default="", help="Network interface for all traffic. Example: --interface eth0")
 def hosts(*, hosts: str, interface: str, run: bool, run_dir: str, resume_: str, **training: Any) -> None:
-    """Start Horovod on hosts that ssh reaches without a password.
+    """Start Horovod processes on hosts that accept ssh without a password.
 
     Example: vaeflow launch hosts mnist-2d --hosts host1:4,host2:4
     """
     from vaeflow.distributed.launching.launchers import Hosts, processes_on
 
-    go_on = goes_on(resume_, run_dir)
+    resume = wants_resume(resume_, run_dir)
     started = _checked(processes=processes_on(hosts), strategy="horovod", **training)
-    _finish(Hosts(started, hosts, interface, run_dir, go_on=go_on), run=run)
+    _finish(Hosts(started, hosts, interface, run_dir, resume=resume), run=run)
 
 
 @launch.command()
 @_launcher
-@click.option("--nodes", type=AT_LEAST_ONE, default=2, show_default=True, help="How many.")
-@click.option("--processes-per-node", type=AT_LEAST_ONE, default=4, show_default=True, help="One for each GPU.")
-@click.option("--cpus-per-process", type=AT_LEAST_ONE, default=1, show_default=True, help="CPU cores of a process.")
+@click.option("--nodes", type=AT_LEAST_ONE, default=2, show_default=True, help="Number of nodes.")
 @click.option(
-    "--gpus-per-process", type=click.IntRange(min=0), default=0, show_default=True, help="1 where there are GPUs."
+    "--processes-per-node", type=AT_LEAST_ONE, default=4, show_default=True, help="Processes per node; use one per GPU."
+)
+@click.option("--cpus-per-process", type=AT_LEAST_ONE, default=1, show_default=True, help="CPU cores per process.")
+@click.option(
+    "--gpus-per-process", type=click.IntRange(min=0), default=0, show_default=True, help="GPUs per process: 0 or 1."
 )
 @strategy_option
-@click.option("--setup", default="", help="File that the job sources first. Example: --setup modules.sh")
+@click.option("--setup", default="", help="Shell file that the batch job sources first. Example: --setup modules.sh")
 @click.option(
     "--sbatch",
     "more",
     multiple=True,
     metavar="NAME[=VALUE]",
-    help="Another option of sbatch. Example: --sbatch time=2:00:00",
+    help="Additional sbatch option. May be repeated. Example: --sbatch time=2:00:00",
 )
 def slurm(
     *,
@@ -137,7 +139,7 @@ def slurm(
     run_dir: str,
     **training: Any,
 ) -> None:
-    """Start a batch job of SLURM.
+    """Start a SLURM batch job.
 
     Example: vaeflow launch slurm mnist-2d --nodes 2 --processes-per-node 4 --strategy multiworker
     """
@@ -153,14 +155,16 @@ def slurm(
 
 @launch.command()
 @_launcher
-@click.option("--processes", type=AT_LEAST_ONE, default=2, show_default=True, help="How many pods, a process each.")
+@click.option(
+    "--processes", type=AT_LEAST_ONE, default=2, show_default=True, help="Number of pods; each runs one process."
+)
 @strategy_option
 @click.option("--name", default="vaeflow", show_default=True, help="Name of the job.")
-@click.option("--image", default="vaeflow", show_default=True, help="The container's image, see launch/kubernetes.")
-@click.option("--claim", default="vaeflow-runs", show_default=True, help="Volume claim to be mounted at /runs.")
-@click.option("--cpus", default="1", show_default=True, help="CPU cores of a pod.")
-@click.option("--memory", default="4Gi", show_default=True, help="Memory of a pod.")
-@click.option("--gpus", type=click.IntRange(min=0), default=0, show_default=True, help="NVIDIA GPUs of a pod.")
+@click.option("--image", default="vaeflow", show_default=True, help="Container image, see launch/kubernetes.")
+@click.option("--claim", default="vaeflow-runs", show_default=True, help="Volume claim that is mounted at /runs.")
+@click.option("--cpus", default="1", show_default=True, help="CPU cores per pod.")
+@click.option("--memory", default="4Gi", show_default=True, help="Memory per pod.")
+@click.option("--gpus", type=click.IntRange(min=0), default=0, show_default=True, help="NVIDIA GPUs per pod.")
 def kubernetes(
     *,
     processes: int,
@@ -175,7 +179,7 @@ def kubernetes(
     run_dir: str,
     **training: Any,
 ) -> None:
-    """Start a job of Kubeflow: an MPIJob for horovod, a TFJob for multiworker.
+    """Start a Kubeflow job: an MPIJob for horovod, a TFJob for multiworker.
 
     Example: vaeflow launch kubernetes mnist-2d --processes 4 --image registry.example.org/vaeflow
     """
@@ -198,7 +202,7 @@ def _checked(
     from vaeflow.distributed.launching.train_command import Training
 
     if recipe is None:
-        raise UsageError("which recipe? For example: vaeflow launch local mnist-2d (vaeflow recipes lists them)")
+        raise UsageError("RECIPE is missing, for example: vaeflow launch local mnist-2d (vaeflow recipes lists them)")
     training = Training(recipe, settings, strategy, processes, modules, data_dir)
     training.check()
     return training

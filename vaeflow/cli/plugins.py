@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 @plugin_option
 @click.pass_context
 def plugins(context: click.Context, modules: tuple[str, ...]) -> None:
-    """List the components by kind, and the plugins: where each is from, its hooks, why one was not loaded.
+    """List the components by kind, and the plugins: origin, hooks, and why a plugin was not loaded.
 
-    VAEFLOW_TRACE_PLUGINS=1 shows on standard error how they are found.
+    VAEFLOW_TRACE_PLUGINS=1 logs the search for plugins to standard error.
     """
     from vaeflow.plugins.registry import Registry
 
@@ -47,9 +47,9 @@ def plugins(context: click.Context, modules: tuple[str, ...]) -> None:
 @plugin_option
 @click.pass_obj
 def show(before: tuple[str, ...], kind: str, name: str, modules: tuple[str, ...]) -> None:
-    """Print a component's options and docstring.
+    """Print the options and the docstring of a component.
 
-    KIND is a kind (encoder), NAME a component of it (conv-mnist).
+    KIND is a kind of component (encoder), NAME a component of that kind (conv-mnist).
 
     Example: vaeflow plugins show encoder conv-mnist
     """
@@ -78,10 +78,10 @@ def _list(registry: Registry) -> None:
     click.echo("\nplugins:")
     for loaded in registry.loaded:
         count = len(loaded.components)
-        brought = f"{count} component{'s' * (count != 1)}"
-        click.echo(f"  {loaded.origin.full}: {brought} by {', '.join(loaded.hooks)}, from {loaded.file}")
+        components = f"{count} component{'s' * (count != 1)}"
+        click.echo(f"  {loaded.origin.full}: {components} by {', '.join(loaded.hooks)}, from {loaded.file}")
     for origin in registry.disabled:
-        click.echo(f"  {origin.full}: left out by --disable-plugin")
+        click.echo(f"  {origin.full}: disabled by --disable-plugin")
     for broken in registry.broken:
         click.echo(f"  {broken.origin.full}: not loaded: {broken.reason}")
 

@@ -25,7 +25,7 @@ def _x_shape(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...
     except ValueError:
         shape = ()
     if not shape or min(shape) < 1:
-        raise click.BadParameter(f"{text!r} is no shape; write for example 28,28,1")
+        raise click.BadParameter(f"{text!r} is not a shape, such as 28,28,1")
     return shape
 
 
@@ -45,21 +45,21 @@ def _x_shape(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...
     "--of",
     "owner",
     metavar="NAME",
-    help="All components of a distribution or file. Example: --of vaeflow-flows",
+    help="Check all components of this distribution or file. Example: --of vaeflow-flows",
 )
 @click.option(
-    "--rule", "rules", metavar="RULE", multiple=True, help="Run this rule alone. May be repeated. Example: --rule bits"
+    "--rule", "rules", metavar="RULE", multiple=True, help="Run only this rule. May be repeated. Example: --rule bits"
 )
 @click.option(
     "--with",
     "partners",
     metavar="KIND=NAME",
     multiple=True,
-    help="Try it together with this component of another kind. May be repeated. Example: --with prior=my-prior",
+    help="Component of another kind to check it with. May be repeated. Example: --with prior=my-prior",
 )
-@click.option("--x-shape", default="8,8,1", show_default=True, callback=_x_shape, help="Shape of the examples tried.")
-@click.option("--latent-size", type=click.IntRange(min=1), default=2, show_default=True, help="D that is tried.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line instead.")
+@click.option("--x-shape", default="8,8,1", show_default=True, callback=_x_shape, help="Shape of an example.")
+@click.option("--latent-size", type=click.IntRange(min=1), default=2, show_default=True, help="Latent size D.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @plugin_option
 @click.pass_obj
 def check(
@@ -76,11 +76,11 @@ def check(
     as_json: bool,
     modules: tuple[str, ...],
 ) -> None:
-    """Run the contract of a component's kind against it, rule by rule.
+    """Check a component against the contract of its kind, rule by rule.
 
-    KIND and NAME are those of the component; its options are given as in a config. It is put into a small model on
-    small data, on one and two replicas of this machine's CPU. A broken rule is named with the tensor and the numbers,
-    and the exit code is 2.
+    KIND and NAME select the component; its options are given as in a config. The component is run in a small model on
+    small data, with one and two replicas on this machine's CPU. A broken rule is reported with the tensor and the
+    numbers, and the exit code is 2.
     """
     from vaeflow.config.sources import parse_overrides
     from vaeflow.plugins.registry import Registry
@@ -102,9 +102,9 @@ def check(
 
 
 def _chosen(registry: Registry, kind: str | None, name: str | None, owner: str | None) -> list[tuple[str, str]]:
-    """Return (kind, name) of what is to be checked."""
+    """Return (kind, name) of the components to check."""
     if (kind is None) != (name is None) or (kind is None) == (owner is None):
-        raise UsageError("which component? KIND and NAME, or --of DISTRIBUTION")
+        raise UsageError("no component is given: use KIND and NAME, or --of DISTRIBUTION")
     if kind is not None and name is not None:
         registry.get(kind, name)
         return [(kind, name)]
@@ -112,15 +112,17 @@ def _chosen(registry: Registry, kind: str | None, name: str | None, owner: str |
     wanted = str(Path(owner).resolve()) if owner and owner.endswith(".py") else owner
     of_it = [one for one, its in names.items() if wanted in (its, one.origin.module)]
     if not of_it:
-        raise UsageError(f"--of: no component is of {owner!r}; {nearest(str(owner), set(names.values()))}")
-    untold = [one for one in of_it if any(option.required for option in one.options())]
-    for one in untold:
+        raise UsageError(f"--of: {owner!r} has no components; {nearest(str(owner), set(names.values()))}")
+    incomplete = [one for one in of_it if any(option.required for option in one.options())]
+    for one in incomplete:
         needs = ", ".join(option.name for option in one.options() if option.required)
         name_of_it = f"{one.component.kind} {one.component.name}"
-        click.echo(f"left out: {one.label} must be told {needs}; vaeflow plugins check {name_of_it} ...", err=True)
-    if len(untold) == len(of_it):
-        raise UsageError(f"--of: each component of {owner!r} must be told something; check them one by one")
-    return [(one.component.kind, one.component.name) for one in of_it if one not in untold]
+        click.echo(
+            f"skipped: {one.label} has required options: {needs}; run vaeflow plugins check {name_of_it} ...", err=True
+        )
+    if len(incomplete) == len(of_it):
+        raise UsageError(f"--of: every component of {owner!r} has required options; check them one by one")
+    return [(one.component.kind, one.component.name) for one in of_it if one not in incomplete]
 
 
 def _partners(registry: Registry, texts: tuple[str, ...], kinds: set[str]) -> dict[str, str]:
@@ -131,12 +133,12 @@ def _partners(registry: Registry, texts: tuple[str, ...], kinds: set[str]) -> di
     for text in texts:
         kind, equals, name = text.partition("=")
         if not equals:
-            raise UsageError(f"--with: {text!r} is no KIND=NAME; write for example prior=standard-normal")
+            raise UsageError(f"--with: {text!r} is not KIND=NAME, such as prior=standard-normal")
         possible = {*KINDS_OF_SELECTIONS.values(), "metric"} - {"dataset", "strategy"}
         if kind not in possible:
-            raise UsageError(f"--with: a component is tried with no {kind!r}; {nearest(kind, possible)}")
+            raise UsageError(f"--with: kind {kind!r} can't be combined with a component; {nearest(kind, possible)}")
         if kind in kinds:
-            raise UsageError(f"--with: {text}: it is the {kind} itself that is tried")
+            raise UsageError(f"--with: {text}: the {kind} is the component under check")
         registry.get(kind, name).bind({}, kind)
         partners[kind] = name
     return partners
@@ -152,11 +154,11 @@ def _require_rules(chosen: list[tuple[str, str]], rules: tuple[str, ...]) -> Non
         known = {rule.name for kind, _ in chosen for rule in RULES[kind]}
         for rule in rules:
             if rule not in known:
-                raise UsageError(f"--rule: there is no rule {rule!r}; {nearest(rule, known)}")
+                raise UsageError(f"--rule: unknown rule {rule!r}; {nearest(rule, known)}")
 
 
 def _start() -> None:
-    """Start TensorFlow with two logical CPUs, whose operations have one thread each."""
+    """Start TensorFlow with two logical CPUs and one thread per operation."""
     from vaeflow.runtime.tensorflow_setup import Runtime, start_tensorflow
 
     start_tensorflow(Runtime(threads=1))
@@ -166,7 +168,7 @@ def _start() -> None:
 
 
 def _check(subject: Subject, rules: tuple[str, ...], *, as_json: bool) -> Iterator[str]:
-    """Print what comes out, and yield a line for each broken rule."""
+    """Print each result, and yield a line for each broken rule."""
     from vaeflow.plugin_kit.checks.rules_by_kind import check, rules_of
 
     count = len(rules_of(subject.kind, rules))

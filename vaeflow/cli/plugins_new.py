@@ -20,13 +20,13 @@ from vaeflow.cli.shared import examples
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(),
-    help="Where the folder vaeflow-NAME is made; here if it is left out. Example: --out plugins",
+    help="Folder in which vaeflow-NAME is created; default: the current one. Example: --out plugins",
 )
 def new(kind: str, name: str, folder: Path) -> None:
-    """Write a plugin to start from: a package that can be installed, with tests and a README.
+    """Create a new plugin: an installable package with tests and a README.
 
-    KIND is a kind of component (encoder), NAME what a config will select it by (wide-net). What is written trains as it
-    is. Nothing is overwritten.
+    KIND is a kind of component (encoder), NAME the name that a config selects it by (wide-net). The new component can
+    be trained without changes. No file is overwritten.
     """
     from vaeflow.plugin_kit.scaffold import write_plugin
     from vaeflow.plugin_kit.scaffold.selecting import command

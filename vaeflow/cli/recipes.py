@@ -17,7 +17,7 @@ from vaeflow.cli.shared import examples
 def recipes(name: str | None) -> None:
     """List the recipes, or print one as TOML.
 
-    NAME is the name of a recipe; what is printed can be the start of a file of your own.
+    NAME is the name of a recipe. Save the output as a file to write your own recipe.
     """
     if name is None:
         list_recipes()
@@ -28,7 +28,7 @@ def recipes(name: str | None) -> None:
 
 
 def list_recipes() -> None:
-    """Print each recipe's name and its one line."""
+    """Print the name and the summary of each recipe."""
     from vaeflow.config.recipes import recipes as shipped
 
     found = shipped()

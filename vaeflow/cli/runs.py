@@ -30,12 +30,12 @@ from vaeflow.distributed.job.job import Job
     type=click.Choice(["train", "validation", "test"]),
     default="test",
     show_default=True,
-    help="Which examples. Example: --split validation",
+    help="Split to evaluate. Example: --split validation",
 )
 @click.option(
     "--samples",
     type=click.IntRange(min=1),
-    help="Samples of z for each example; as in the run's config if left out. Example: --samples 100",
+    help="Samples of z per example; default: as in the run's config. Example: --samples 100",
 )
 @best_option
 @accept_option
@@ -53,10 +53,10 @@ def evaluate(
     modules: tuple[str, ...],
     data_dir: Path | None,
 ) -> None:
-    """Evaluate a run's model on held-out examples.
+    """Evaluate the model of a run on one split of its data set.
 
-    Prints JSON: ELBO, log-likelihood and KL in nats per example. RUN is the directory of the run. One device does it,
-    whatever trained the run, unless --strategy names others or a launcher started several processes.
+    Prints JSON: ELBO, log-likelihood and KL divergence in nats per example. RUN is the directory of the run. The
+    evaluation runs on one device, unless --strategy names another strategy or a launcher started several processes.
 
     Example: vaeflow evaluate runs/mnist-2d --split test --samples 100
     """
@@ -81,12 +81,12 @@ def evaluate(
 
 @click.command()
 @run_argument
-@click.option("--count", type=click.IntRange(min=1), default=64, show_default=True, help="How many samples.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the samples.")
+@click.option("--count", type=click.IntRange(min=1), default=64, show_default=True, help="Number of samples.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random numbers.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The file to write, .png or .npy; samples-SEED.npy in RUN if left out. Example: --out samples.png",
+    help="Output file, .png or .npy; default: samples-SEED.npy in RUN. Example: --out samples.png",
 )
 @best_option
 @accept_option
@@ -103,7 +103,7 @@ def sample(
     modules: tuple[str, ...],
     data_dir: Path | None,
 ) -> None:
-    """Draw new examples from a run's model.
+    """Generate new examples from the model of a run.
 
     RUN is the directory of the run. The same seed gives the same samples.
 
@@ -135,7 +135,7 @@ def sample(
 @plugin_option
 @data_dir_option
 def plot(run: Path, accept_changes: bool, modules: tuple[str, ...], data_dir: Path | None) -> None:
-    """Draw a run's plots again, from its newest checkpoint.
+    """Draw the plots of a run again, from its newest checkpoint.
 
     RUN is the directory of the run; the PNG files are written there.
 

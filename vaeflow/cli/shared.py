@@ -30,13 +30,13 @@ _disable_plugin = click.option(
     "disabled",
     metavar="NAME",
     multiple=True,
-    help="Leave out an installed plugin: a distribution or a module. May be repeated. "
+    help="Do not load this installed plugin: a distribution or a module. May be repeated. "
     "Example: --disable-plugin vaeflow-flows",
 )
 
 
 def plugin_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --plugin and --disable-plugin, which reach a command as `modules`, see `Registry.load`."""
+    """Add --plugin and --disable-plugin; the command receives them as `modules`, see `Registry.load`."""
 
     @functools.wraps(command)
     def with_modules(*args: Any, modules: tuple[str, ...], disabled: tuple[str, ...], **options: Any) -> Any:
@@ -48,20 +48,21 @@ def plugin_option(command: Callable[..., Any]) -> Callable[..., Any]:
 data_dir_option = click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
-    help="Directory of your own that data sets are looked for in first. Example: --data-dir ~/datasets",
+    help="Directory that is searched first for data sets. Example: --data-dir ~/datasets",
 )
 
 accept_option = click.option(
     "--accept-changes",
     is_flag=True,
-    help="Resume although config, plugin code or data have changed since the checkpoint; let versions, threads and "
-    "processors differ between ranks. The run records it: its weights are then no function of config and seed.",
+    help="Resume even if config, plugin code or data have changed since the checkpoint, and allow versions, threads "
+    "and processors to differ between ranks. The run records the changes. Its weights are then no longer determined by "
+    "config and seed.",
 )
 
 best_option = click.option(
     "--best",
     is_flag=True,
-    help="Take the best checkpoint: by the validation split's ELBO, or as a callback chose.",
+    help="Use the best checkpoint (highest validation ELBO, or chosen by a callback) instead of the newest.",
 )
 
 resume_option = click.option(
@@ -70,7 +71,7 @@ resume_option = click.option(
     type=click.Choice(["never", "auto"]),
     default="never",
     show_default=True,
-    help="auto: go on with the run if --run-dir has it, and do nothing if it is finished. Example: --resume auto",
+    help="auto: resume the run in --run-dir if it exists; do nothing if it is finished. Example: --resume auto",
 )
 
 strategy_option = click.option(
@@ -81,15 +82,15 @@ run_argument = click.argument("run", type=click.Path(path_type=Path))
 
 
 def examples(*commands: str) -> str:
-    """Return the end of a help text: commands to copy, each on its line."""
+    """Return the end of a help text: example commands, one per line."""
     return "\n".join(["\b", "Examples:", *(f"  {command}" for command in commands)])
 
 
 def require_text(option: str, path: Path | None) -> None:
-    """Check that a path is text: TensorFlow, TOML and JSON keep it as such.
+    """Check that a path is valid UTF-8, which TensorFlow, TOML and JSON need.
 
     Raises:
-        UsageError: if it is bytes of another encoding.
+        UsageError: if it has another encoding.
     """
     try:
         str(path).encode()
@@ -97,27 +98,27 @@ def require_text(option: str, path: Path | None) -> None:
         raise UsageError(f"{option}: {shown(str(path))} is not text in UTF-8") from None
 
 
-def goes_on(resume: str, run_dir: object) -> bool:
-    """Return whether `--resume` says to go on with the run in a directory.
+def wants_resume(resume: str, run_dir: object) -> bool:
+    """Return whether `--resume auto` is set.
 
     Raises:
-        UsageError: if it does, and no directory is named.
+        UsageError: if it is, and no run directory is given.
     """
     if resume == "auto" and not run_dir:
-        raise UsageError("--resume auto needs --run-dir: which run? For example --run-dir runs/first")
+        raise UsageError("--resume auto needs --run-dir, for example --run-dir runs/first")
     return resume == "auto"
 
 
 def require_alone(command: str) -> None:
-    """Check that a launcher did not start several processes, each of which would do all and write the same files.
+    """Check that the command runs as one process. Several would each do all the work and write the same files.
 
     Raises:
-        UsageError: if it did.
+        UsageError: if a launcher started several processes.
     """
     job = Job.current()
     if job.processes > 1:
         raise UsageError(
-            f"{job.launcher} started {job.processes} processes, and vaeflow {command} is the work of one: "
+            f"{job.launcher} started {job.processes} processes, but vaeflow {command} runs in one: "
             "start it without the launcher"
         )
 
@@ -130,11 +131,11 @@ def require_run(run: Path) -> None:
     """
     if not run.is_dir():
         beside = [path.name for path in run.parent.iterdir() if path.is_dir()] if run.parent.is_dir() else []
-        raise UsageError(f"{run} is no directory of a run; in {run.parent}: {nearest(run.name, beside)}")
+        raise UsageError(f"{run} is not the directory of a run; in {run.parent}: {nearest(run.name, beside)}")
 
 
 def folders(data_dir: Path | None) -> Folders:
-    """Return where data sets are looked for and kept."""
+    """Return the folders in which data sets are searched and cached."""
     from vaeflow.data.sets import Folders
 
     return Folders.default(data_dir)

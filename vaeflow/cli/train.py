@@ -13,13 +13,13 @@ from vaeflow.cli.shared import (
     data_dir_option,
     examples,
     folders,
-    goes_on,
     plugin_option,
     require_run,
     require_text,
     resume_option,
     run_argument,
     strategy_option,
+    wants_resume,
 )
 from vaeflow.distributed.job.job import Job
 from vaeflow.errors import UsageError
@@ -42,17 +42,17 @@ if TYPE_CHECKING:
 @click.option(
     "--run-dir",
     type=click.Path(path_type=Path),
-    help="Directory of the run; it must be new or empty. Example: --run-dir runs/first",
+    help="Directory for the run; it must be new or empty. Example: --run-dir runs/first",
 )
 @click.option(
-    "--init-from", metavar="RUN", help="Start from the weights of another run: short for init_from=RUN. Example: runs/a"
+    "--init-from", metavar="RUN", help="Start from the weights of another run; short for init_from=RUN. Example: runs/a"
 )
 @resume_option
 @accept_option
 @plugin_option
 @data_dir_option
-@click.option("--dry-run", is_flag=True, help="Print the resolved config, parameters, steps and memory; train nothing.")
-@click.option("--list", "list_", is_flag=True, help="List the recipes and stop.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved config, parameters, steps and memory; do not train.")
+@click.option("--list", "list_", is_flag=True, help="List the recipes and exit.")
 def train(
     *,
     recipe: str | None,
@@ -67,33 +67,33 @@ def train(
     dry_run: bool,
     list_: bool,
 ) -> None:
-    """Train a model by a recipe.
+    """Train a model from a recipe.
 
-    RECIPE is a recipe's name (mnist-2d) or the path of a TOML file (./mine.toml). KEY=VALUE sets one key of the config;
-    VALUE is TOML or plain text.
+    RECIPE is the name of a recipe (mnist-2d) or the path of a TOML file (./mine.toml). KEY=VALUE sets one key of the
+    config; VALUE is TOML or plain text.
     """
     if list_:
         recipes.list_recipes()
         return
     if recipe is None:
-        raise UsageError("which recipe? For example: vaeflow train mnist-2d (vaeflow recipes lists them)")
+        raise UsageError("RECIPE is missing, for example: vaeflow train mnist-2d (vaeflow recipes lists them)")
     from vaeflow.config.compose import compose
     from vaeflow.config.resolve import resolve
     from vaeflow.plugins.registry import Registry
     from vaeflow.training.run_files.directory import require_free
 
     require_text("--run-dir", run_dir)
-    go_on = goes_on(resume_, run_dir)
+    resume = wants_resume(resume_, run_dir)
     from vaeflow.training.run import run
 
     def find() -> Resolved:
         composed = compose(recipe, _settings(settings, strategy, init_from))
-        # A job's first process says so after all have met: the others would wait for it.
+        # In a job of several processes, rank 0 reports this after the rendezvous; the others would wait for it.
         if run_dir is not None and not dry_run and Job.current().processes == 1:
-            require_free(run_dir, go_on=go_on)
+            require_free(run_dir, resume=resume)
         return resolve(composed, Registry.load(modules))
 
-    run(find, run_dir, folders(data_dir), dry_run=dry_run, go_on=go_on, accept_changes=accept_changes)
+    run(find, run_dir, folders(data_dir), dry_run=dry_run, resume=resume, accept_changes=accept_changes)
 
 
 @click.command()
@@ -112,19 +112,19 @@ def resume(
     modules: tuple[str, ...],
     data_dir: Path | None,
 ) -> None:
-    """Go on with a run that was stopped or killed.
+    """Resume a run that was stopped or killed, from its newest valid checkpoint.
 
-    It starts from the newest valid checkpoint. RUN is the directory of the run. On as many replicas as before,
-    or with a number of microbatches on any, the weights become, bit for bit, those of an uninterrupted run.
+    RUN is the directory of the run. The final weights equal those of an uninterrupted run bit for bit if the number of
+    replicas is the same as before, or if microbatches is a number.
 
     Example: vaeflow resume runs/mnist-2d --strategy mirrored strategy.replicas=2
     """
-    if Job.current().processes == 1:  # else the other ranks are told of it
+    if Job.current().processes == 1:  # with several processes, the ranks exchange this error later
         require_run(run)
-    from vaeflow.training.run import resume as go_on
+    from vaeflow.training.run import resume as resume_run
 
     wanted = _settings(settings, strategy)
-    go_on(run, modules, settings=wanted, folders=folders(data_dir), accept_changes=accept_changes)
+    resume_run(run, modules, settings=wanted, folders=folders(data_dir), accept_changes=accept_changes)
 
 
 def _settings(settings: tuple[str, ...], strategy: str | None, init_from: str | None = None) -> list[str]:

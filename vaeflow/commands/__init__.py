@@ -1,1 +1,1 @@
-"""What a command does with a finished run or with this machine."""
+"""The commands on a finished run, and `vaeflow doctor`."""

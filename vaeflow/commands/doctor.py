@@ -1,4 +1,4 @@
-"""What this machine has, and what is missing for which strategy."""
+"""Report what is installed on this machine, and what each strategy still needs."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Section:
     """One part of the report.
 
     Attributes:
-        title: what it is about.
-        lines: what was found, a fact a line.
+        title: the heading.
+        lines: the facts, one per line.
     """
 
     title: str
@@ -45,8 +45,8 @@ def examine(registry: Registry, folders: Folders) -> list[Section]:
     """Return the report. Imports TensorFlow, which takes seconds.
 
     Args:
-        registry: the components there are.
-        folders: where data sets are kept.
+        registry: the available components.
+        folders: of data sets.
     """
     return [
         Section("versions", _versions()),
@@ -89,7 +89,7 @@ def _gpus() -> tuple[str, ...]:
 
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
-        built = "is built with CUDA but sees none" if tf.test.is_built_with_cuda() else "is built without CUDA"
+        built = "is built with CUDA but finds none" if tf.test.is_built_with_cuda() else "is built without CUDA"
         return (f"GPU: none (TensorFlow {built}; pip install 'vaeflow[cuda]' for NVIDIA's)",)
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     return tuple(
@@ -102,7 +102,7 @@ def _gpus() -> tuple[str, ...]:
 def _data_sets(folders: Folders) -> tuple[str, ...]:
     from vaeflow.data.sets.content import PUBLISHED
 
-    lines = [f"looked for first in {folders.user}" if folders.user else "no directory of your own (--data-dir)"]
+    lines = [f"searched first in {folders.user}" if folders.user else "no --data-dir is set"]
     for name in PUBLISHED:
         cached = folders.cache / f"{name}.npz"
         lines.append(f"{name}: {cached if cached.exists() else f'not cached; vaeflow data fetch {name}'}")

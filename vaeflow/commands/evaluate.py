@@ -1,4 +1,4 @@
-"""Evaluates a finished or interrupted run, on one device or shared by the processes of a job."""
+"""Evaluate a finished or interrupted run, on one device or in the processes of a job."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ def evaluate_run(
 
     Args:
         run_dir: the run's directory.
-        folders: where data sets lie.
+        folders: of data sets.
         split: `train`, `validation` or `test`.
-        samples: L, samples of z per example; None for the config's.
-        best: evaluate the best checkpoint, not the newest.
+        samples: L, the samples of z per example; None uses the config's.
+        best: evaluate the best checkpoint instead of the newest.
         modules: plugins that are not installed.
-        settings: `KEY=VALUE` below `strategy`: how the examples are shared.
-        accept_changes: although config, plugin code or data have changed since the checkpoint.
+        settings: `KEY=VALUE` below `strategy`: the strategy of the evaluation.
+        accept_changes: evaluate even if config, plugin code or data have changed since the checkpoint.
 
     Returns:
-        What was written: the binarization, the number of examples and samples, and the metrics by name in nats; None
-        on other ranks than 0.
+        The written content: the binarization, the number of examples and samples, and the metrics by name in nats. None
+        on ranks other than 0.
 
     Raises:
         UsageError: if there is no such run or split, or ranks differ.
-        CheckpointError: if none of its checkpoints is valid.
+        CheckpointError: if no checkpoint is valid.
     """
     from vaeflow.distributed.strategies.processes import Processes
     from vaeflow.training.checkpoints.restore import restore_to_read

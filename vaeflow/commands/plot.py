@@ -1,4 +1,4 @@
-"""Draws the plots of a run again."""
+"""Draw the plots of a run again."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 def plot_run(
     run_dir: Path, *, modules: Sequence[str] = (), data_dir: Path | None = None, accept_changes: bool = False
 ) -> list[Path]:
-    """Draw all that fits a run into its `plots` folder and return the files.
+    """Draw all plots that fit a run into its `plots` folder, and return the files.
 
     Args:
         run_dir: the run's directory.
-        modules: plugins that are not installed, as --plugin names them.
+        modules: plugins that are not installed, as for --plugin.
         data_dir: the user's folder of data sets.
-        accept_changes: although config, plugin code or data have changed since the checkpoint.
+        accept_changes: draw even if config, plugin code or data have changed since the checkpoint.
 
     Raises:
         VaeflowError: if the run cannot be loaded.
-        OSError: if the disk refuses.
+        OSError: if writing fails.
     """
     from vaeflow.api import load
 

@@ -1,4 +1,4 @@
-"""Writes samples of a run."""
+"""Write samples of a run."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ def sample_run(
     data_dir: Path | None = None,
     accept_changes: bool = False,
 ) -> Path:
-    """Draw examples from the prior through a run's decoder and write them.
+    """Sample latents from the prior, decode them to examples, and write these.
 
     Args:
         run_dir: the run's directory.
-        count: how many.
+        count: number of examples.
         seed: equal seeds give equal examples.
         out: a `.npy` file for the array [count, *X] float32, or a `.png` for a picture of images; None writes
             `samples-SEED.npy` into the run's directory.
-        best: sample from the best checkpoint, not the newest.
+        best: use the best checkpoint instead of the newest.
         modules: plugins that are not installed.
         data_dir: the user's folder of data sets.
-        accept_changes: although config, plugin code or data have changed since the checkpoint.
+        accept_changes: sample even if config, plugin code or data have changed since the checkpoint.
 
     Returns:
         The file.
 
     Raises:
-        UsageError: if the file exists already, has another ending or no directory, or examples are no images for a
-            picture.
+        UsageError: if the file already exists, has another suffix or no directory, or a picture is requested of
+            examples that are not images.
     """
     target = out or run_dir / f"samples-{seed}.npy"
     if target.suffix not in (".npy", ".png"):
@@ -53,7 +53,7 @@ def sample_run(
     if not target.parent.is_dir():
         raise UsageError(f"--out {target}: there is no directory {target.parent}")
     if kind_of(target) is not None:
-        raise UsageError(f"--out {target} exists already and nothing is overwritten: name another file")
+        raise UsageError(f"--out {target} already exists and is not overwritten: choose another file")
     from vaeflow.api import load
 
     loaded = load(run_dir, best=best, plugins=modules, data_dir=data_dir, accept_changes=accept_changes)
@@ -72,6 +72,6 @@ def _write(samples: np.ndarray, file: BinaryIO, *, picture: bool) -> None:
     from vaeflow.plots.grid import is_image, tile
 
     if not is_image(samples.shape[1:]):
-        raise UsageError(f"examples of shape {samples.shape[1:]} are no images: let --out end with .npy")
+        raise UsageError(f"examples of shape {samples.shape[1:]} are not images: use a .npy file for --out")
     grid = tile(samples, math.ceil(math.sqrt(len(samples))))
     image.imsave(file, grid.squeeze(-1) if grid.shape[-1] == 1 else grid, cmap="gray", vmin=0.0, vmax=1.0, format="png")

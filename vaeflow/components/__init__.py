@@ -1,4 +1,4 @@
-"""The built-in components: a plugin like any other."""
+"""The built-in components, registered like those of any plugin."""
 
 from __future__ import annotations
 

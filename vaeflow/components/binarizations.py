@@ -1,6 +1,6 @@
-"""Binarizations: how stored pixels in [0, 1] become x.
+"""Binarizations: turn stored pixels in [0, 1] into the model's input x.
 
-Each makes another data set, and the ELBO of one cannot be compared with that of another: name it beside every figure.
+ELBOs of different binarizations cannot be compared, so report the binarization with every metric.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Threshold:
-    """1 where a pixel lies above a level, else 0.
+    """1 where a pixel is above a level, else 0.
 
     Attributes:
         level: in [0, 1).
@@ -36,10 +36,10 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Sampled:
-    """1 with the probability that is the pixel's intensity, else 0.
+    """1 with the pixel's intensity as probability, else 0.
 
     Attributes:
-        noise: 'step' for a new draw at every step, 'example' for the same draw for ever.
+        noise: 'step' for a new sample at every step, 'example' for one fixed sample.
     """
 
     noise: str
@@ -59,7 +59,7 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Unchanged:
-    """Pixels as they are."""
+    """Pixels without binarization."""
 
     noise = "none"
 
@@ -71,16 +71,16 @@ class Unchanged:
 
 
 def threshold(*, level: Annotated[float, Field(ge=0, lt=1)] = 0.5) -> Binarization:
-    """1 where a pixel lies above a level: the article's data set, whose bytes count as 1 above 127.5.
+    """1 where a pixel is above a level, else 0; the article's data set, in which bytes above 127.5 are 1.
 
     Args:
-        level: in [0, 1); 0.5 separates the bytes 127 and 128.
+        level: threshold in [0, 1); 0.5 separates the bytes 127 and 128.
     """
     return Threshold(level)
 
 
 def dynamic() -> Binarization:
-    """Every pixel drawn anew at every step, 1 with its intensity as probability.
+    """Samples every pixel again at every step: 1 with its intensity as probability.
 
     This is the data set of Burda, Grosse and Salakhutdinov (2015, importance weighted autoencoders).
     """
@@ -88,15 +88,15 @@ def dynamic() -> Binarization:
 
 
 def fixed() -> Binarization:
-    """Every pixel drawn once for ever, 1 with its intensity as probability, whatever the run's seed.
+    """Samples every pixel once, independent of the run's seed: 1 with its intensity as probability.
 
     The construction of Salakhutdinov and Murray (2008, on the quantitative analysis of deep belief networks). Most
-    papers that say "fixed" or "static" use one file that Larochelle made in this way (50000, 10000 and 10000 digits).
-    Ours is the same construction with other draws, not that very file: its ELBOs are not exactly theirs.
+    papers with "fixed" or "static" binarization use one file that Larochelle made in this way (50000, 10000 and 10000
+    digits). vaeflow uses the same construction with other samples, not that file, so ELBOs are not exactly the same.
     """
     return Sampled("example")
 
 
 def none() -> Binarization:
-    """Pixels as they are, in [0, 1]: for likelihoods of real numbers, such as continuous-bernoulli and gaussian."""
+    """Keeps pixels in [0, 1], for likelihoods of real numbers such as continuous-bernoulli and gaussian."""
     return Unchanged()

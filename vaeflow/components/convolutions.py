@@ -1,8 +1,8 @@
-"""Convolutions of Keras whose kernel's gradient, in float32, is a sum of short sums.
+"""Keras convolutions whose kernel gradient, in float32, is summed in short parts to reduce rounding.
 
-TensorFlow adds a kernel's gradient over all positions of all images. oneDNN does it in one running sum, whose rounding,
-another one for another number of replicas, is more than 1e-6 of the gradient. Here the images of a batch are cut into
-pieces. Where one side has a single channel, the gradient is a small matrix product for each image, which is faster too.
+TensorFlow adds a kernel's gradient over all positions of all images. oneDNN does it in one running sum, whose rounding
+depends on the number of replicas and is more than 1e-6 of the gradient. Here the images of a batch are split into
+pieces. If one side has a single channel, the gradient is a small matrix product per image, which is also faster.
 
 Legend: B images, H by W and h by w positions (of the larger and of the smaller side, where there is a stride), K by K
 the kernel, C and F channels.
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
     Gradient = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
-IMAGES = 13  # at most so many in a piece, unless there would be
-PIECES = 4  # more pieces than this: each costs a few percent of the operation
+IMAGES = 13  # most images per piece, unless there would be more than PIECES pieces
+PIECES = 4  # most pieces: each costs a few percent of the operation
 
 
 class Conv2D(keras.layers.Conv2D):
-    """A convolution with neither bias nor activation, that keeps height and width but for its strides.
+    """A convolution without bias and activation, with padding "same".
 
     Args:
         filters: F.
         size: K, odd.
         strides: in both directions.
-        dtype: of its numbers, where not the policy's. In half precision TensorFlow's own gradient is taken.
+        dtype: if it differs from the policy's. In half precision TensorFlow's own gradient is used.
     """
 
     def __init__(self, filters: int, size: int = 3, *, strides: int = 1, dtype: str | None = None) -> None:
@@ -55,7 +55,7 @@ class Conv2D(keras.layers.Conv2D):
 
 
 class Conv2DTranspose(keras.layers.Conv2DTranspose):
-    """The transposed convolution, which enlarges by its strides; otherwise as `Conv2D`."""
+    """The transposed convolution, with the same options as `Conv2D`."""
 
     def __init__(self, filters: int, size: int = 3, *, strides: int = 1, dtype: str | None = None) -> None:
         super().__init__(filters, size, strides=strides, padding="same", use_bias=False, dtype=dtype)

@@ -1,7 +1,7 @@
-"""Data sets that come with vaeflow.
+"""Built-in data sets.
 
-Pixels stay as they are stored, uint8 or float32, and mapped where the file allows it: the processes of one machine
-share the pages. MNIST takes 47 MB for its 60000 x 784 training pixels (188 MB as float32, which nobody makes).
+Pixels keep their stored type, uint8 or float32, and are mapped if the file allows it, so that the processes of one
+machine share the memory. MNIST takes 47 MB for its 60000 x 784 training pixels (instead of 188 MB as float32).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ Validation = Annotated[int, Field(ge=0)]
 def mnist(
     folders: Folders, *, validation: Validation = 0, train_examples: Count = None, test_examples: Count = None
 ) -> Dataset:
-    """MNIST (LeCun et al. 1998): 60000 training and 10000 test digits, [N, 28, 28, 1] uint8, fetched when needed.
+    """MNIST (LeCun et al. 1998): 60000 training and 10000 test digits, [N, 28, 28, 1] uint8, downloaded if needed.
 
     Args:
-        folders: where to look for it and where to keep it.
-        validation: how many of the last training examples are held out.
-        train_examples: how many of the others to train on, the first ones; all by default.
-        test_examples: how many of the test examples to use, the first ones; all by default.
+        folders: of data sets.
+        validation: number of training examples, from the end, that become the validation split.
+        train_examples: number of training examples to use, from the start; default: all that remain.
+        test_examples: number of test examples to use, from the start; default: all.
 
     Raises:
         VaeflowError: see `vaeflow.data.sets.fetch.fetch`.
@@ -42,13 +42,13 @@ def mnist(
 def fashion_mnist(
     folders: Folders, *, validation: Validation = 0, train_examples: Count = None, test_examples: Count = None
 ) -> Dataset:
-    """Fashion-MNIST (Xiao, Rasul, Vollgraf 2017): pictures of clothes in MNIST's format, fetched when needed.
+    """Fashion-MNIST (Xiao, Rasul, Vollgraf 2017): pictures of clothes in MNIST's format, downloaded if needed.
 
     Args:
-        folders: where to look for it and where to keep it.
-        validation: how many of the last training examples are held out.
-        train_examples: how many of the others to train on, the first ones; all by default.
-        test_examples: how many of the test examples to use, the first ones; all by default.
+        folders: of data sets.
+        validation: number of training examples, from the end, that become the validation split.
+        train_examples: number of training examples to use, from the start; default: all that remain.
+        test_examples: number of test examples to use, from the start; default: all.
 
     Raises:
         VaeflowError: see `vaeflow.data.sets.fetch.fetch`.
@@ -70,22 +70,22 @@ def arrays(
 ) -> Dataset:
     """Your own arrays: uint8 from 0 to 255 or floats from 0 to 1, [N, K], [N, H, W] or [N, H, W, C].
 
-    .npy files, and .npz files that are not compressed, are mapped: data larger than the memory can be trained on.
-    Floats other than float32 are converted in memory.
+    .npy files and uncompressed .npz files are mapped, so that data may be larger than the memory. Floats other than
+    float32 are converted in memory.
 
     Args:
         folders: not used.
-        path: a .npz file, or a folder of .npy files, with x_train and, where there are such, y_train, x_validation,
-            y_validation, x_test, y_test; or one .npy file with the training examples. ~ is your home.
-        labels: a .npy file of labels, where path is one .npy file.
-        check: whether to look at every pixel for NaN and values outside the range; false also lets values outside
-            [0, 1] pass, for likelihoods that take them.
-        validation: how many of the last training examples are held out.
-        train_examples: how many of the others to train on, the first ones; all by default.
-        test_examples: how many of the test examples to use, the first ones; all by default.
+        path: a .npz file, or a folder of .npy files, with x_train and optionally y_train, x_validation, y_validation,
+            x_test, y_test; or one .npy file with the training examples. ~ is your home directory.
+        labels: a .npy file of labels, if path is one .npy file.
+        check: whether to check every pixel for NaN and values outside the range; set it to false for likelihoods of
+            values outside [0, 1].
+        validation: number of training examples, from the end, that become the validation split.
+        train_examples: number of training examples to use, from the start; default: all that remain.
+        test_examples: number of test examples to use, from the start; default: all.
 
     Raises:
-        DataError: if a file is missing or damaged, or if what it holds cannot be trained on.
+        DataError: if a file is missing or corrupt, or its content cannot be used for training.
     """
     from vaeflow.data.sets.arrays import open_arrays
     from vaeflow.data.sets.splits import Cut
@@ -110,17 +110,17 @@ def idx(
 
     Args:
         folders: not used.
-        train_images: the file of the training images. ~ is your home.
+        train_images: the file of the training images. ~ is your home directory.
         train_labels: the file of their labels, if there is one.
         test_images: the file of the test images, if there is one.
         test_labels: the file of their labels, if there is one.
-        check: whether to look at every pixel; see `arrays`.
-        validation: how many of the last training examples are held out.
-        train_examples: how many of the others to train on, the first ones; all by default.
-        test_examples: how many of the test examples to use, the first ones; all by default.
+        check: whether to check every pixel; see `arrays`.
+        validation: number of training examples, from the end, that become the validation split.
+        train_examples: number of training examples to use, from the start; default: all that remain.
+        test_examples: number of test examples to use, from the start; default: all.
 
     Raises:
-        DataError: if a file is missing or damaged, or if what it holds cannot be trained on.
+        DataError: if a file is missing or corrupt, or its content cannot be used for training.
     """
     from vaeflow.contracts import Dataset
     from vaeflow.data.sets.splits import Cut

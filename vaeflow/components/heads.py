@@ -31,7 +31,7 @@ class SharedVarianceHead(keras.layers.Layer):
 
     Args:
         x_shape: X.
-        scale: sigma at the start of training.
+        scale: initial sigma.
     """
 
     def __init__(self, x_shape: tuple[int, ...], scale: float) -> None:

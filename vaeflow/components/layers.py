@@ -1,4 +1,4 @@
-"""Layers whose gradients are right in half precision, and close to the exact sum in float32."""
+"""Layers with accurate gradients in half precision, and close to the exact sum in float32."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Bias(keras.layers.Layer):
-    """Adds one learned number a channel; its gradient is summed in float32, one axis after the other.
+    """Adds one learned number per channel; its gradient is summed in float32, one axis after the other.
 
     TensorFlow's bias gradient (`BiasAddGrad`, under every Keras convolution with a bias) adds bfloat16 numbers in
     bfloat16 on CPUs: over the 78,400 positions of a batch of 100 images it is wrong by up to 90%. A plain sum of

@@ -1,6 +1,6 @@
-"""Keras's learning rate schedules, each with its own options, and the constant one.
+"""Keras's learning rate schedules with their options, and the constant one.
 
-Steps are optimizer steps. Where Keras asks for the length of a decay, None (the default) stands for the whole run.
+Steps are optimizer steps. If the length of a decay is None (the default), it is that of the whole run.
 `LearningRateSchedule` itself is the base class.
 """
 
@@ -24,7 +24,7 @@ Steps = Annotated[int, Field(ge=1)]
 
 
 def constant(timeline: Timeline, *, value: Rate) -> float:  # noqa: ARG001 A constant has no use for the timeline.
-    """The same learning rate in every step."""
+    """The same learning rate at every step."""
     return value
 
 
@@ -48,20 +48,20 @@ def piecewise_constant_decay(
     boundaries: tuple[Count, ...],
     values: tuple[Rate, ...],
 ) -> schedules.PiecewiseConstantDecay:
-    """values[0] up to and with step boundaries[0], then values[1] up to boundaries[1], and so on.
+    """values[0] up to and including step boundaries[0], then values[1] up to boundaries[1], and so on.
 
     Raises:
-        UsageError: if boundaries don't rise, or values aren't one more than boundaries.
+        UsageError: if boundaries don't increase, or there is not one more value than boundaries.
     """
     from keras.optimizers import schedules
 
     if len(values) != len(boundaries) + 1:
         raise UsageError(
-            f"learning_rate: piecewise-constant-decay takes one value more than boundaries, "
+            f"learning_rate: piecewise-constant-decay needs one more value than boundaries, "
             f"not {len(values)} values and {len(boundaries)} boundaries"
         )
     if list(boundaries) != sorted(set(boundaries)):
-        raise UsageError(f"learning_rate.boundaries: {list(boundaries)} do not rise")
+        raise UsageError(f"learning_rate.boundaries: {list(boundaries)} must increase")
     return schedules.PiecewiseConstantDecay(list(boundaries), list(values))
 
 
@@ -74,7 +74,7 @@ def polynomial_decay(
     power: Rate = 1.0,
     cycle: bool = False,
 ) -> schedules.PolynomialDecay:
-    """From initial_learning_rate to end_learning_rate by (1 - step / decay_steps) ** power; `cycle` starts again."""
+    """From initial_learning_rate to end_learning_rate by (1 - step / decay_steps) ** power; `cycle` restarts."""
     from keras.optimizers import schedules
 
     steps = _whole(decay_steps, timeline)
@@ -106,7 +106,7 @@ def cosine_decay(
 ) -> schedules.CosineDecay:
     """Linear warm-up to warmup_target, if one is given, then half a cosine down to the fraction alpha of the top.
 
-    Left at None, decay_steps is what remains of the run after the warm-up.
+    If decay_steps is None, the decay takes the rest of the run after the warm-up.
     """
     from keras.optimizers import schedules
 
@@ -133,5 +133,5 @@ def cosine_decay_restarts(
 
 
 def _whole(steps: int | None, timeline: Timeline, before: int = 0) -> int:
-    """Return the steps of a decay: those given, or what is left of the run after `before` steps."""
+    """Return the steps of a decay: those given, or the rest of the run after `before` steps."""
     return steps if steps is not None else max(1, timeline.total_steps - before)

@@ -1,4 +1,4 @@
-"""Likelihoods p(x given z) that come with vaeflow."""
+"""Built-in likelihoods p(x given z)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ParametricLikelihood:
-    """A likelihood without variables of its own.
+    """A likelihood without variables.
 
     Attributes:
-        parameters_shape: P, what the decoder puts out for one example.
-        distribution: parameters [..., *P] to p(x given z).
+        parameters_shape: P, the shape of the decoder's output for one example.
+        distribution: turns parameters [..., *P] into p(x given z).
     """
 
     parameters_shape: tuple[int, ...]
@@ -33,7 +33,7 @@ def bernoulli(x_shape: tuple[int, ...]) -> Likelihood:
     """Independent Bernoulli pixels from logits, for binary x (the article's, equation 12).
 
     Args:
-        x_shape: X; the decoder puts out one logit an element.
+        x_shape: X; the decoder returns one logit per element.
     """
     from vaeflow.model.distributions import Bernoulli
 
@@ -44,7 +44,7 @@ def continuous_bernoulli(x_shape: tuple[int, ...]) -> Likelihood:
     """Independent continuous Bernoulli pixels for x in [0, 1] (Loaiza-Ganem and Cunningham, 2019).
 
     Args:
-        x_shape: X; the decoder puts out one logit an element.
+        x_shape: X; the decoder returns one logit per element.
     """
     from vaeflow.model.distributions import ContinuousBernoulli
 
@@ -60,10 +60,10 @@ def gaussian(
     """Independent normals over real x.
 
     Args:
-        x_shape: X; the decoder puts out a mean an element, with `decoded` a log variance too.
-        variance: `fixed` keeps sigma at `scale`; `shared` learns one sigma for all elements, starting there (Rybkin et
-            al. 2021); `decoded` lets the decoder put out log sigma^2 for every element.
-        scale: sigma, in units of x. With `decoded` it multiplies what the decoder puts out.
+        x_shape: X; the decoder returns one mean per element, and with `decoded` also one log variance.
+        variance: `fixed` keeps sigma at `scale`; `shared` learns one sigma for all elements, with initial value `scale`
+            (Rybkin et al. 2021); with `decoded`, the decoder returns log sigma^2 for every element.
+        scale: sigma, in units of x. With `decoded` it multiplies the decoder's sigma.
     """
     from vaeflow.components.heads import SharedVarianceHead
     from vaeflow.model.distributions import Normal

@@ -1,4 +1,4 @@
-"""Metrics that come with vaeflow: a figure of each example, whose mean evaluations log by name."""
+"""Built-in metrics: a value per example; evaluations log the mean by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def iw_bound() -> Metric:
     """The importance-weighted bound on log p(x), nats (Burda, Grosse and Salakhutdinov 2015, equation 8).
 
-    With one sample it is an estimate of the ELBO; `evaluate.samples` sets more.
+    With one sample it is an estimate of the ELBO; `evaluate.samples` sets the number of samples.
     """
 
     def metric(x: tf.Tensor, terms: Terms) -> tf.Tensor:  # noqa: ARG001

@@ -1,4 +1,4 @@
-"""Encoders and decoders that come with vaeflow."""
+"""Built-in encoders and decoders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Normalization = Literal["none", "batch", "layer"]
 
-# The parts of a network that bfloat16's eight bits hurt stay float32: those that touch z, and the logits.
+# Parts of a network that need more than bfloat16's eight bits stay float32: those next to z, and the logits.
 FULL = "float32"
 
 
@@ -23,10 +23,10 @@ def conv_mnist_encoder(x_shape: tuple[int, ...], *, width: int = 32) -> keras.Mo
 
     Args:
         x_shape: (H, W, C).
-        width: features of the dense layer.
+        width: units of the dense layer.
 
     Raises:
-        UsageError: if x is no image.
+        UsageError: if x is not an image.
     """
     import keras
     from keras import layers
@@ -55,7 +55,7 @@ def conv_mnist_decoder(latent_size: int, output_shape: tuple[int, ...]) -> keras
         output_shape: (H, W, P), H and W even.
 
     Raises:
-        UsageError: if the output is no image, or one with an odd side.
+        UsageError: if the output is not an image, or one with an odd side.
     """
     import keras
     from keras import layers
@@ -65,7 +65,7 @@ def conv_mnist_decoder(latent_size: int, output_shape: tuple[int, ...]) -> keras
     _require_image("conv-mnist", output_shape)
     height, width, channels = output_shape
     if height % 2 or width % 2:
-        raise UsageError(f"decoder 'conv-mnist' doubles an image: height and width must be even, not {height}x{width}")
+        raise UsageError(f"decoder 'conv-mnist' needs an even height and width of the image, not {height}x{width}")
     small = (height // 2, width // 2, 64)
     z = keras.Input((latent_size,))
     h = layers.Dense(math.prod(small), activation="relu", dtype=FULL)(z)
@@ -88,8 +88,8 @@ def mlp_encoder(
     Args:
         x_shape: X, any shape.
         hidden: units of each layer.
-        activation: a name that Keras knows.
-        normalization: of each layer's output; `batch` is over a microbatch, its moving averages over all of them.
+        activation: name of a Keras activation.
+        normalization: of each layer's output; `batch` normalizes over a microbatch, with moving averages over all.
     """
     import keras
     from keras import layers
@@ -115,7 +115,7 @@ def mlp_decoder(
         latent_size: D.
         output_shape: P, any shape.
         hidden: units of each layer.
-        activation: a name that Keras knows.
+        activation: name of a Keras activation.
         normalization: of each layer's output, as in the encoder.
     """
     import keras
@@ -150,5 +150,5 @@ def _biased(layer: keras.Layer, inputs: keras.KerasTensor) -> keras.KerasTensor:
 def _require_image(name: str, shape: tuple[int, ...]) -> None:
     if len(shape) != 3:
         raise UsageError(
-            f"'{name}' takes images (height, width, channels), but an example has shape {shape}; try 'mlp'"
+            f"'{name}' needs images (height, width, channels), but an example has shape {shape}; try 'mlp'"
         )

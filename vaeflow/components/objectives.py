@@ -1,4 +1,4 @@
-"""Objectives that come with vaeflow: terms of the ELBO to a loss per example."""
+"""Built-in objectives: compute a loss per example from the terms of the ELBO."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class WeightedBound:
     """-E log p(x given z) + beta * penalty(KL), equation 5 with a weight.
 
     Attributes:
-        samples: L, samples of z an example in a training step.
-        beta: weight of the divergence, on top of the schedule's.
+        samples: L, the samples of z per example in a training step.
+        beta: weight of the divergence, in addition to the schedule's weight.
     """
 
     samples: int
@@ -40,16 +40,16 @@ def elbo(*, samples: Samples = 1) -> Objective:
     """The evidence lower bound of the article (equation 6); its negative is the loss.
 
     Args:
-        samples: L, samples of z an example in a training step.
+        samples: L, the samples of z per example in a training step.
     """
     return WeightedBound(samples, beta=1.0)
 
 
 def beta_vae(*, beta: Annotated[float, Field(ge=0)] = 4.0, samples: Samples = 1) -> Objective:
-    """The beta-VAE (Higgins et al. 2017): the KL divergence weighs beta times as much.
+    """The beta-VAE (Higgins et al. 2017): the KL divergence is multiplied by beta.
 
     Args:
-        beta: weight of the KL divergence; the log shows the unweighted ELBO all the same.
-        samples: L, samples of z an example in a training step.
+        beta: weight of the KL divergence; the logged ELBO is unweighted.
+        samples: L, the samples of z per example in a training step.
     """
     return WeightedBound(samples, beta)

@@ -1,9 +1,9 @@
-"""Keras's optimizers, each with its own options.
+"""Keras's optimizers with their options.
 
-Left to the engine, since it reduces, clips and accumulates gradients and averages weights itself, the same way on
-every strategy: clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum, ema_overwrite_frequency,
-gradient_accumulation_steps, loss_scale_factor. Not among them: `Optimizer` (the base class), `LossScaleOptimizer`
-(the engine scales the loss) and `MultiOptimizer` (it is made of other optimizers, which no option can hold).
+These options are missing, since the engine reduces, clips and accumulates gradients and averages weights itself, the
+same way on every strategy: clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum, ema_overwrite_frequency,
+gradient_accumulation_steps, loss_scale_factor. These classes are missing: `Optimizer` (the base class),
+`LossScaleOptimizer` (the engine scales the loss) and `MultiOptimizer` (options can't contain other optimizers).
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def lion(
     beta_2: Decay = 0.99,
     weight_decay: NonNegative | None = None,
 ) -> keras.optimizers.Lion:
-    """Chen and others 2023: the sign of an interpolated momentum; wants a smaller learning rate than Adam."""
+    """Chen and others 2023: the sign of an interpolated momentum; it needs a smaller learning rate than Adam."""
     import keras
 
     return keras.optimizers.Lion(learning_rate, beta_1=beta_1, beta_2=beta_2, weight_decay=weight_decay)

@@ -1,4 +1,4 @@
-"""Posteriors q(z given x) that come with vaeflow."""
+"""Built-in posteriors q(z given x)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def diagonal_gaussian(latent_size: int) -> Posterior:
-    """The article's posterior N(mu, diag(sigma^2)): two dense heads give mu and log sigma^2, in float32.
+    """The article's posterior N(mu, diag(sigma^2)): two dense heads compute mu and log sigma^2, in float32.
 
     Args:
         latent_size: D.

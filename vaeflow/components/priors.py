@@ -1,4 +1,4 @@
-"""Priors p(z) that come with vaeflow."""
+"""Built-in priors p(z)."""
 
 from __future__ import annotations
 

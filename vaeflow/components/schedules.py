@@ -1,4 +1,4 @@
-"""How the KL divergence enters the loss as training goes on."""
+"""Built-in schedules: the weight of the KL divergence over training."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 @dataclass(frozen=True)
 class Ramp:
-    """A weight that goes linearly from `start` to `end`, once or in cycles.
+    """A weight that changes linearly from `start` to `end`, once or in cycles.
 
     Attributes:
         start: weight at the beginning of a ramp.
         end: weight at its end and after it.
-        ramp_steps: steps that a ramp takes.
+        ramp_steps: steps of a ramp.
         cycle_steps: steps from the beginning of one ramp to the next; 0 ramps once.
     """
 
@@ -75,10 +75,10 @@ class Capacity:
 
 
 def constant(timeline: Timeline, *, weight: Weight = 1.0) -> Schedule:
-    """The same weight throughout; 1 is the ELBO itself.
+    """The same weight at every step; with 1 the objective is the ELBO.
 
     Args:
-        timeline: how long the run is.
+        timeline: the length of the run.
         weight: of the KL divergence.
     """
     del timeline
@@ -89,7 +89,7 @@ def linear(timeline: Timeline, *, start: Weight = 0.0, end: Weight = 1.0, epochs
     """Warm-up: the weight grows linearly (Bowman et al. 2016; Sonderby et al. 2016).
 
     Args:
-        timeline: how long the run is.
+        timeline: the length of the run.
         start: weight at the first step.
         end: weight after the warm-up.
         epochs: length of the warm-up.
@@ -100,14 +100,14 @@ def linear(timeline: Timeline, *, start: Weight = 0.0, end: Weight = 1.0, epochs
 def cyclical(
     timeline: Timeline, *, start: Weight = 0.0, end: Weight = 1.0, epochs: Epochs = 10.0, ramp: Share = 0.5
 ) -> Schedule:
-    """Warm-up again and again (Fu et al. 2019).
+    """Repeated warm-up, in cycles (Fu et al. 2019).
 
     Args:
-        timeline: how long the run is.
+        timeline: the length of the run.
         start: weight at the beginning of a cycle.
         end: weight after its ramp.
         epochs: length of a cycle.
-        ramp: share of a cycle in which the weight grows.
+        ramp: fraction of a cycle in which the weight grows.
     """
     cycle_steps = epochs * timeline.steps_per_epoch
     return Ramp(start, end, ramp_steps=ramp * cycle_steps, cycle_steps=cycle_steps)
@@ -116,12 +116,12 @@ def cyclical(
 def capacity(
     timeline: Timeline, *, gamma: Weight = 100.0, nats: Annotated[float, Field(ge=0)] = 25.0, epochs: Epochs = 10.0
 ) -> Schedule:
-    """Hold each example's KL divergence at a capacity that grows linearly from 0 (Burgess et al. 2018).
+    """Keeps each example's KL divergence near a capacity that grows linearly from 0 (Burgess et al. 2018).
 
     Args:
-        timeline: how long the run is.
+        timeline: the length of the run.
         gamma: weight of the distance from the capacity.
-        nats: capacity at the end of its growth.
-        epochs: how long it grows.
+        nats: final capacity.
+        epochs: epochs in which it grows.
     """
     return Capacity(gamma, Ramp(0.0, nats, ramp_steps=epochs * timeline.steps_per_epoch))

@@ -1,4 +1,4 @@
-"""Strategies that come with vaeflow: each build function looks at the launcher's variables, not at devices."""
+"""Built-in strategies. The build functions read the launcher's environment variables; they do not use devices."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from vaeflow.distributed.job.job import STRANGE, Job
+from vaeflow.distributed.job.job import UNSUPPORTED, Job
 from vaeflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,12 +16,12 @@ Replicas = Literal["auto"] | Annotated[int, Field(ge=1)]
 
 
 def auto(*, replicas: Replicas = "auto") -> Topology:
-    """What the process was started for: horovod under horovodrun, multiworker under TF_CONFIG, else one machine.
+    """Selects the strategy by the launcher: horovod under horovodrun, multiworker under TF_CONFIG, else one machine.
 
-    Without a launcher, or alone under one, it is single, or mirrored if more than one replica is wanted.
+    For a single process it is single, or mirrored if `replicas` is more than 1.
 
     Args:
-        replicas: devices over all processes; auto takes as many as the launcher started, or one.
+        replicas: devices over all processes; auto uses as many as the launcher started, or one.
     """
     job = _job()
     if job.launcher == "horovodrun":
@@ -30,7 +30,7 @@ def auto(*, replicas: Replicas = "auto") -> Topology:
         return multiworker(replicas=replicas)
     if job.processes > 1:
         raise UsageError(
-            f"strategy: {job.launcher} started {job.processes} processes: how are they to train together? "
+            f"strategy: {job.launcher} started {job.processes} processes; choose the strategy that connects them: "
             "--strategy multiworker or --strategy horovod"
         )
     return single() if replicas in ("auto", 1) else mirrored(replicas=replicas)
@@ -40,7 +40,7 @@ def single(*, replicas: Annotated[int, Field(ge=1, le=1)] = 1) -> Topology:
     """One device: the first GPU, or the CPU.
 
     Args:
-        replicas: 1; the key is there since every strategy has it.
+        replicas: must be 1; every strategy has this option.
     """
     _alone("single")
     from vaeflow.distributed.strategies.single import SingleStrategy
@@ -49,10 +49,10 @@ def single(*, replicas: Annotated[int, Field(ge=1, le=1)] = 1) -> Topology:
 
 
 def mirrored(*, replicas: Replicas = "auto") -> Topology:
-    """One process, several devices: GPUs, or logical CPU devices where there are none (tf.distribute).
+    """One process with several devices: GPUs, or logical CPU devices if there are none (tf.distribute).
 
     Args:
-        replicas: how many devices; auto takes all GPUs, or two logical CPU devices.
+        replicas: number of devices; auto uses all GPUs, or two logical CPU devices.
     """
     _alone("mirrored")
     from vaeflow.distributed.strategies.mirrored import MirroredTopology
@@ -63,10 +63,10 @@ def mirrored(*, replicas: Replicas = "auto") -> Topology:
 def multiworker(*, replicas: Replicas = "auto") -> Topology:
     """Several processes; those of a host share its GPUs, if it has any (tf.distribute).
 
-    They are found by TF_CONFIG, or by the variables of srun or mpirun.
+    Processes are found by TF_CONFIG, or by the environment variables of srun or mpirun.
 
     Args:
-        replicas: devices over all processes, to be checked against what the launcher started; auto checks nothing.
+        replicas: expected number of devices over all processes; auto accepts what the launcher started.
     """
     from vaeflow.distributed.strategies.multiworker import MultiworkerTopology
 
@@ -74,10 +74,10 @@ def multiworker(*, replicas: Replicas = "auto") -> Topology:
 
 
 def horovod(*, replicas: Replicas = "auto") -> Topology:
-    """One process a device, joined by Horovod, started by horovodrun, srun or mpirun.
+    """One process per device, connected by Horovod and started by horovodrun, srun or mpirun.
 
     Args:
-        replicas: processes, to be checked against what the launcher started; auto checks nothing.
+        replicas: expected number of processes; auto accepts what the launcher started.
     """
     from vaeflow.distributed.strategies.horovod import HorovodTopology, require_horovod
 
@@ -90,9 +90,9 @@ def horovod(*, replicas: Replicas = "auto") -> Topology:
 
 def _job() -> Job:
     job = Job.current()
-    if job.launcher == STRANGE:
+    if job.launcher == UNSUPPORTED:
         raise UsageError(
-            f"strategy: {STRANGE} started {job.processes} processes, which vaeflow can't join: start them by "
+            f"strategy: {UNSUPPORTED} started {job.processes} processes, which vaeflow does not support: start them by "
             "horovodrun, srun or Open MPI's mpirun"
         )
     return job
@@ -102,16 +102,16 @@ def _alone(name: str) -> None:
     job = _job()
     if job.processes > 1:
         raise UsageError(
-            f"strategy: {job.launcher} started {job.processes} processes, and with {name!r} each would train alone; "
-            "--strategy horovod or --strategy multiworker joins them"
+            f"strategy: {job.launcher} started {job.processes} processes, but with {name!r} each would train alone; "
+            "use --strategy horovod or --strategy multiworker"
         )
 
 
 def _launched(name: str) -> Job:
     job = _job()
     if job.launcher == "horovodrun" and name == "multiworker":
-        raise UsageError("strategy 'multiworker' finds its processes by TF_CONFIG, srun or mpirun, not by horovodrun")
+        raise UsageError("strategy 'multiworker' needs TF_CONFIG, srun or mpirun as launcher, not horovodrun")
     if not job.launcher:
         how = "horovodrun -np 2 vaeflow train ..." if name == "horovod" else "TF_CONFIG, srun or mpirun"
-        raise UsageError(f"strategy {name!r} joins several processes, but no launcher started this one: {how}")
+        raise UsageError(f"strategy {name!r} needs a launcher that starts several processes: {how}")
     return job

@@ -1,4 +1,4 @@
-"""Transforms that come with vaeflow: what is done to stored pixels on the device, before binarization."""
+"""Built-in transforms of stored pixels, which run on the device before binarization."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Pixels = Annotated[int, Field(ge=1)]
 
 @dataclass(frozen=True)
 class FunctionTransform:
-    """A transform that is a function of pixels and noise, see `vaeflow.contracts.Transform`.
+    """A transform by a function of pixels and noise, see `vaeflow.contracts.Transform`.
 
     Attributes:
-        x_shape: X of what it returns.
-        function: pixels [B, ...] and noise [B, noise_size] or None to pixels [B, *X].
+        x_shape: X of its output.
+        function: takes pixels [B, ...] and noise [B, noise_size] or None, and returns pixels [B, *X].
         noise: 'none', 'step' or 'example'.
-        noise_size: uniform numbers an example.
-        training_only: whether evaluations leave it out.
+        noise_size: uniform random numbers per example.
+        training_only: whether evaluations skip it.
     """
 
     x_shape: tuple[int, ...]
@@ -43,14 +43,14 @@ class FunctionTransform:
 
 
 def pad(x_shape: tuple[int, ...], *, pixels: Pixels = 2) -> Transform:
-    """Black pixels around an image: [B, H, W, C] to [B, H + 2 pixels, W + 2 pixels, C].
+    """Adds black pixels around an image: [B, H, W, C] to [B, H + 2 pixels, W + 2 pixels, C].
 
     Args:
         x_shape: (H, W, C).
-        pixels: on each side; 2 makes 32 by 32 of MNIST's 28 by 28.
+        pixels: on each side; 2 turns MNIST's 28 by 28 into 32 by 32.
 
     Raises:
-        UsageError: if x is no image.
+        UsageError: if x is not an image.
     """
     height, width, channels = _image("pad", x_shape)
 
@@ -63,14 +63,14 @@ def pad(x_shape: tuple[int, ...], *, pixels: Pixels = 2) -> Transform:
 
 
 def downsample(x_shape: tuple[int, ...], *, factor: Annotated[int, Field(ge=2)] = 2) -> Transform:
-    """The mean of each square of pixels: [B, H, W, C] to [B, H / factor, W / factor, C].
+    """Averages each square of pixels: [B, H, W, C] to [B, H / factor, W / factor, C].
 
     Args:
         x_shape: (H, W, C), H and W divisible by the factor.
-        factor: pixels on a side of a square.
+        factor: side of a square in pixels.
 
     Raises:
-        UsageError: if x is no image, or the factor does not divide it.
+        UsageError: if x is not an image, or the factor does not divide it.
     """
     height, width, channels = _image("downsample", x_shape)
     if height % factor or width % factor:
@@ -85,16 +85,16 @@ def downsample(x_shape: tuple[int, ...], *, factor: Annotated[int, Field(ge=2)] 
 
 
 def shift(x_shape: tuple[int, ...], *, pixels: Pixels = 2) -> Transform:
-    """An augmentation: each training image moved by a random number of pixels, black where nothing was.
+    """Augmentation: shifts each training image by a random number of pixels, and fills with black.
 
-    Evaluations and plots see the images where they are.
+    Evaluations and plots use unshifted images.
 
     Args:
         x_shape: (H, W, C).
-        pixels: the farthest move in each direction; all from -pixels to pixels are equally probable.
+        pixels: largest shift in each direction; all shifts from -pixels to pixels are equally probable.
 
     Raises:
-        UsageError: if x is no image.
+        UsageError: if x is not an image.
     """
     height, width, channels = _image("shift", x_shape)
 
@@ -110,13 +110,13 @@ def shift(x_shape: tuple[int, ...], *, pixels: Pixels = 2) -> Transform:
 
 
 def dequantize(x_shape: tuple[int, ...], *, levels: Annotated[int, Field(ge=2)] = 256) -> Transform:
-    """Uniform noise that fills the gap between brightnesses: (levels - 1) / levels of the pixel plus u / levels.
+    """Adds uniform noise that fills the gap between brightnesses: (levels - 1) / levels of the pixel plus u / levels.
 
-    For continuous likelihoods of bytes (Theis, van den Oord and Bethge 2016); drawn anew at every step.
+    For continuous likelihoods of bytes (Theis, van den Oord and Bethge 2016); sampled again at every step.
 
     Args:
         x_shape: X, any shape.
-        levels: brightnesses that a stored pixel can have.
+        levels: number of brightnesses of a stored pixel.
     """
     size = 1
     for side in x_shape:
@@ -133,7 +133,7 @@ def dequantize(x_shape: tuple[int, ...], *, levels: Annotated[int, Field(ge=2)] 
 def _image(name: str, x_shape: tuple[int, ...]) -> tuple[int, int, int]:
     if len(x_shape) != 3:
         raise UsageError(
-            f"transform {name!r} takes images (height, width, channels), but an example has shape {x_shape}"
+            f"transform {name!r} needs images (height, width, channels), but an example has shape {x_shape}"
         )
     height, width, channels = x_shape
     return height, width, channels

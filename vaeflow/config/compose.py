@@ -1,7 +1,7 @@
-"""Layers to one config: later layers win, and the result is validated as a whole.
+"""Merge layers into one config: later layers override earlier ones, and the result is validated.
 
-A selection that is given another name loses the options of the layers below, since they were another component's.
-Setting `steps` clears `epochs` of the layers below, and the other way round.
+If a layer selects another component, the options of earlier layers are dropped, since they belong to the earlier
+component. Setting `steps` clears `epochs` of earlier layers, and vice versa.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Composed:
     """A config and where its values were set.
 
     Attributes:
-        config: the validated config; its components aren't looked up yet.
+        config: the validated config; its components are not looked up yet.
         places: file or `command line` by dotted key, for the keys that were set.
     """
 
@@ -39,7 +39,7 @@ class Composed:
     places: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def place(self, key: str) -> str | None:
-        """Return where a key, or a table's newest part, was set; None for a default."""
+        """Return the file or `command line` that set a key or the table above it; None for a default."""
         return _place(self.places, key)
 
 
@@ -51,7 +51,8 @@ def compose(source: str | Path | None = None, overrides: Sequence[str] = ()) -> 
         overrides: settings such as `epochs=5`.
 
     Raises:
-        UsageError: if a file can't be read, a key is unknown or a value isn't allowed; the place comes first.
+        UsageError: if a file can't be read, a key is unknown or a value isn't allowed. The message starts with the
+            file or `command line`.
 
     >>> compose("mnist-2d", ["steps=10"]).config.steps
     10
@@ -78,7 +79,7 @@ def merge(found: Iterable[Layer]) -> Composed:
     try:
         config = Config.model_validate_json(json.dumps(tree, default=str))
     except ValidationError as error:
-        raise _in_words(error, places, tree) from None
+        raise _usage_error(error, places, tree) from None
     return Composed(config, MappingProxyType(places))
 
 
@@ -88,24 +89,24 @@ def _check_lengths(layer: Layer) -> None:
 
 
 def _lay(tree: dict[str, Any], upper: Mapping[str, Any], place: str, places: dict[str, str], prefix: str) -> None:
-    """Lay one layer's table over what is there, in place."""
+    """Merge a layer's table into `tree`, in place."""
     for key, value in upper.items():
         dotted = f"{prefix}{key}"
         selects = not prefix and key in KINDS_OF_SELECTIONS
         over = {"name": value} if selects and isinstance(value, str) else value
         under = tree.get(key)
         if not isinstance(over, Mapping):
-            _forget(places, dotted)
+            _clear(places, dotted)
             tree[key], places[dotted] = value, place
             continue
         if not isinstance(under, dict) or (selects and over.get("name", under.get("name")) != under.get("name")):
-            _forget(places, dotted)
+            _clear(places, dotted)
             under = tree[key] = {}
         places[dotted] = place
         _lay(under, over, place, places, f"{dotted}.")
 
 
-def _forget(places: dict[str, str], dotted: str) -> None:
+def _clear(places: dict[str, str], dotted: str) -> None:
     for key in [key for key in places if key == dotted or key.startswith(f"{dotted}.")]:
         del places[key]
 
@@ -117,25 +118,25 @@ def _place(places: Mapping[str, str], key: str) -> str | None:
     return places.get(key)
 
 
-def _in_words(error: ValidationError, places: Mapping[str, str], tree: Mapping[str, Any]) -> UsageError:
-    """Turn the first of pydantic's complaints into one line."""
+def _usage_error(error: ValidationError, places: Mapping[str, str], tree: Mapping[str, Any]) -> UsageError:
+    """Turn the first error of pydantic into one line."""
     first = error.errors()[0]
     if not first["loc"]:
         return _contradiction(first["msg"].removeprefix("Value error, "), places)
-    key, message = _complaint(first["loc"], tree)
+    key, message = _key_and_message(first["loc"], tree)
     place = _place(places, key)
     return UsageError(f"{place}: {key}: {message}" if place else f"{key}: {message}")
 
 
 def _contradiction(message: str, places: Mapping[str, str]) -> UsageError:
-    """Name the newest place that set one of the keys that contradict each other."""
+    """Return an error about contradicting keys, with a file or `command line` that set one of them."""
     set_in = [place for key, place in places.items() if key in message]
     place = COMMAND_LINE if COMMAND_LINE in set_in else next(iter(set_in), None)
     return UsageError(f"{place}: {message}" if place else message)
 
 
-def _complaint(loc: tuple[int | str, ...], tree: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the dotted key that a complaint is about, and the complaint."""
+def _key_and_message(loc: tuple[int | str, ...], tree: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the dotted key that an error is about, and the message."""
     model: type[BaseModel] = Config
     value: Any = tree
     key, allowed = "", "a table"
@@ -143,15 +144,15 @@ def _complaint(loc: tuple[int | str, ...], tree: Mapping[str, Any]) -> tuple[str
         key = ".".join(map(str, loc[:depth]))
         known = model.model_fields.get(part)
         if known is None:
-            return key, f"there is no such key; {nearest(part, model.model_fields)}"
+            return key, f"unknown key; {nearest(part, model.model_fields)}"
         if part not in value:
-            return key, "is missing: which component?"
+            return key, "is missing: name a component"
         value, inner = value[part], known.annotation
         allowed = type_in_words(inner, known.metadata)
         if not isinstance(value, Mapping):
             break
         if part in KINDS_OF_SELECTIONS and "name" not in value:
-            return f"{key}.name", "is missing: which component?"
+            return f"{key}.name", "is missing: name a component"
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             break
         model = inner

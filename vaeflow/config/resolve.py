@@ -1,4 +1,4 @@
-"""A config to the components it names: what a run is started with."""
+"""Look up the components that a config selects and validate their options."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ METRICS_OF_VAEFLOW = ("elbo", "log_likelihood", "kl", "active_units")
 
 @dataclass(frozen=True)
 class Resolved:
-    """A config whose components exist and take their options.
+    """A config whose components exist and whose options are valid.
 
     Attributes:
         config: the config, with every option of every component filled in.
         learning_rate: of kind learning_rate; a plain number in the config is the component `constant`.
         kl_schedule: of kind schedule.
         transforms: in the order they are applied.
-        metrics: what evaluations add; no two of one name.
-        plots: what is drawn; no two of one name.
+        metrics: additional metrics of evaluations, with distinct names.
+        plots: plots to draw, with distinct names.
         callbacks: in the order they are called.
     """
 
@@ -60,7 +60,7 @@ class Resolved:
         return single | {f"{key}.{number}": one for key, found in lists.items() for number, one in enumerate(found)}
 
     def to_toml(self) -> str:
-        """Return the config as a TOML file that composes to the same config: every key, every option."""
+        """Return the config as TOML with every key and option; composing it gives the same config."""
         return to_toml(self.config)
 
 
@@ -68,8 +68,8 @@ def resolve(config: Config | Composed, registry: Registry) -> Resolved:
     """Look up every component that a config names and validate its options. Imports no TensorFlow.
 
     Args:
-        config: the config; composed, its errors tell the file or the command line.
-        registry: the components there are.
+        config: the config; for a `Composed` one, errors name the file or the command line.
+        registry: the available components.
 
     Raises:
         UsageError: if a component or an option is unknown, missing or of the wrong type.
@@ -95,7 +95,7 @@ def resolve(config: Config | Composed, registry: Registry) -> Resolved:
 
 
 def to_toml(config: Config) -> str:
-    """Return a config as TOML, None spelled 'none'.
+    """Return a config as TOML, with None written as 'none'.
 
     >>> print(to_toml(Config(name="short", steps=10)).splitlines()[2])
     epochs = "none"
@@ -104,7 +104,7 @@ def to_toml(config: Config) -> str:
 
 
 def tree_of(config: Config) -> dict[str, Any]:
-    """Return a config as tables of values that TOML has, None spelled 'none'."""
+    """Return a config as tables of TOML values, with None written as 'none'."""
     return dict(_spell(config.model_dump(mode="json")))
 
 
@@ -133,25 +133,25 @@ def _at(config: Config, key: str) -> Any:
 
 
 def _require_different(resolved: Resolved) -> None:
-    """Metrics are logged, and plots are saved, by their names."""
+    """Check that names are distinct: metrics are logged, and plots are saved, by name."""
     for key, found in (("metrics", resolved.metrics), ("plots.draw", resolved.plots)):
         names = [one.name for one in found]
         for name in names:
             if names.count(name) > 1:
-                raise UsageError(f"{key}: {name!r} is there twice")
+                raise UsageError(f"{key}: {name!r} is given twice")
     for metric in resolved.metrics:
         if metric.name in METRICS_OF_VAEFLOW:
-            raise UsageError(f"metrics: every evaluation logs {metric.name!r} already; rename the plugin's component")
+            raise UsageError(f"metrics: {metric.name!r} is a built-in metric; rename the plugin's component")
 
 
 def _require_xla(resolved: Resolved) -> None:
     unable = [one for one in resolved.components().values() if not one.component.xla]
     if resolved.config.xla and unable:
-        raise UsageError(f"xla = true: {unable[0].registered.label} says that XLA can't compile it; set xla = false")
+        raise UsageError(f"xla = true: {unable[0].registered.label} does not support XLA; set xla = false")
 
 
 def _placed(composed: Composed, bind: Callable[[], Bound]) -> Bound:
-    """Put the file or the command line in front of an error, which starts with the key that it is about."""
+    """Add the file or the command line to the front of an error, which starts with its key."""
     try:
         return bind()
     except UsageError as error:

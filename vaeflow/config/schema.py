@@ -1,7 +1,7 @@
-"""The config of a run: one validated, typed tree of options.
+"""The config of a run: a validated, typed tree of options.
 
-`Config` checks what can be known without plugins. That the components exist and take the options given to them is
-checked by `vaeflow.config.resolve.resolve`. Every key's description here is the reference's text.
+`Config` validates everything that does not depend on plugins. `vaeflow.config.resolve.resolve` checks that the
+components exist and accept their options. The documentation shows the descriptions of the keys.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """A table of the config: read-only, of exact types, without unknown keys. The word 'none' stands for None."""
+    """A table of the config: read-only and strictly typed; unknown keys are errors. The text 'none' means None."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
@@ -37,7 +37,7 @@ class Section(BaseModel):
 
 
 class Selection(BaseModel):
-    """A component and its options: `{name = "conv-mnist", width = 64}`, or just its name.
+    """A component and its options: `{name = "conv-mnist", width = 64}`, or only its name.
 
     >>> Selection.model_validate("mlp").name
     'mlp'
@@ -63,33 +63,34 @@ class Selection(BaseModel):
 
 
 class CheckpointConfig(Section):
-    """When checkpoints are written and how many stay."""
+    """When checkpoints are written and how many are kept."""
 
     every_steps: AtLeastOne | None = Field(
-        None, description="Steps between two checkpoints; none for one at the end of each epoch."
+        None, description="Steps between two checkpoints; 'none' writes one at the end of each epoch."
     )
-    keep: AtLeastOne = Field(3, description="How many of the newest checkpoints stay on disk.")
+    keep: AtLeastOne = Field(3, description="Number of newest checkpoints that are kept on disk.")
 
 
 class NonFiniteConfig(Section):
-    """What is done about steps whose loss or gradient is infinite or NaN. Such a step never changes a weight."""
+    """How steps with an infinite or NaN loss or gradient are handled. Such a step never changes a weight."""
 
     action: Literal["skip", "stop", "rollback"] = Field(
         "skip",
-        description="skip goes on with the next step; stop saves and ends the run; rollback puts back the state of the "
-        "newest checkpoint and goes on. A gradient that overflows mixed_float16's loss scale is skipped in any case.",
+        description="What happens after a step with an infinite or NaN loss or gradient: skip continues with the next "
+        "step; stop saves and ends the run; rollback restores the newest checkpoint and continues. A gradient that "
+        "overflows mixed_float16's loss scale is always skipped.",
     )
     stop_after: AtLeastOne = Field(
         50,
-        description="Skipped steps in a row after which a run saves and ends, whatever the action; with rollback, "
-        "states put back in a row without a finite step after them.",
+        description="Consecutive skipped steps after which the run saves and ends, for every action; with rollback, "
+        "consecutive rollbacks without a finite step in between.",
     )
 
 
 class LogConfig(Section):
-    """What goes to metrics.jsonl and TensorBoard, and how often."""
+    """What is logged to metrics.jsonl and TensorBoard, and how often."""
 
-    every_steps: AtLeastOne = Field(100, description="Steps between two log points of the training metrics.")
+    every_steps: AtLeastOne = Field(100, description="Steps between two log entries of the training metrics.")
     tensorboard: bool = Field(True, description="Write TensorBoard logs.")
     histograms: bool = Field(True, description="TensorBoard: histograms of weights and latents, each epoch.")
     images: bool = Field(True, description="TensorBoard: reconstructions, samples, manifold or traversals.")
@@ -98,11 +99,11 @@ class LogConfig(Section):
 
 
 class EvaluateConfig(Section):
-    """Evaluation on the held-out examples while training."""
+    """Evaluation on held-out examples during training."""
 
     every_epochs: AtLeastOne = Field(1, description="Epochs between two evaluations; the last epoch always has one.")
-    batch_size: AtLeastOne = Field(200, description="Examples in a batch of evaluation; figures change by rounding.")
-    samples: AtLeastOne = Field(1, description="L, samples of z an example.")
+    batch_size: AtLeastOne = Field(200, description="Examples per evaluation batch; changes metrics only by rounding.")
+    samples: AtLeastOne = Field(1, description="L, the samples of z per example.")
 
 
 def _selection(name: str, description: str, **options: Any) -> Any:
@@ -117,100 +118,106 @@ PLOTS = ("latents", "reconstructions", "samples", "manifold", "traversals", "cur
 
 
 class PlotsConfig(Section):
-    """The plots that a run leaves as PNG files."""
+    """The plots that a run writes as PNG files."""
 
     every_epochs: Annotated[int, Field(ge=0)] = Field(
-        0, description="Epochs between two sets of plots; 0 for one set, at the end."
+        0, description="Epochs between two sets of plots; 0 draws one set, at the end."
     )
     draw: tuple[Selection, ...] = _selections(
-        PLOTS, "Which ones (kind plot); one that does not fit a model is left out."
+        PLOTS, "Plots to draw (kind plot); a plot that does not fit the model is skipped."
     )
 
 
 class Config(Section):
-    """Everything that a run depends on, beside the code: a run is a function of it.
+    """Everything that determines a run, apart from code and data.
 
     The defaults are the article's: the same model and training as the recipe `mnist-2d`.
 
     Raises:
         pydantic.ValidationError: if a key is unknown or a value isn't allowed. `vaeflow.config.compose.compose` turns
-            it into one line.
+            this error into one line.
 
     >>> Config(steps=500).epochs is None
     True
     """
 
-    name: str = Field("custom", min_length=1, description="Name of the recipe; run directories start with it.")
+    name: str = Field("custom", min_length=1, description="Name of the recipe; names of run directories start with it.")
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
-        0, description="What initial weights, the order of examples and all noise are computed from."
+        0, description="Seed of the initial weights, the order of examples and all noise."
     )
     epochs: AtLeastOne | None = Field(
         20, description="Passes over the training examples. Exactly one of epochs and steps is set."
     )
     steps: AtLeastOne | None = Field(
-        None, description="Optimizer steps, instead of epochs. Setting one of the two clears the other."
+        None, description="Optimizer steps, instead of epochs. Setting steps clears epochs, and vice versa."
     )
-    batch_size: AtLeastOne = Field(100, description="Examples in a step, over all replicas.")
+    batch_size: AtLeastOne = Field(100, description="Global batch size: examples per step, over all replicas.")
     microbatches: Literal["auto"] | AtLeastOne = Field(
         "auto",
-        description="Parts of the batch that are differentiated one by one. A number gives the same weights, bit for "
-        "bit, on any number of replicas; auto is one part a replica (times accumulate): fastest, equal to rounding.",
+        description="Number of parts of the batch whose gradients are computed one by one. A number gives the same "
+        "weights, bit for bit, on any number of replicas. auto is one part per replica (times accumulate): it is "
+        "fastest, and equal up to rounding.",
     )
     compression: Literal["none", "float16", "bfloat16"] = Field(
         "none",
-        description='What gradients are rounded to on their way between replicas; only with microbatches = "auto", and '
-        "without effect on one replica.",
+        description='Type that gradients are rounded to for the all-reduce; only with microbatches = "auto". It has no '
+        "effect on one replica.",
     )
     accumulate: AtLeastOne = Field(
-        1, description='Microbatches a replica, to save memory; only with microbatches = "auto".'
+        1, description='Microbatches per replica, to save memory; only with microbatches = "auto".'
     )
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
-        "float32", description="What the networks compute in; log-densities are always float32."
+        "float32", description="Precision of the networks; log-densities are always computed in float32."
     )
-    xla: bool = Field(False, description="Compile forward and backward pass by XLA.")
+    xla: bool = Field(False, description="Compile the forward and backward pass with XLA.")
     threads: Literal["auto"] | AtLeastOne = Field(
         "auto",
-        description="CPU threads inside an operation, for each replica; another number gives other bits. "
-        "auto is 1 when microbatches is a number, else all cores.",
+        description="CPU threads per operation, for each replica; another number changes results by rounding. "
+        "auto is 1 if microbatches is a number, else all cores.",
     )
     latent_size: AtLeastOne = Field(2, description="D, the number of latent dimensions.")
-    dataset: Selection = _selection("mnist", "Where examples come from.")
+    dataset: Selection = _selection("mnist", "Data set of the examples.")
     transforms: tuple[Selection, ...] = _selections(
-        (), "What is done to stored pixels, in this order (kind transform)."
+        (), "Transforms that are applied to the stored pixels, in this order (kind transform)."
     )
-    binarization: Selection = _selection("threshold", "How pixels become x.")
+    binarization: Selection = _selection("threshold", "How pixels are turned into the model's input x.")
     encoder: Selection = _selection("conv-mnist", "Network from x to features.")
     decoder: Selection = _selection("conv-mnist", "Network from z to the likelihood's parameters.")
-    posterior: Selection = _selection("diagonal-gaussian", "q(z given x), from the encoder's features.")
-    prior: Selection = _selection("standard-normal", "p(z).")
-    likelihood: Selection = _selection("bernoulli", "p(x given z), from the decoder's output.")
-    objective: Selection = _selection("elbo", "What is maximized.")
-    kl_schedule: Selection = _selection("constant", "Weight of the KL divergence as training goes on (kind schedule).")
-    optimizer: Selection = _selection("rmsprop", "What turns gradients into new weights.")
+    posterior: Selection = _selection("diagonal-gaussian", "q(z given x), computed from the encoder's features.")
+    prior: Selection = _selection("standard-normal", "p(z), the prior of the latents.")
+    likelihood: Selection = _selection("bernoulli", "p(x given z), computed from the decoder's output.")
+    objective: Selection = _selection("elbo", "Objective that is maximized.")
+    kl_schedule: Selection = _selection("constant", "Weight of the KL divergence over training (kind schedule).")
+    optimizer: Selection = _selection("rmsprop", "Optimizer that updates the weights.")
     learning_rate: Positive | Selection = Field(
-        1e-3, description="The optimizer's step size: a number, or a selection of kind learning_rate."
+        1e-3, description="Learning rate of the optimizer: a number, or a component of kind learning_rate."
     )
     clip_norm: Positive | None = Field(
         None,
-        description="Largest global norm of the gradient (of the mean loss, nats an example); none for no limit.",
+        description="Gradients of the mean loss (nats per example) are clipped to this global norm; 'none' disables "
+        "clipping.",
     )
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
-        description="Decay of a moving average of the weights, for each step; evaluation uses it. none for none.",
+        description="If set, an exponential moving average of the weights with this decay per step is used for "
+        "evaluation; 'none' disables it.",
     )
     init_from: str | None = Field(
-        None, min_length=1, description="Directory of another run whose newest weights this one starts from; or none."
+        None,
+        min_length=1,
+        description="Directory of another run; training starts from its newest weights. 'none' disables it.",
     )
-    strategy: Selection = _selection("auto", "How replicas are run and their sums are added.")
+    strategy: Selection = _selection("auto", "Strategy that runs the replicas and sums their gradients.")
     verify_every_steps: AtLeastOne | None = Field(
-        1000, description="Steps between two checks that all replicas hold the same state; none for one, at the start."
+        1000,
+        description="Steps between two checks that all replicas have the same state; 'none' checks only at the start.",
     )
-    metrics: tuple[Selection, ...] = _selections((), "Figures that evaluations add (kind metric).")
-    callbacks: tuple[Selection, ...] = _selections((), "What is done between chunks of steps (kind callback).")
-    checkpoint: CheckpointConfig = Field(CheckpointConfig(), description="When checkpoints are written.")
+    metrics: tuple[Selection, ...] = _selections((), "Additional metrics of evaluations (kind metric).")
+    callbacks: tuple[Selection, ...] = _selections((), "Callbacks that are called during training (kind callback).")
+    checkpoint: CheckpointConfig = Field(CheckpointConfig(), description="When checkpoints are written and kept.")
     nonfinite: NonFiniteConfig = Field(NonFiniteConfig(), description="Steps whose loss or gradient is not finite.")
     log: LogConfig = Field(LogConfig(), description="What is logged and how often.")
-    evaluate: EvaluateConfig = Field(EvaluateConfig(), description="Evaluation while training.")
+    evaluate: EvaluateConfig = Field(EvaluateConfig(), description="Evaluation during training.")
     plots: PlotsConfig = Field(PlotsConfig(), description="Plots as PNG files.")
 
     @model_validator(mode="before")
@@ -227,19 +234,19 @@ class Config(Section):
         if self.microbatches != "auto" and self.accumulate != 1:
             raise ValueError(
                 f"accumulate = {self.accumulate} needs microbatches = 'auto', but it is {self.microbatches}: "
-                "a number of microbatches says it all"
+                "a number of microbatches replaces accumulate"
             )
         if self.microbatches != "auto" and self.compression != "none":
             raise ValueError(
                 f"compression = {self.compression!r} needs microbatches = 'auto', but it is {self.microbatches}: "
-                "exact sums can't be rounded"
+                "with a number, sums are exact and gradients can't be rounded"
             )
         if self.microbatches != "auto" and self.microbatches > self.batch_size:
-            raise ValueError(f"microbatches = {self.microbatches} is more than batch_size = {self.batch_size}")
+            raise ValueError(f"microbatches = {self.microbatches} is larger than batch_size = {self.batch_size}")
         if not NAME.fullmatch(self.name):
             raise ValueError(
-                f"name = {self.name!r} can't name a run directory: letters, digits, spaces and .+-_ are allowed, "
-                "a letter or digit first"
+                f"name = {self.name!r} is not allowed in the name of a run directory: use letters, digits, spaces and "
+                ".+-_, with a letter or digit first"
             )
         return self
 
@@ -268,14 +275,14 @@ KINDS_OF_LISTS: Mapping[str, str] = MappingProxyType(
 """The kind of component that each list of selections names."""
 
 HARMLESS = ("name", "strategy", "verify_every_steps", "log", "plots", "checkpoint")
-"""Keys and tables of the config that no weight depends on, as a rule; see `changes_bits`."""
+"""Keys and tables of the config that normally do not affect the weights; see `changes_bits`."""
 
 
 def changes_bits(key: str, config: Config) -> bool:
-    """Say whether another value of a key may change the weights or figures of a run.
+    """Return whether another value of a key may change the weights or metrics of a run.
 
-    Callbacks may ask for a stop or another learning rate where rows are logged, and `rollback` returns to a checkpoint:
-    then it matters when that is.
+    Callbacks may stop the run or change the learning rate when metrics are logged, so the log interval matters with
+    callbacks. `rollback` restores a checkpoint, so the checkpoint interval matters with it.
 
     >>> changes_bits("seed", Config()), changes_bits("log.every_steps", Config())
     (True, False)

@@ -1,4 +1,4 @@
-"""Where a config's values come from: recipes, TOML files, and KEY=VALUE on the command line."""
+"""Sources of config values: recipes, TOML files, and KEY=VALUE on the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COMMAND_LINE = "command line"
 BASE = "recipe"
-"""The key of a TOML file that names the recipe it starts from."""
+"""Key of a TOML file that names the recipe on which the file is based."""
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _TOML_TYPES = (bool, int, float, str, list, dict)
@@ -39,8 +39,8 @@ def layers(source: str | Path | None, overrides: Sequence[str] = ()) -> list[Lay
     """Return the layers of a config, the lowest first.
 
     Args:
-        source: a recipe's name, or the path of a TOML file (it ends with .toml or holds a slash). A file may start from
-            a recipe by `recipe = "mnist-2d"`.
+        source: a recipe's name, or the path of a TOML file (it ends with .toml or contains a slash). A file may be
+            based on a recipe by `recipe = "mnist-2d"`.
         overrides: settings such as `epochs=5` or `encoder.width=64`.
 
     Raises:
@@ -51,12 +51,12 @@ def layers(source: str | Path | None, overrides: Sequence[str] = ()) -> list[Lay
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the tree that settings make; of two for one key the last one counts.
+    """Return the tree of values that settings give; if a key is set twice, the last value is used.
 
-    A value is read as TOML, and as plain text where it isn't TOML.
+    A value is read as TOML, or as plain text if it isn't TOML.
 
     Raises:
-        UsageError: if one isn't KEY=VALUE, or two contradict each other in kind.
+        UsageError: if a setting isn't KEY=VALUE, or one key is set both as a value and as a table.
 
     >>> parse_overrides(["epochs=5", "encoder=mlp", "encoder.hidden=[64, 64]"])
     {'epochs': 5, 'encoder': {'name': 'mlp', 'hidden': [64, 64]}}
@@ -68,7 +68,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         if not equals or not _KEY.fullmatch(key):
             raise UsageError(
                 f"{COMMAND_LINE}: {override!r} is not KEY=VALUE, such as epochs=5 or encoder.width=64 "
-                "(no spaces around =)"
+                "(without spaces around =)"
             )
         keys = key.split(".")
         if len(keys) > DEEPEST:
@@ -81,7 +81,7 @@ def parse_value(text: str, place: str = "value") -> Any:
     """Return the value of a setting: TOML, or else plain text.
 
     Args:
-        text: what stands right of the equals sign.
+        text: the text after the equals sign.
         place: the setting; errors start with it.
 
     Raises:
@@ -110,7 +110,7 @@ def _from_source(source: str | Path) -> list[Layer]:
     if base is None:
         return [top]
     if not isinstance(base, str):
-        raise UsageError(f"{source}: {BASE}: {base!r} is not a recipe's name, such as 'mnist-2d'")
+        raise UsageError(f"{source}: {BASE}: {base!r} is not the name of a recipe, such as 'mnist-2d'")
     try:
         return [_recipe_layer(base), top]
     except UsageError as error:
@@ -123,7 +123,7 @@ def _recipe_layer(name: str) -> Layer:
 
 
 def _put(tree: dict[str, Any], keys: list[str], value: Any) -> None:
-    """Set a dotted key. `encoder=mlp` and `encoder.width=64` may stand together in any order."""
+    """Set a dotted key. `encoder=mlp` and `encoder.width=64` may be given in any order."""
     *parents, last = keys
     for depth, key in enumerate(parents, start=1):
         inner = tree.setdefault(key, {})
@@ -131,7 +131,7 @@ def _put(tree: dict[str, Any], keys: list[str], value: Any) -> None:
             inner = tree[key] = {"name": inner}
         if not isinstance(inner, dict):
             outer = ".".join(keys[:depth])
-            raise UsageError(f"{COMMAND_LINE}: {outer} is set to {inner!r}, so {'.'.join(keys)} can't be set as well")
+            raise UsageError(f"{COMMAND_LINE}: {outer} is set to {inner!r}, so {'.'.join(keys)} can't be set")
         tree = inner
     if isinstance(value, str) and isinstance(tree.get(last), dict):
         tree[last]["name"] = value

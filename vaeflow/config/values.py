@@ -1,4 +1,4 @@
-"""Which values a config may hold: numbers that TensorFlow computes with, and texts that a file can hold."""
+"""Check that numbers of a config are representable in float32 and that texts are valid Unicode."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 LARGEST = (2 - 2**-23) * 2.0**127
 SMALLEST = 2.0**-126
-"""Of the float32 numbers above 0 that kernels do not take for 0."""
+"""Smallest positive float32 number that kernels do not flush to 0."""
 
 LARGEST_WHOLE = 2**63 - 1
 
 
 def require_representable(tree: Mapping[str, Any], place_of: Callable[[str], str | None]) -> None:
-    """Check every number and text of a config, its components' options too.
+    """Check every number and text of a config, including options of components.
 
     Args:
         tree: values by key, nested.
         place_of: returns the file, or the command line, that a dotted key was set in.
 
     Raises:
-        UsageError: if a number is another one, infinite or 0, once it is computed with, or a text is no Unicode.
+        UsageError: if a number is out of range in float32 or int64, or a text is not valid Unicode.
     """
     for key, value in _leaves(tree):
         problem = _problem_of_text(value) if isinstance(value, str) else _problem_of_number(value)
@@ -39,29 +39,29 @@ def require_representable(tree: Mapping[str, Any], place_of: Callable[[str], str
 def _problem_of_number(value: object) -> str:
     if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
         return f"has more than 64 bits: whole numbers are at most {LARGEST_WHOLE}"
-    if not isinstance(value, float) or math.isinf(value):  # infinity stays what it is
+    if not isinstance(value, float) or math.isinf(value):  # infinity is representable
         return ""
     if math.isnan(value):
-        return "is not a number: no two runs with it are the same"
+        return "is not a number"
     if abs(value) > LARGEST:
-        return f"is infinite in float32, which TensorFlow computes in: at most {LARGEST:.2g}"
+        return f"is infinite in float32: numbers are at most {LARGEST:.2g}"
     if 0 < abs(value) < SMALLEST:
-        return f"is 0 in float32, which TensorFlow computes in: at least {SMALLEST:.2g}, or 0"
+        return f"is 0 in float32: positive numbers are at least {SMALLEST:.2g}"
     return ""
 
 
 def _problem_of_text(text: str) -> str:
     if "\0" in text:
-        return "holds a NUL character"
+        return "contains a NUL character"
     try:
         text.encode()
-    except UnicodeEncodeError:  # the command line had bytes of another encoding
+    except UnicodeEncodeError:  # bytes of another encoding on the command line
         return "is not text in UTF-8"
     return ""
 
 
 def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield what is no table and no list, with its dotted key. Nested tables may be deep."""
+    """Yield each value that is not a table or list, with its dotted key. Not recursive: tables may be deeply nested."""
     left: list[tuple[str, Any]] = [(str(key), value) for key, value in reversed(list(tree.items()))]
     while left:
         key, value = left.pop()

@@ -1,1 +1,1 @@
-"""Data on the way to a step: which examples, with which noise, as tensors. `data.sets` has the files."""
+"""The data pipeline of a step: order of examples, noise, and batches as tensors. `data.sets` reads the files."""

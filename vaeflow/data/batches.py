@@ -1,4 +1,4 @@
-"""Rows of a global batch as the step needs them: gathered, transformed, binarized, with what is padding marked."""
+"""Rows of a global batch for a step: gathered, transformed, binarized, with a mask for padding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from vaeflow.contracts import Binarization, Split, Transform
 
-FIXED_SEED = 0  # a fixed binarization is a data set of its own: the same for every run
+FIXED_SEED = 0  # a fixed binarization is the same for every run
 
 
 class Batch(NamedTuple):
@@ -41,9 +41,9 @@ class Batches:
         source: pixels by index.
         examples: N.
         x_shape: X, after the transforms.
-        binarization: pixels to x.
+        binarization: turns pixels into x.
         order: the order of training.
-        transforms: what comes before it.
+        transforms: applied before the binarization.
     """
 
     split: str
@@ -70,10 +70,10 @@ class Batches:
         Args:
             split: its name.
             data: its examples.
-            binarization: pixels to x.
+            binarization: turns pixels into x.
             seed: the run's seed.
             batch_size: the global batch.
-            transforms: what is done to stored pixels before; each takes what the one before it returns.
+            transforms: applied to the stored pixels first, in this order.
         """
         order = Order(seed, len(data), batch_size)
         x_shape = tuple(transforms[-1].x_shape if transforms else data.x.shape[1:])
@@ -85,7 +85,7 @@ class Batches:
         return self._batch(index, valid, step, first, rows, training=True)
 
     def in_order(self, first: tf.Tensor, rows: int) -> Batch:
-        """Return examples [first, first + rows) as they are stored; past the last one there is padding."""
+        """Return examples [first, first + rows) as they are stored; rows after the last one are padding."""
         row = tf.cast(first, tf.int64) + tf.range(rows, dtype=tf.int64)
         return self._batch(row % self.examples, row < self.examples, 0, first, rows, training=False)
 

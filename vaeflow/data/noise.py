@@ -1,8 +1,8 @@
-"""Random numbers that belong to an example, whoever computes them.
+"""Random numbers per example, the same on every replica that computes them.
 
-Philox is a counter-based generator (Salmon et al. 2011): element i of TensorFlow's stream sits at counter i // 4. The
-rows of a step's noise are laid out one after the other, so that whoever owns rows [a, b) starts at the counter of row a
-and gets the bits that one device would have drawn, at the cost of its own rows alone.
+Philox is a counter-based generator (Salmon et al. 2011): element i of TensorFlow's stream is at counter i // 4. The
+rows of a step's noise are consecutive. A replica with rows [a, b) starts at the counter of row a and gets the same bits
+as one device would, at the cost of its own rows only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Noise:
 
     Attributes:
         seed: the run's seed.
-        name: what the stream is for; streams of other names are independent.
+        name: purpose of the stream; streams of different names are independent.
     """
 
     seed: int

@@ -1,4 +1,4 @@
-"""Which examples a step sees: arithmetic on (seed, step), so that nothing is buffered and nothing replayed."""
+"""The order of examples, computed from (seed, step) without a buffer, so that a resume replays nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from vaeflow.data.noise import Noise
 
-# After TensorFlow's default of 4 the high bits still follow the position: batches would be no random samples.
+# With TensorFlow's default of 4 the high bits still depend on the position: batches would not be random samples.
 ROUNDS = 24
 
 
@@ -37,11 +37,11 @@ class Order:
         Args:
             step: the step since the start of the run, from 0.
             first: row in the global batch.
-            rows: how many; rows past the batch or past the epoch's last example are padding.
+            rows: number of rows; rows after the batch or after the epoch's last example are padding.
 
         Returns:
-            Indices of examples [rows] int64, and which are no padding [rows] bool. Padding repeats examples from the
-            start of the epoch.
+            Indices of examples [rows] int64, and whether each is valid, not padding [rows] bool. Padding repeats
+            examples from the start of the epoch.
         """
         step = tf.cast(step, tf.int64)
         row = tf.cast(first, tf.int64) + tf.range(rows, dtype=tf.int64)

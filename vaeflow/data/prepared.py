@@ -1,4 +1,4 @@
-"""Which values x has in a run: learned from its data as prepared, so that stored pixels are not taken for it."""
+"""The range of x in a run, found from prepared examples, to detect stored pixels that were not prepared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vaeflow.contracts import Binarization, Dataset, Split, Transform
 
 EXAMPLES, ELEMENTS = 256, 2**24  # of each split, evenly spread; fewer where they are large
-EXACT, SLACK = 1e-3, 0.25  # parts of the range that x may lie outside: noise and transforms may go further elsewhere
+EXACT, SLACK = 1e-3, 0.25  # fractions of the range by which x may exceed it, without and with noise or transforms
 ADVICE = (
     'run.examples("test") returns prepared examples, run.prepare(pixels) prepares stored ones '
     "(any_values=True lets any value pass)"
@@ -24,12 +24,12 @@ ADVICE = (
 
 @dataclass(frozen=True)
 class Values:
-    """What an element of x can be.
+    """The allowed values of x.
 
     Attributes:
-        low: the least.
-        high: the largest.
-        binary: whether it is 0 or 1.
+        low: the smallest value.
+        high: the largest value.
+        binary: whether only 0 and 1 are allowed.
     """
 
     low: float
@@ -44,15 +44,15 @@ class Values:
         binarization: Binarization,
         transforms: tuple[Transform, ...],
     ) -> Values:
-        """Return what prepared examples of a data set have.
+        """Return the values of prepared examples of a data set.
 
-        Beside some of its examples it prepares black, white and grey ones where stored pixels are grey.
+        It prepares some examples of the data set and, if its pixels are grey, also black, white and grey ones.
 
         Args:
             dataset: as loaded.
-            prepare: pixels [B, *X] and a split's name to x.
-            binarization: what makes x; whether it takes noise.
-            transforms: what comes before it.
+            prepare: turns pixels [B, *X] and a split's name into x.
+            binarization: of the run.
+            transforms: of the run.
         """
         found = [
             prepare(pixels, name)
@@ -68,13 +68,13 @@ class Values:
         return cls(low - slack, high + slack, binary)
 
     def require(self, x: np.ndarray) -> None:
-        """Refuse what can't be prepared examples.
+        """Check that x can be prepared examples.
 
         Args:
             x: [B, *X] float32.
 
         Raises:
-            UsageError: naming the first element that no prepared example has.
+            UsageError: with the first element that is not allowed.
         """
         good = is_binary(x) if self.binary else (x >= self.low) & (x <= self.high)
         if good.all():
@@ -93,7 +93,7 @@ def is_binary(x: np.ndarray) -> np.ndarray:
 
 
 def spread(count: int, least: int) -> np.ndarray:
-    """Return the indices of some of `count` examples, evenly spread; all where there are no more.
+    """Return `least` indices of `count` examples, evenly spread; all indices if there are not more.
 
     >>> spread(10, 4).tolist()
     [0, 3, 6, 9]
@@ -102,7 +102,7 @@ def spread(count: int, least: int) -> np.ndarray:
 
 
 def _tried(split: Split, x_shape: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """Yield stored examples, and made ones between their extremes where pixels are those of pictures."""
+    """Yield stored examples, and random grey ones if the pixels are grey."""
     rows = max(1, min(EXAMPLES, ELEMENTS // max(1, int(np.prod(x_shape)))))
     stored = np.asarray(split.x[spread(len(split), rows)])
     yield stored

@@ -1,4 +1,4 @@
-"""Examples by index inside a compiled step: resident on the device, or read from a memory map."""
+"""Read examples by index in a compiled step, from device memory or a memory map."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class ResidentSource:
-    """All examples in the device's memory, in the type they are stored in.
+    """All examples in the device's memory, in their stored type.
 
     Attributes:
         x: [N, *X], uint8 or float32.
@@ -40,7 +40,7 @@ class MappedSource:
     """Examples that are read from the disk when a step needs them.
 
     Attributes:
-        x: [N, *X], uint8 or float32, a memory map as a rule.
+        x: [N, *X], uint8 or float32, usually a memory map.
     """
 
     x: np.ndarray
@@ -55,7 +55,7 @@ class MappedSource:
 
 
 def source_of(x: np.ndarray) -> Source:
-    """Return a source for examples [N, *X]: resident up to 2 GiB where memory does, else read as needed."""
+    """Return a source for examples [N, *X]: in device memory up to 2 GiB if it fits, else read as needed."""
     if x.nbytes <= RESIDENT_BYTES and fits(x.nbytes):
         return ResidentSource(tf.constant(x))
     return MappedSource(x)

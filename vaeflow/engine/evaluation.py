@@ -50,11 +50,11 @@ class Evaluation:
 
     @property
     def elbo(self) -> float:
-        """The ELBO on log p(x), nats an example (equation 6)."""
+        """The ELBO on log p(x), nats per example (equation 6)."""
         return self.log_likelihood - self.kl
 
     def scalars(self, split: str) -> dict[str, float]:
-        """Return the figures by the names they are logged under, `test/elbo` and so on."""
+        """Return the metrics by their names in the log, `test/elbo` and so on."""
         return {
             f"{split}/elbo": self.elbo,
             f"{split}/log_likelihood": self.log_likelihood,
@@ -71,7 +71,7 @@ def figures(evaluations: Mapping[str, Evaluation]) -> tuple[dict[str, float], di
 
 
 class Evaluator:
-    """Evaluates a split with the weights as they are, or with their moving averages where there are any.
+    """Evaluates a split with the current weights, or with their EMA if there is one.
 
     Replicas share the batches, and each example's terms come back as they are: the same figures on any number of them.
 
@@ -81,7 +81,7 @@ class Evaluator:
         batches: the split.
         average: moving averages of the weights.
         batch_size: examples at a time; kernels may round differently for another number.
-        samples: L, samples of z an example.
+        samples: L, the samples of z per example.
         seed: of the noise, the same at every evaluation.
         metrics: of the config, by name.
     """
@@ -108,7 +108,7 @@ class Evaluator:
         self._compiled = tf.function(self._chunk)
 
     def __call__(self, between: Callable[[], object] = lambda: None) -> Evaluation:
-        """Return the evaluation of the whole split; every process of the job must ask for it.
+        """Return the evaluation of the whole split; every process of the job must call this.
 
         Args:
             between: is called after every few batches; what it raises ends the evaluation.
@@ -137,7 +137,7 @@ class Evaluator:
             yield chunk.reshape((-1, self._width))[: at_a_time * self._rows]
 
     def _chunk(self, first: tf.Tensor, share: int) -> tf.Tensor:
-        """Return the table for `share` batches a replica, [replicas, share, rows, width]."""
+        """Return the table for `share` batches per replica, [replicas, share, rows, width]."""
         return self._strategy.local(self._strategy.run(self._own_share, first, share))
 
     def _own_share(self, first: tf.Tensor, share: int) -> tf.Tensor:

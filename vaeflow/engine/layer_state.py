@@ -1,4 +1,4 @@
-"""What layers change by themselves in training: averages over batches, states of generators, weights made unit norm."""
+"""Variables that layers change in training: averages over batches, states of generators, normalized weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Updates(keras.StatelessScope):
-    """A scope in which no variable changes, and that knows which ones would have.
+    """A scope that records assignments to variables instead of making them.
 
     Attributes:
         variables: those that were assigned, in order, by their identity.
@@ -29,13 +29,13 @@ class Updates(keras.StatelessScope):
         self.variables: dict[int, keras.Variable] = {}
 
     def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
-        """Take note of an assignment."""
+        """Record an assignment."""
         super().add_update(update)
         self.variables[id(update[0])] = update[0]
 
 
 class LayerState(NamedTuple):
-    """What the layers of a model keep.
+    """The state variables of a model's layers.
 
     Attributes:
         seeds: states of generators, which the step sets.
@@ -48,7 +48,7 @@ class LayerState(NamedTuple):
 
 
 def layer_state(model: VAE, objective: Objective, schedule: Schedule) -> LayerState:
-    """Return what layers keep, by a forward pass in training of examples that are zero.
+    """Find the state variables of layers by a forward pass in training mode with examples of zeros.
 
     Args:
         model: the autoencoder, built.
@@ -66,8 +66,8 @@ def layer_state(model: VAE, objective: Objective, schedule: Schedule) -> LayerSt
         if id(variable) not in known:
             raise PluginError(
                 f"a component changes variable {variable.path!r} of shape {tuple(variable.shape)} in training, which "
-                "is in no Keras layer of the model: it would be neither saved nor the same on all replicas; what holds "
-                "it must be a posterior, prior, likelihood or network that is a keras.layers.Layer"
+                "is in no Keras layer of the model: it would be neither saved nor the same on all replicas; make it "
+                "a variable of a posterior, prior, likelihood or network that is a keras.layers.Layer"
             )
     generators = {id(v) for v in seeds}
     averaged = [v for v in model.non_trainable_variables if id(v) not in generators]

@@ -1,4 +1,4 @@
-"""Dynamic loss scaling for float16 (Micikevicius et al. 2018): small gradients survive the half precision."""
+"""Dynamic loss scaling for float16 (Micikevicius et al. 2018), so that small gradients do not underflow."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LossScale:
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """The state that a checkpoint keeps."""
+        """The state that a checkpoint stores."""
         return [self.scale, self.good_steps]
 
     def next(self, finite: tf.Tensor) -> list[tf.Tensor]:

@@ -1,4 +1,4 @@
-"""Forward and backward of one microbatch: what is differentiated on its own, whoever holds it."""
+"""Forward and backward pass of one microbatch, the same on every replica."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Differentiated(NamedTuple):
-    """What forward and backward of one microbatch give.
+    """The results of the forward and backward pass of one microbatch.
 
     Attributes:
         terms: of the ELBO, an example.
@@ -38,7 +38,7 @@ class Differentiated(NamedTuple):
 
 
 class Microbatches:
-    """Cuts a step's global batch into V parts and differentiates each.
+    """Splits a step's global batch into V microbatches and computes the gradient of each.
 
     Args:
         model: the autoencoder.

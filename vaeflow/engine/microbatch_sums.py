@@ -1,4 +1,4 @@
-"""What is added over microbatches."""
+"""The values that are summed over microbatches."""
 
 from __future__ import annotations
 

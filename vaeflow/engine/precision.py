@@ -1,4 +1,4 @@
-"""What networks compute in while they are built."""
+"""The precision of networks that are built in a context."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def built_in(precision: str) -> Iterator[None]:
-    """Give layers that are made in this context a dtype policy; the one before comes back afterwards.
+    """Set the dtype policy of layers that are created in this context; restore the previous one afterwards.
 
     Args:
         precision: `float32`, `mixed_bfloat16` or `mixed_float16`.

@@ -29,7 +29,7 @@ MAGNITUDE, INFINITY = 0x7FFFFFFF, 0x7F800000  # all bits but the sign; infinity'
 
 
 class Reduction(Protocol):
-    """A way to add what microbatches give."""
+    """Sums the results of microbatches."""
 
     def sum(self, parts: Part, strategy: Strategy) -> Part:
         """Return the sum over the first axis of each tensor, [v, ...] float32, and over all replicas.
@@ -39,7 +39,7 @@ class Reduction(Protocol):
 
 
 class PlainSum:
-    """Float32 sums in whatever order: fastest, equal between topologies to rounding.
+    """Float32 sums in any order: fastest, and equal between topologies up to rounding.
 
     Args:
         wire: the type that gradients have between replicas; half of them costs precision and saves half the bytes.

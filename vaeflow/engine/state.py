@@ -1,4 +1,4 @@
-"""All that training changes, as named arrays."""
+"""The training state: all variables that training changes, as named arrays."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TrainingState:
         return b"".join(np.ascontiguousarray(array).tobytes() for array in self.arrays().values())
 
     def from_bytes(self, content: bytes) -> None:
-        """Set every variable from what `to_bytes` of the same model gave."""
+        """Set every variable from the value of `to_bytes` of the same model."""
         first = 0
         for variable in self._variables.values():
             dtype, shape = np.dtype(variable.dtype.as_numpy_dtype), tuple(variable.shape)
@@ -94,9 +94,9 @@ def sha256_of(arrays: Iterable[tuple[str, np.ndarray]]) -> str:
 
 
 def _assign(variables: Mapping[str, tf.Variable], arrays: Mapping[str, np.ndarray]) -> None:
-    odd = sorted(set(arrays) ^ set(variables))
-    if odd:
-        raise CheckpointError(f"the checkpoint is of another model: {odd[0]!r} is in only one of the two")
+    unmatched = sorted(set(arrays) ^ set(variables))
+    if unmatched:
+        raise CheckpointError(f"the checkpoint is of another model: {unmatched[0]!r} is only in one of the two")
     for name, variable in variables.items():
         if arrays[name].shape != tuple(variable.shape) or arrays[name].dtype != variable.dtype.as_numpy_dtype:
             raise CheckpointError(

@@ -1,4 +1,4 @@
-"""The training step: forward, backward, reduce, clip, apply; many of them in one compiled call."""
+"""The training step: forward, backward, reduce, clip, apply; many steps per execution."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Update(NamedTuple):
-    """What a step does to the weights once all replicas have been summed.
+    """The update of the weights after the all-reduce.
 
     Attributes:
         gradients: of the mean loss of an example, clipped, one a trainable variable.
@@ -39,7 +39,7 @@ class Update(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainStep:
-    """One optimizer step on a global batch, whatever runs it.
+    """One optimizer step on a global batch, the same on every strategy.
 
     Attributes:
         microbatches: what is differentiated.
@@ -133,7 +133,7 @@ class TrainStep:
 
 
 class Trainer:
-    """Takes many steps in one compiled call, as Keras's `steps_per_execution` does.
+    """Runs many steps per execution of a compiled function, like Keras's `steps_per_execution`.
 
     Attributes:
         step: what is done for each step.
@@ -160,7 +160,7 @@ class Trainer:
 
     @property
     def rows(self) -> int:
-        """Examples in a microbatch."""
+        """Examples per microbatch."""
         return self.step.microbatches.rows
 
     def _steps(self, first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:

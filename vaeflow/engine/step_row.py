@@ -1,4 +1,4 @@
-"""What a training step reports, as one row of numbers: packed for TensorFlow, unpacked by name for everyone else."""
+"""The metrics of a training step as one row of numbers: packed for TensorFlow, unpacked by name elsewhere."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def read_rows(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
 
     Raises:
         FileError: if it is no regular file, or larger than 8 GiB.
-        OSError: if the disk refuses.
+        OSError: if reading or writing fails.
     """
     with open_regular(path) as file:
         size = file.seek(0, 2)

@@ -67,7 +67,7 @@ def open_regular(path: Path, *, follow: bool = False) -> BufferedReader:
 
     Raises:
         FileError: if it is something else.
-        OSError: if it is not there, or the disk refuses.
+        OSError: if it is missing or reading fails.
     """
     _require_regular(path, path.stat(follow_symlinks=follow).st_mode)  # to open a device may be to do something
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))

@@ -19,7 +19,7 @@ _PARTIAL = re.compile(r"\..+\.partial", re.DOTALL)
 
 
 def is_partial(name: str) -> bool:
-    """Say whether a name is that of a file which was being written.
+    """Return whether a name is that of a file which was being written.
 
     >>> [is_partial(name) for name in (".summary.json.4711-5ae0.partial", "summary.json", "partial")]
     [True, False, False]
@@ -35,7 +35,7 @@ def written_aside(path: Path) -> Iterator[Path]:
         path: the file, or a directory that is not there yet.
 
     Raises:
-        OSError: if the disk refuses; what had the name before is untouched.
+        OSError: if writing fails; an earlier file of this name is unchanged.
     """
     aside = _partial(path)
     try:
@@ -50,17 +50,17 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
+    """Write a text file atomically.
 
     Raises:
-        OSError: if the disk refuses.
+        OSError: if reading or writing fails.
     """
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file whole or not at all. JSON has no NaN and no infinity: both are null."""
+    """Write a JSON file atomically. NaN and infinity are written as null."""
     write_text(path, json.dumps(as_json(content), indent=2, allow_nan=False) + "\n")
 
 

@@ -1,1 +1,1 @@
-"""The mathematics: the ELBO, distributions, and the model that they make."""
+"""The mathematics: the ELBO, distributions, and the model."""

@@ -68,7 +68,7 @@ def kl_terms(q: Distribution, p: Prior, z_LBD: tf.Tensor, log_q_LB: tf.Tensor) -
 
 
 def closed_form_kl_terms(q: Distribution, p: Prior) -> tf.Tensor | None:
-    """Return terms of KL(q, p) that the posterior knows, or else the prior, or None if neither does.
+    """Return terms of KL(q, p) in closed form from the posterior, or else the prior, or None if neither has one.
 
     A posterior that knows a closed form has a method `kl_terms(p)`, with the result of `vaeflow.contracts.Prior`'s own.
 

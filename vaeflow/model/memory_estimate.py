@@ -1,4 +1,4 @@
-"""How much memory a model's work takes, estimated before it is begun.
+"""Estimate the memory of training and evaluation before they start.
 
 Measured for the built-in networks on CPUs, to a quarter. Layers inside a subclassed network have no symbolic outputs
 and are left out, and so is what a GPU holds: there TensorFlow says itself that it is out of memory.
@@ -57,16 +57,16 @@ def backward_bytes(model: VAE, samples: int = 1) -> float:
 
 
 def require_evaluation(model: VAE, rows: int, samples: int, examples: int) -> None:
-    """Check that an evaluation has memory enough.
+    """Check that an evaluation fits into memory.
 
     Args:
         model: the autoencoder.
         rows: examples at a time.
-        samples: L, samples of z an example.
+        samples: L, the samples of z per example.
         examples: of the split.
 
     Raises:
-        UsageError: if it has not.
+        UsageError: if memory does not suffice.
     """
     columns = 2 + 2 * model.latent_size
     table = examples * columns * (2 * FLOAT + 8)
@@ -80,27 +80,27 @@ def require_evaluation(model: VAE, rows: int, samples: int, examples: int) -> No
         if rows > 1
         else "use a smaller model"
     )
-    _require(size, f"an evaluation of {rows} examples at a time with {samples} samples each", advice)
+    _require(size, f"an evaluation of {rows} examples at once with {samples} samples each", advice)
 
 
 def require_elbo(model: VAE, rows: int, samples: int) -> None:
-    """Check that the ELBO of some examples at a time has memory enough.
+    """Check that the ELBO of some examples at a time fits into memory.
 
     Args:
         model: the autoencoder.
         rows: examples at a time.
-        samples: L, samples of z an example.
+        samples: L, the samples of z per example.
 
     Raises:
-        UsageError: if it has not.
+        UsageError: if memory does not suffice.
     """
     most = max(1, int(memory.left_for_work() // (rows * forward_bytes(model))))
-    what = f"the ELBO of {rows} examples at a time with {samples} samples each"
+    what = f"the ELBO of {rows} examples at once with {samples} samples each"
     _require(rows * forward_bytes(model, samples), what, f"lower samples to about {most}")
 
 
 def require_training(model: VAE, *, rows: int, batch_size: int, samples: int, share: int, state: int) -> None:
-    """Check that training has memory enough.
+    """Check that training fits into memory.
 
     Args:
         model: the autoencoder.
@@ -111,14 +111,14 @@ def require_training(model: VAE, *, rows: int, batch_size: int, samples: int, sh
         state: bytes of the training state, which a checkpoint copies.
 
     Raises:
-        UsageError: if it has not.
+        UsageError: if memory does not suffice.
     """
     weights = sum(_bytes(v.shape) for v in model.trainable_variables)
     kept = (WEIGHTS_IN_A_STEP + share) * weights + state
     one = backward_bytes(model, samples)
     fitting = max(1, int((memory.left_for_work() - kept) // one))
     advice = (
-        f"lower batch_size to about {max(1, batch_size * fitting // rows)}, or raise microbatches (accumulate, where "
+        f"lower batch_size to about {max(1, batch_size * fitting // rows)}, or raise microbatches (accumulate, if "
         f"they are auto) so that each has about {fitting} examples"
         if fitting < rows
         else "lower the sizes of the networks, or the number of microbatches"
@@ -127,7 +127,7 @@ def require_training(model: VAE, *, rows: int, batch_size: int, samples: int, sh
 
 
 def require_examples(count: int, numbers: int, what: str, setting: str) -> None:
-    """Check that an array of examples has memory enough.
+    """Check that an array of examples fits into memory.
 
     Args:
         count: how many examples.
@@ -136,7 +136,7 @@ def require_examples(count: int, numbers: int, what: str, setting: str) -> None:
         setting: which one says how many.
 
     Raises:
-        UsageError: if it has not.
+        UsageError: if memory does not suffice.
     """
     most = int(memory.left_for_work() // (FLOAT * numbers))
     memory.require(FLOAT * count * numbers, f"{count} {what}", f"lower {setting} to about {max(1, most)}")

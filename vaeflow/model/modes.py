@@ -1,4 +1,4 @@
-"""Whether layers train or not, told to all of them at once, wherever they are called.
+"""Set the training mode of all layers of a computation.
 
 Keras hands `training` from a layer's call to the layers that are called inside it. A posterior, prior, likelihood or
 objective computes by methods of its own, not by a layer's call. So such computations are put into one.

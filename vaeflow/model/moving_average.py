@@ -24,11 +24,11 @@ class MovingAverage:
         self.variables = [tf.Variable(w.value, trainable=False, name="ema") for w in self.weights]
 
     def next(self) -> list[tf.Tensor]:
-        """Return the averages' next values, given the weights as they are now."""
+        """Return the next values of the averages, given the current weights."""
         return [a + self._rate * (w.value - a) for a, w in zip(self.variables, self.weights, strict=True)]
 
     def reset(self) -> None:
-        """Start again at the weights as they are now."""
+        """Reset the averages to the current weights."""
         for average, weight in zip(self.variables, self.weights, strict=True):
             average.assign(weight.value)
 

@@ -1,4 +1,4 @@
-"""A trained model as NumPy sees it."""
+"""A trained model with a NumPy interface."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BLOCK = 200  # examples a compiled call; inputs are padded to whole blocks so th
 
 
 class TrainedVAE:
-    """Encodes, decodes, samples and scores with a model's weights as they are when a method is called.
+    """Encodes, decodes, samples and computes ELBOs with the model's current weights.
 
     Its attributes: `model`, the autoencoder itself; `x_shape`, X; `latent_size`, D.
 
@@ -127,7 +127,7 @@ class TrainedVAE:
 
         Args:
             x: prepared examples (see `prepare`).
-            samples: L, samples of z an example.
+            samples: L, the samples of z per example.
             seed: of the noise.
             any_values: as in `encode`.
 

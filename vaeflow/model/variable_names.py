@@ -1,4 +1,4 @@
-"""The parts of a trained model that its logs look into."""
+"""Names of a model's variables for logs."""
 
 from __future__ import annotations
 

@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 __all__ = ["Plot", "Subject", "caption_of", "plot_all"]
 
 FOLDER = "plots"
-"""Where a run keeps its plots."""
+"""The folder of plots in a run directory."""
 
 METRICS = "metrics.jsonl"
-"""Where a run keeps the rows that the curves are read from."""
+"""The file of metrics in a run directory, from which curves are drawn."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is drawn.
+    """The model and data of a plot.
 
     Attributes:
         trained: the model.
-        examples: held-out ones, as the model sees them.
+        examples: held-out examples, prepared for the model.
         metrics: the run's metrics.jsonl, or None.
         caption: one small line below the plot, such as `caption_of` makes.
     """
@@ -45,10 +45,10 @@ class Subject:
 
 
 class Plot(Protocol):
-    """A picture of a trained model: a component of kind plot builds one. It is drawn on the chief alone."""
+    """A picture of a trained model, built by a component of kind plot. It is drawn on rank 0 only."""
 
     def __call__(self, subject: Subject) -> Figure | None:
-        """Return the picture, or None where there is none of such a model (no image, not two latent dimensions)."""
+        """Return the picture, or None if it does not fit the model (no images, not two latent dimensions)."""
 
 
 def plot_all(
@@ -62,24 +62,24 @@ def plot_all(
     caption: str = "",
     stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[list[Path], list[str]]:
-    """Draw all that fits a model, `NAME.png`, each written completely or not at all.
+    """Draw all plots that fit a model into `NAME.png` files, which are written atomically.
 
     Args:
         plots: by name.
         trained: the model.
-        dataset: its test split is shown, or its validation split, or what it was trained on.
-        directory: where the files go; made if need be.
+        dataset: its test split is shown, or its validation split, or its training split.
+        directory: the folder of the files; created if it is missing.
         metrics: the run's metrics.jsonl.
-        examples: how many examples are encoded at most.
+        examples: most examples that are encoded.
         caption: one small line below each plot.
-        stopped: whether to draw no more; called before each plot.
+        stopped: returns whether to stop; called before each plot.
 
     Returns:
         The files, and the names of the plots that were not drawn because it was stopped.
 
     Raises:
-        OSError: if the disk refuses.
-        PluginError: if a plot fails; it is named.
+        OSError: if writing fails.
+        PluginError: with the plot's name, if a plot fails.
     """
     from vaeflow.plots.examples import Examples
 
@@ -92,7 +92,7 @@ def plot_all(
 
 
 def caption_of(config: Config) -> str:
-    """Return one line that says what a plot was made from."""
+    """Return one line about the run of a plot."""
     return f"{config.name}, seed {config.seed}: {config.dataset.name}, binarization {config.binarization.name}"
 
 

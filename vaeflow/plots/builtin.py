@@ -1,4 +1,4 @@
-"""The built-in plots: a plugin like any other. Matplotlib is not imported here."""
+"""The built-in plots, registered like those of any plugin. Matplotlib is not imported here."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def latents() -> Plot:
 
 
 def reconstructions() -> Plot:
-    """Held-out images above what the model makes of them."""
+    """Held-out images, each above its reconstruction."""
 
     def plot(subject: Subject) -> Figure | None:
         from vaeflow.plots import reconstructions
@@ -63,7 +63,7 @@ def manifold() -> Plot:
 
 
 def traversals() -> Plot:
-    """What each latent dimension does by itself; not with two, where the manifold shows it."""
+    """Images for changes of each latent dimension; not drawn with two, where the manifold shows it."""
 
     def plot(subject: Subject) -> Figure | None:
         from vaeflow.plots import traversals
@@ -75,7 +75,7 @@ def traversals() -> Plot:
 
 
 def curves() -> Plot:
-    """The ELBO as training went on."""
+    """The ELBO over training."""
 
     def plot(subject: Subject) -> Figure | None:
         from vaeflow.plots import curves

@@ -56,10 +56,10 @@ def show_image(axes: Axes, image: np.ndarray) -> None:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as a PNG file, whole or not at all, and return its path.
+    """Write a figure as a PNG file atomically, and return its path.
 
     Raises:
-        OSError: if the disk refuses; an earlier file of this name is untouched.
+        OSError: if writing fails; an earlier file of this name is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_aside(path) as aside:

@@ -172,9 +172,7 @@ def _check_hooks(plugin: Any) -> tuple[str, ...]:
     hooks = [name for name, _ in inspect.getmembers(plugin, inspect.isroutine) if name.startswith(PREFIX)]
     for name in hooks:
         if name not in HOOKS:
-            raise PluginError(
-                f"there is no hook {name!r} (names in {PREFIX}* are kept for hooks); {nearest(name, HOOKS)}"
-            )
+            raise PluginError(f"unknown hook {name!r} (names {PREFIX}* are reserved for hooks); {nearest(name, HOOKS)}")
         if not hasattr(getattr(plugin, name), f"{hookspecs.NAMESPACE}_impl"):
             raise PluginError(f"{name} is not marked; write @hookimpl above it (from vaeflow import hookimpl)")
     if not hooks:

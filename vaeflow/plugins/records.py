@@ -1,4 +1,4 @@
-"""The typed records of the plugin system: a component, the kinds there are, where a component came from."""
+"""The records of the plugin system: components, kinds, and origins of components."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Component:
-    """What a plugin registers: a build function under a kind and a name.
+    """A component that a plugin registers: a build function with a kind and a name.
 
     Attributes:
         kind: one of `KINDS`.
-        name: what a config selects it by, in kebab-case.
+        name: the name in a config, in kebab-case.
         build: takes the kind's positional parameters. Its keyword-only parameters are the component's options:
-            annotations validate the config, defaults fill it, the docstring is what
-            `vaeflow plugins show KIND NAME` prints. It imports TensorFlow inside, not at the top of its module.
-        xla: whether what it computes can be compiled by XLA. With False, a config with `xla = true` that selects it is
-            refused before any device starts.
+            annotations validate the config, defaults fill it in, and `vaeflow plugins show KIND NAME` prints the
+            docstring. Import TensorFlow inside the function, not at the top of its module.
+        xla: whether XLA can compile it. If False, a config with `xla = true` that selects it is an error before any
+            device is started.
 
     >>> def wide(x_shape: tuple[int, ...], *, width: int = 64) -> "keras.Model":
     ...     '''One wide dense layer: [B, *X] to [B, width].'''
@@ -36,14 +36,14 @@ class Component:
 
 @dataclass(frozen=True)
 class Kind:
-    """A role that components can play.
+    """A kind of components.
 
     Attributes:
         name: the kind.
-        parameters: what vaeflow passes by position to a build function, as (name, type).
+        parameters: positional parameters of the build function, as (name, type).
         returns: the type that a build function returns.
         doc: one line.
-        members: what that type has, by name; vaeflow uses them, and what is built without one is refused.
+        members: names of the required members of that type.
     """
 
     name: str
@@ -65,11 +65,11 @@ class Kind:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a plugin came from.
+    """The origin of a plugin.
 
     Attributes:
-        module: the module (or the file) that holds the hook.
-        distribution: the installed distribution, or None for a module that was named by --plugin.
+        module: the module (or the file) with the hook.
+        distribution: the installed distribution, or None for a module that was given by --plugin.
         version: the distribution's version.
     """
 
@@ -115,7 +115,7 @@ KINDS: dict[str, Kind] = {
             "prior",
             _LATENT_SIZE,
             "vaeflow.contracts.Prior",
-            "p(z), and KL(q, p) where it has a closed form",
+            "p(z), and KL(q, p) if it has a closed form",
             ("sample", "log_prob", "mean", "kl_terms"),
         ),
         Kind(
@@ -136,7 +136,7 @@ KINDS: dict[str, Kind] = {
             "schedule",
             _TIMELINE,
             "vaeflow.contracts.Schedule",
-            "weight of the KL divergence as training goes on",
+            "weight of the KL divergence over training",
             ("weight", "penalty"),
         ),
         Kind(
@@ -150,7 +150,7 @@ KINDS: dict[str, Kind] = {
             "learning_rate",
             _TIMELINE,
             "float | keras.optimizers.schedules.LearningRateSchedule",
-            "the optimizer's step size as training goes on",
+            "the learning rate over training",
         ),
         Kind(
             "dataset",
@@ -171,18 +171,18 @@ KINDS: dict[str, Kind] = {
             "strategy",
             (),
             "vaeflow.distributed.strategies.base.Topology",
-            "how replicas are run and their sums are added",
+            "runs the replicas and sums their gradients",
             ("name", "replicas", "local_processes", "start"),
         ),
         Kind(
             "metric",
             (),
             "vaeflow.contracts.Metric",
-            "a figure of each example, whose mean is logged by name",
+            "a value per example, whose mean is logged by name",
             ("__call__",),
         ),
         Kind("plot", (), "vaeflow.plots.Plot", "a picture of a trained model", ("__call__",)),
-        Kind("callback", (), "vaeflow.callbacks.Callback", "what is done between chunks of steps"),
+        Kind("callback", (), "vaeflow.callbacks.Callback", "called between executions of steps"),
     )
 }
 """Every kind by name."""

@@ -110,7 +110,7 @@ class Registry:
             UsageError: if there is no such kind.
         """
         if kind not in KINDS:
-            raise UsageError(f"there is no kind {kind!r}; {nearest(kind, KINDS)}")
+            raise UsageError(f"unknown kind {kind!r}; {nearest(kind, KINDS)}")
         return sorted(name for of_kind, name in self._components if of_kind == kind)
 
     def get(self, kind: str, name: str, where: str = "") -> Registered:
@@ -132,9 +132,9 @@ class Registry:
         for broken in self.broken:
             if (kind, name) in broken.claimed:
                 raise PluginError(f"{place}{kind} {name!r} can't be used: {broken}")
-        message = f"{place}there is no {kind} {name!r}; {nearest(name, known)}"
+        message = f"{place}unknown {kind} {name!r}; {nearest(name, known)}"
         if self.disabled:
-            message += f"; left out by --disable-plugin: {', '.join(map(str, self.disabled))}"
+            message += f"; disabled by --disable-plugin: {', '.join(map(str, self.disabled))}"
         if self.broken:
             raise PluginError(f"{message}; {'; '.join(map(str, self.broken))}")
         raise UsageError(message)

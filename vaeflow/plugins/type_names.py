@@ -81,7 +81,7 @@ def _constraints_in_words(metadata: Iterable[object]) -> str:
 
 
 def admits_none(annotation: Any) -> bool:
-    """Say whether None is one of a type's values; TOML has no null, so 'none' is written for it.
+    """Return whether None is one of a type's values; TOML has no null, so 'none' is written for it.
 
     >>> admits_none(int | None), admits_none(int)
     (True, False)

@@ -1,4 +1,4 @@
-"""Lines for people: above a progress bar if there is one, on the chief alone."""
+"""Print lines above a progress bar if there is one, on rank 0 only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vaeflow.distributed.job.job import Job
 
 
 def say(line: str) -> None:
-    """Print one line for people, above a progress bar if there is one; on the chief alone."""
+    """Print one line, above a progress bar if there is one; on rank 0 only."""
     from tqdm import tqdm
 
     if Job.current().rank == 0:

@@ -52,27 +52,27 @@ def available() -> Available:
 
 
 def fits(size: float) -> bool:
-    """Say whether so many bytes can be had."""
+    """Return whether so many bytes are available."""
     return size <= ALWAYS or size + RESERVE <= available().size
 
 
 def require(size: float, what: str, advice: str) -> None:
-    """Check that there is enough memory for something before it is begun.
+    """Check that memory suffices for something before it is started.
 
     Args:
-        size: bytes that it would take.
-        what: it, in words.
-        advice: which setting to lower, and to about what.
+        size: bytes that it needs.
+        what: its name for the message.
+        advice: which setting to lower, and to about which value.
 
     Raises:
-        UsageError: if there is not.
+        UsageError: if memory does not suffice.
     """
     if not fits(size):
         there = available()
         left = max(0.0, there.size - RESERVE)
         raise UsageError(
-            f"{what} would take about {in_words(size)} of memory, and there is {in_words(left)} ({there.limit}): "
-            f"{advice}"
+            f"{what} needs about {format_bytes(size)} of memory, but {format_bytes(left)} is available "
+            f"({there.limit}): {advice}"
         )
 
 
@@ -81,10 +81,10 @@ def left_for_work() -> float:
     return max(float(ALWAYS), available().size - RESERVE)
 
 
-def in_words(size: float) -> str:
-    """Return bytes in words.
+def format_bytes(size: float) -> str:
+    """Format a number of bytes.
 
-    >>> in_words(5 * 2**20), in_words(3.25 * 2**30), in_words(10**18)
+    >>> format_bytes(5 * 2**20), format_bytes(3.25 * 2**30), format_bytes(10**18)
     ('5 MiB', '3.2 GiB', '931,322,575 GiB')
     """
     if size < 2**30:

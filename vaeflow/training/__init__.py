@@ -1,1 +1,1 @@
-"""The outer loop: a run is set up, restored, trained, checkpointed and summarised."""
+"""Set up, restore, train, checkpoint and summarise a run."""

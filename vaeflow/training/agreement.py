@@ -1,7 +1,8 @@
-"""The ranks of a job agree on what the run depends on, or the job ends, on all of them, before a step is taken.
+"""Check before the first step that all ranks of a job have the same config, code, data and environment.
 
-They compare twice. First over plain HTTP, before TensorFlow is imported: config, code, data, versions, threads,
-processor. Then over the strategy's own sums, which elastic jobs do each time they re-form: the same, and the devices.
+Ranks compare twice. First over HTTP, before TensorFlow is imported: config, code, data, versions, threads and
+processor. Then over the strategy's all-reduce: the same, and the devices. Elastic jobs repeat the second comparison
+each time they re-form. If ranks differ, the job ends on all of them.
 """
 
 from __future__ import annotations
@@ -22,35 +23,35 @@ if TYPE_CHECKING:
     from vaeflow.distributed.strategies.processes import Processes
 
 ACCEPT = "accept_changes"
-FAILED = 20.0  # seconds that a process with an error of its own waits to tell the others
+FAILED = 20.0  # seconds for which a process that failed waits for the others to report its error
 
 
 class FirstMeeting:
-    """This process's first meeting with the others of its job, as a context: what fails inside is told to them.
+    """The first exchange between the processes of a job, as a context manager; errors inside are sent to all ranks.
 
     Args:
-        accept_changes: whether environments may differ between ranks, if all of them say so.
-        command: what else was asked on the command line, that ranks must agree on.
+        accept_changes: whether environments may differ between ranks; all ranks must set it.
+        command: further command line options that must be equal on all ranks.
     """
 
     def __init__(self, *, accept_changes: bool = False, **command: Any) -> None:
         self._job = Job.current()
         self._place = MeetingPlace.of(self._job)
         self._command = {ACCEPT: accept_changes, **command}
-        self.record: Provenance | None = None  # what is known so far
+        self.record: Provenance | None = None  # as far as it is known
 
     def __enter__(self) -> Self:
         return self
 
     def agree(self, record: Provenance) -> str:
-        """Compare what this run depends on with the other ranks. Each calls this once, inside the context.
+        """Compare this rank's record with those of the other ranks. Each rank calls this once, inside the context.
 
         Returns:
-            In one line how the ranks' environments differ, where `accept_changes` lets them; else an empty text.
+            How the ranks' environments differ, in one line, if `accept_changes` allows it; else an empty text.
 
         Raises:
-            UsageError: if they differ; the message names what, the ranks and the values.
-            VaeflowError: if other ranks failed or do not come in time.
+            UsageError: if the ranks differ; the message lists the differences, the ranks and the values.
+            VaeflowError: if other ranks failed or do not connect in time.
         """
         self.record = record
         if self._place is None:
@@ -68,18 +69,18 @@ class FirstMeeting:
         text, code = " ".join(str(error).split()), getattr(error, "exit_code", 1)
         try:
             verdict = self._hold(place, text, code, patience=FAILED)
-        except VaeflowError:  # the others do not come: this process's own error is what counts
+        except VaeflowError:  # the others did not connect: report this process's own error
             return
         self._judged(verdict, error)
 
     def _hold(self, place: MeetingPlace, error: str | None, code: int, patience: float | None = None) -> dict[str, Any]:
-        self._place = None  # it is held once
+        self._place = None  # ranks exchange only once
         record = None if self.record is None else json.loads(self.record.to_json())
         own = {"record": record, "command": self._command, "error": error, "code": code}
         return dict(json.loads(place.hold(json.dumps(own), judge, patience=patience)))
 
     def _judged(self, verdict: dict[str, Any], error: Exception | None) -> None:
-        """Raise what the verdict says of this process."""
+        """Raise the error that the verdict has for this process."""
         if verdict["differences"]:
             raise UsageError(verdict["differences"]) from error
         errors: dict[str, list[Any]] = verdict["errors"]
@@ -89,7 +90,7 @@ class FirstMeeting:
         first, (text, code) = next(iter(errors.items()))
         if error is not None:
             earlier = [said for other, (said, _) in errors.items() if int(other) < rank]
-            if errors[str(rank)][0] in earlier:  # it is said once
+            if errors[str(rank)][0] in earlier:  # report the same error once
                 raise ElsewhereError(str(error), code) from error
         elif rank == 0:
             raise RankError(f"rank {first}: {text}", code)
@@ -98,28 +99,29 @@ class FirstMeeting:
 
 
 def judge(texts: list[str]) -> str:
-    """Return the verdict on what the ranks of a job handed in, as JSON: how they differ, and whose errors there are.
+    """Compare the messages of all ranks; return as JSON how they differ and which ranks have errors.
 
     Args:
-        texts: by rank.
+        texts: the JSON message of each rank.
     """
     handed_in = [json.loads(text) for text in texts]
     errors = {rank: (one["error"], one["code"]) for rank, one in enumerate(handed_in) if one["error"] is not None}
     records = {rank: _record(one) for rank, one in enumerate(handed_in) if one["record"] is not None}
     refused, accepted = split(differences(*records.values()), accept=all(one["command"][ACCEPT] for one in handed_in))
     ranks = list(records)
-    return json.dumps({"differences": refusal(refused, ranks), "accepted": in_words(accepted, ranks), "errors": errors})
+    lines = {"differences": refusal(refused, ranks), "accepted": difference_line(accepted, ranks)}
+    return json.dumps({**lines, "errors": errors})
 
 
 def _record(handed_in: dict[str, Any]) -> Provenance:
-    """Return a rank's record; the command line counts as a part of its environment, once that is known."""
+    """Return a rank's record, with the command line options added to its environment if that is known."""
     record = Provenance.from_tree(handed_in["record"])
     command = {f"--{key.replace('_', '-')}": value for key, value in handed_in["command"].items()}
     return replace(record, environment=record.environment and {**record.environment, **command})
 
 
 def require_agreement(processes: Processes, record: Provenance, *, accept: bool) -> str:
-    """Compare what this run depends on with the other ranks, over the strategy's sums.
+    """Compare this rank's record with those of the other ranks, over the strategy's all-reduce.
 
     Args:
         processes: of the job.
@@ -127,7 +129,7 @@ def require_agreement(processes: Processes, record: Provenance, *, accept: bool)
         accept: whether environments may differ.
 
     Returns:
-        In one line how environments differ, if they may and do; else an empty text.
+        How environments differ, in one line, if `accept` is set; else an empty text.
 
     Raises:
         UsageError: on all ranks, if they differ.
@@ -137,43 +139,43 @@ def require_agreement(processes: Processes, record: Provenance, *, accept: bool)
     refused, accepted = split(found, accept=accept)
     if refused:
         raise UsageError(refusal(refused, ranks))
-    return in_words(accepted, ranks)
+    return difference_line(accepted, ranks)
 
 
 def split(found: list[Difference], *, accept: bool) -> tuple[list[Difference], list[Difference]]:
-    """Return which differences between ranks end a job, and which are accepted: at most those of environments."""
+    """Return the differences that end a job and those that are accepted; only environments may differ."""
     accepted = [one for one in found if accept and one.part == "environment"]
     return [one for one in found if one not in accepted], accepted
 
 
 def refusal(found: list[Difference], ranks: list[int]) -> str:
-    """Return the error about differences, or an empty text if there are none."""
+    """Return the error message about differences, or an empty text if there are none."""
     if not found:
         return ""
     advice = "Start all ranks with the same command, files and versions"
     if all(one.part == "environment" for one in found):
         advice = (
-            "The weights would depend on which rank computes what. Use equal hosts (`threads=N` sets the threads), or "
-            "give all ranks --accept-changes"
+            "The weights would depend on the assignment of work to ranks. Use equal hosts (`threads=N` sets the "
+            "threads), or start all ranks with --accept-changes"
         )
-    return f"the ranks of this job differ: {in_words(found, ranks)}. {advice}"
+    return f"the ranks of this job differ: {difference_line(found, ranks)}. {advice}"
 
 
-def in_words(found: list[Difference], ranks: list[int]) -> str:
-    """Return in one line how ranks differ; an empty text if they do not.
+def difference_line(found: list[Difference], ranks: list[int]) -> str:
+    """Return how ranks differ, in one line; an empty text if they do not.
 
     Args:
         found: the differences between their records.
         ranks: the rank of each record.
     """
     causes = [one for one in found if one.part == "config"]
-    own = any(one.key.startswith("dataset.") for one in causes)  # other data are what these keys ask for
+    own = any(one.key.startswith("dataset.") for one in causes)  # these keys select other data
     shown = [one for one in found if not (own and one.part == "data")]
     return listed([f"{one.name} is {_values(one, ranks)}" for one in shown])
 
 
 def _values(one: Difference, ranks: list[int]) -> str:
-    """Return who has which value: `0 at rank 0 and 1 at ranks 1, 2`."""
+    """Return the value of each rank: `0 at rank 0 and 1 at ranks 1, 2`."""
     by_value: dict[str, list[int]] = {}
     for rank, value in zip(ranks, one.values, strict=True):
         by_value.setdefault(shown(value), []).append(rank)

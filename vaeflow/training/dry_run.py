@@ -1,4 +1,4 @@
-"""What a run would be, without running it."""
+"""Describe a run without training: config, parameters, steps and memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from vaeflow.config.resolve import to_toml
-from vaeflow.runtime.memory import MEBIBYTE, available, in_words
+from vaeflow.runtime.memory import MEBIBYTE, available, format_bytes
 
 if TYPE_CHECKING:
     from vaeflow.config.resolve import Resolved
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def describe(resolved: Resolved, experiment: Experiment) -> str:
-    """Return the resolved config, parameter counts, steps and memory, as lines for people."""
+    """Return the resolved config, parameter counts, steps and memory as text."""
     model, timeline = experiment.model, experiment.timeline
     splits = ", ".join(f"{name} {len(split)}" for name, split in experiment.dataset.splits().items())
     parts = {"encoder": model.encoder, "posterior": model.posterior, "decoder": model.decoder, "all": model}
@@ -26,13 +26,13 @@ def describe(resolved: Resolved, experiment: Experiment) -> str:
             to_toml(resolved.config),
             f"examples      {splits}; each of shape {model.x_shape}",
             f"parameters    {counts}",
-            f"steps         {timeline.total_steps:,} ({timeline.steps_per_epoch:,} an epoch)",
+            f"steps         {timeline.total_steps:,} ({timeline.steps_per_epoch:,} per epoch)",
             (
                 f"memory        data {data / MEBIBYTE:.1f} MiB, training state {state / MEBIBYTE:.1f} MiB, "
-                f"activations about {_activations(experiment) / MEBIBYTE:.0f} MiB a microbatch; "
-                f"available {in_words(available().size)}"
+                f"activations about {_activations(experiment) / MEBIBYTE:.0f} MiB per microbatch; "
+                f"available {format_bytes(available().size)}"
             ),
-            "nothing was trained or written: this was a dry run",
+            "dry run: nothing was trained or written",
         ]
     )
 
@@ -42,7 +42,7 @@ def _parameters(part: object) -> int:
 
 
 def _activations(experiment: Experiment) -> float:
-    """Return bytes of what the backward pass of one microbatch keeps, see `vaeflow.model.memory_estimate`."""
+    """Return the bytes of activations for the backward pass of one microbatch, see `vaeflow.model.memory_estimate`."""
     from vaeflow.model.memory_estimate import backward_bytes
 
     parts = experiment.trainer.step.microbatches

@@ -1,4 +1,4 @@
-"""Elastic jobs: processes come and go, and the run goes on from what the others remember."""
+"""Elastic jobs: processes join and leave, and the run continues from a snapshot in memory."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from vaeflow.engine.state import TrainingState
     from vaeflow.training.checkpoints.folder import Progress
 
-SECONDS_A_SNAPSHOT = 5.0  # what a process that dies costs the others, at most
+SECONDS_PER_SNAPSHOT = 5.0  # most training time that is lost when a process dies
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A moment of a run, in memory.
+    """The state of a run at one step, in memory.
 
     Attributes:
         directory: of the run.
-        record: what the bits depend on, as `Provenance.to_json` gives it.
-        progress: how far it is.
-        state: weights, slots and the rest, as `TrainingState.to_bytes` gives them.
+        record: the provenance record, as `Provenance.to_json` returns it.
+        progress: of the run.
+        state: weights, optimizer slots and the rest, as `TrainingState.to_bytes` returns them.
     """
 
     directory: str
@@ -50,14 +50,14 @@ class Snapshot:
 
 
 class Members:
-    """What a process remembers from one set of members to the next.
+    """The state of a process that outlives a change of workers in an elastic job.
 
-    In a job that is not elastic it remembers nothing, and members never change.
+    In a job that is not elastic there are no snapshots, and workers never change.
 
     Attributes:
-        elastic: whether processes may come and go.
-        snapshot: the newest moment that all of them have seen; None before the first.
-        record: what the bits depend on with the members that there are, as `Provenance.to_json` gives it.
+        elastic: whether processes may join and leave.
+        snapshot: the newest snapshot that all processes have; None before the first.
+        record: the provenance record with the current workers, as `Provenance.to_json` returns it.
     """
 
     record: str = "{}"
@@ -69,21 +69,21 @@ class Members:
         self._due = time.monotonic()
 
     def listen(self) -> None:
-        """Hear from here on of the launcher's changes. Horovod has been initialized."""
+        """Start to receive the launcher's host changes. Horovod must be initialized."""
         if self.elastic:
             from vaeflow.distributed.job.host_changes import HostChanges
 
             self._changes = self._changes or HostChanges()
 
-    def forget(self) -> None:
-        """Forget the launcher's changes up to now: those who meet next know of them."""
+    def clear_changes(self) -> None:
+        """Discard host changes received so far; the next rendezvous includes them."""
         if self._changes is not None:
-            self._changes.forget()
+            self._changes.clear()
 
     def survives(self, error: BaseException) -> bool:
-        """Say whether the run goes on after an error, with the processes that are left.
+        """Return whether the run continues after an error, with the remaining workers.
 
-        It does if members changed, or if one was lost in the middle of a sum.
+        It does if workers changed, or if one was lost during an all-reduce.
         """
         if not self.elastic:
             return False
@@ -91,21 +91,21 @@ class Members:
         return isinstance(error, MembersChangedError) or sums
 
     def changed(self) -> bool:
-        """Say whether the launcher has told this process of other hosts; it tells one process only."""
-        return self._changes is not None and self._changes.heard
+        """Return whether the launcher reported a host change to this process; it reports to one process only."""
+        return self._changes is not None and self._changes.received
 
     def due(self) -> bool:
-        """Say whether it is time for a snapshot."""
+        """Return whether it is time for a snapshot."""
         return self.elastic and time.monotonic() >= self._due
 
     def snapshot_now(self, directory: str, state: TrainingState, progress: Progress) -> None:
-        """Take a snapshot. All processes do it at the same step."""
+        """Take a snapshot. All processes call this at the same step."""
         if self.elastic:
             self.snapshot = Snapshot(directory, self.record, progress, state.to_bytes())
-            self._due = time.monotonic() + SECONDS_A_SNAPSHOT
+            self._due = time.monotonic() + SECONDS_PER_SNAPSHOT
 
     def share(self, processes: Processes) -> Snapshot | None:
-        """Return the newest snapshot that any of the processes has, on all of them; None if the run begins."""
+        """Return the newest snapshot of any process, on all processes; None if the run starts."""
         if not self.elastic:
             return None
         own = self.snapshot.progress.step + 1 if self.snapshot else 0

@@ -1,4 +1,4 @@
-"""From a resolved config to the objects of a run: the one place where they are put together."""
+"""Build the objects of a run from a resolved config."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that a run trains and evaluates with.
+    """All objects that a run needs for training and evaluation.
 
     Attributes:
-        config: as resolved.
-        dataset: as loaded.
-        timeline: how long the run is.
-        length_matters: whether a schedule depends on that: then a run that is made longer is another run.
-        strategy: how replicas are run.
+        config: the resolved config.
+        dataset: the loaded data set.
+        timeline: the length of the run.
+        length_matters: whether a schedule depends on the length of the run, so that another length changes the weights.
+        strategy: runs the replicas.
         model: the autoencoder.
-        average: moving averages of its weights.
-        trainer: takes steps.
-        state: all that they change.
-        trained: the model as NumPy sees it.
-        batches: every split's examples.
-        metrics: what evaluations add, by name.
-        plots: what is drawn, by name.
+        average: the EMA of its weights.
+        trainer: runs training steps.
+        state: all variables that steps change.
+        trained: the model with a NumPy interface.
+        batches: the examples of each split.
+        metrics: additional metrics by name.
+        plots: plots by name.
     """
 
     config: Config
@@ -71,10 +71,10 @@ class Experiment:
     plots: dict[str, Plot]
 
     def require_memory(self) -> None:
-        """Check, before anything is written, that training and its evaluations have memory enough.
+        """Check, before anything is written, that memory suffices for training and its evaluations.
 
         Raises:
-            UsageError: if they have not.
+            UsageError: if it does not.
         """
         parts = self.trainer.step.microbatches
         here = self.strategy.replicas // self.strategy.processes
@@ -92,27 +92,27 @@ class Experiment:
 
     @property
     def learning_rate(self) -> float | None:
-        """The optimizer's learning rate where it is a number; None where a schedule computes it."""
+        """The optimizer's learning rate if it is a number; None if a schedule computes it."""
         rate = self.trainer.step.optimizer.learning_rate
         return float(rate.value.numpy()) if isinstance(rate, keras.Variable) else None
 
     def set_learning_rate(self, rate: float) -> None:
-        """Set the optimizer's learning rate, which is a number; all processes do it at the same step."""
+        """Set the optimizer's learning rate, which must be a number; all processes call this at the same step."""
         self.trainer.step.optimizer.learning_rate.value.assign(rate)
 
     def evaluator(self, split: str, *, samples: int | None = None) -> Evaluator:
-        """Return what evaluates a split.
+        """Return the evaluator of a split.
 
         Args:
             split: `train`, `validation` or `test`.
-            samples: L, samples of z an example; None for the config's.
+            samples: L, the samples of z per example; None uses the config's.
 
         Raises:
-            UsageError: if the data set has no such split, or memory would not do.
+            UsageError: if the data set has no such split, or memory does not suffice.
         """
         if split not in self.batches:
             there_are = ", ".join(self.batches)
-            raise UsageError(f"data set {self.dataset.name!r} has no split {split!r}; there are: {there_are}")
+            raise UsageError(f"data set {self.dataset.name!r} has no split {split!r}; available: {there_are}")
         wanted = samples or self.config.evaluate.samples
         rows, examples = self.config.evaluate.batch_size, self.batches[split].examples
         require_evaluation(self.model, rows, wanted, examples)
@@ -188,9 +188,9 @@ def _transforms(resolved: Resolved, x_shape: tuple[int, ...]) -> list[Transform]
 
 
 def build_model(resolved: Resolved, x_shape: tuple[int, ...]) -> VAE:
-    """Build the autoencoder for examples of a shape; its weights are a function of the seed.
+    """Build the autoencoder for examples of a shape; its initial weights are a function of the seed.
 
-    Layers that wait for the shape of their input have weights after the sanity check alone, which computes with them.
+    Layers that are built on their first call get their weights in the sanity check, which calls them.
     """
     config = resolved.config
     keras.utils.set_random_seed(config.seed)
@@ -221,7 +221,7 @@ def _train_step(
     count = strategy.replicas * config.accumulate if config.microbatches == "auto" else config.microbatches
     optimizer = resolved.optimizer.build(resolved.learning_rate.build(timeline))
     optimizer.build(model.trainable_variables)
-    strategy.own_reduction(optimizer)
+    strategy.disable_optimizer_reduction(optimizer)
     microbatches = Microbatches(
         model,
         batches,
@@ -248,7 +248,7 @@ def _reduction(config: Config) -> Reduction:
 
 
 class AskedTimeline(Timeline):
-    """A timeline that notes whether anything has asked for the length of the run."""
+    """A timeline that records whether the length of the run was read."""
 
     asked = False
 

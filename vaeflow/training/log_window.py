@@ -1,4 +1,4 @@
-"""Training metrics between two log points."""
+"""Training metrics between two log entries."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class LogWindow:
-    """Sums over steps, in float64 and in the order of the steps, however they were cut into calls.
+    """Sums over steps in float64, in the order of the steps, independent of the steps per execution.
 
     Args:
-        sums: what `sums` gave when a checkpoint was written.
+        sums: the value of `sums` when a checkpoint was written.
     """
 
     def __init__(self, sums: Sequence[float] = ()) -> None:
@@ -26,32 +26,30 @@ class LogWindow:
 
     @property
     def sums(self) -> list[float]:
-        """The sums so far, to go on with after a resume."""
+        """The sums so far, which a resumed run continues."""
         return self._sums.tolist()
 
     @property
     def examples(self) -> float:
-        """Training examples since the last log point, without those of skipped steps."""
+        """Training examples since the last log entry, without those of skipped steps."""
         return float(StepRow.unpack(self._sums[1:]).examples)
 
     def add(self, rows: np.ndarray) -> None:
         """Add steps' packed rows, [steps, 10 + K].
 
         Raises:
-            CheckpointError: if the sums of a checkpoint are others.
+            CheckpointError: if the checkpoint has another number of sums.
         """
         for row in np.asarray(rows, np.float64):
             if self._sums.size not in (0, 1 + row.size):
-                raise CheckpointError(
-                    f"the checkpoint has {self._sums.size} sums of the log; this run has {1 + row.size}"
-                )
+                raise CheckpointError(f"the checkpoint has {self._sums.size} log sums, but this run has {1 + row.size}")
             self._sums = _added(self._sums if self._sums.size else np.zeros(1 + row.size), row)
 
     def take(self, *, loss_scale: bool) -> tuple[dict[str, float], np.ndarray]:
-        """Return the metrics by name and the mean of each term of the KL divergence; begin anew.
+        """Return the metrics by name and the mean of each term of the KL divergence; reset the sums.
 
         Args:
-            loss_scale: whether the loss scale is worth a line.
+            loss_scale: whether to include the loss scale.
         """
         steps, sums = self._sums[0], StepRow.unpack(self._sums[1:])
         good = steps - sums.skipped
@@ -73,10 +71,10 @@ class LogWindow:
 
 
 def _added(sums: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Return sums, [1 + 10 + K] with the number of steps in front, with one step more.
+    """Return the sums, [1 + 10 + K] with the number of steps first, with one more step added.
 
-    Nats are summed over examples, norms and flags over steps, and the rest is as it is now. A skipped step changed
-    nothing and its figures may be infinite: only that it was skipped is counted.
+    Nats are summed over examples, norms and flags over steps; other values are those of the newest step. Of a skipped
+    step, only the skip is counted, since its values may be infinite.
     """
     total, step = StepRow.unpack(sums[1:]), StepRow.unpack(row)
     now = {"learning_rate": step.learning_rate, "kl_weight": step.kl_weight, "loss_scale": step.loss_scale}

@@ -1,4 +1,4 @@
-"""The outer loop: executions of many steps, and between them logs, evaluations, checkpoints and callbacks."""
+"""The training loop: executions of many steps, with logs, evaluations, checkpoints and callbacks between them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vaeflow.callbacks import Asked, Record
 from vaeflow.distributed.strategies.verify import Agreement
 from vaeflow.engine.evaluation import figures
 from vaeflow.errors import LeavingError, MembersChangedError, StoppedError
-from vaeflow.training.nonfinite import NonFiniteSteps, in_words
+from vaeflow.training.nonfinite import NonFiniteSteps, rollback_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from vaeflow.training.requests import Requests
 
 STEPS_PER_EXECUTION = 20
-SECONDS_PER_EXECUTION = 2.0  # or fewer steps, so that a signal is soon acted on
+SECONDS_PER_EXECUTION = 2.0  # limits the steps per execution, so that signals are handled soon
 
 
 @dataclass
 class Loop:
-    """Takes a run from where it is to its end.
+    """Trains a run from its current position to its end.
 
     Attributes:
-        experiment: what trains.
-        view: what callbacks see.
+        experiment: the objects of the run.
+        view: the run as callbacks see it.
         callbacks: called between executions.
-        position: where the run is.
-        requests: of callbacks, signals and the launcher.
-        saves: where the state is saved.
-        roll_back: puts the newest checkpoint's state back on all processes and returns its step.
+        position: the current position of the run.
+        requests: from callbacks, signals and the launcher.
+        saves: saves the state.
+        roll_back: restores the newest checkpoint on all processes and returns its step.
     """
 
     experiment: Experiment
@@ -63,16 +63,16 @@ class Loop:
         """Train to the end.
 
         Args:
-            evaluation_is_due: whether the run was stopped in an evaluation, which comes first then.
+            evaluation_is_due: whether the run was stopped during an evaluation, which is then done first.
 
         Raises:
-            StoppedError: if a signal asked a process to stop; all processes have stopped at the same step.
-            MembersChangedError: if processes of an elastic job come or go.
-            NonFiniteError: if losses or gradients were not finite, and the config says to stop, on all processes.
+            StoppedError: if a process received a stop signal; all processes stopped at the same step.
+            MembersChangedError: if processes of an elastic job join or leave.
+            NonFiniteError: on all processes, if losses or gradients were not finite and the config stops the run.
             UnsavedError: if the last state could not be saved.
         """
         self._verify()
-        if self.position.step == 0:  # a disk that takes nothing is better known before days of training than after
+        if self.position.step == 0:  # a disk that can't be written must be found before training, not after
             self._save()
             self._require_saved()
         self.requests.begin(self.position.step)
@@ -80,7 +80,7 @@ class Loop:
         if evaluation_is_due:
             self._between_executions()
         while self.position.step < self.view.total_steps and not self.requests.stopped:
-            finite = self._execute(self._next_stop(min(self._agreed_steps(), self._nonfinite.longest_call)))
+            finite = self._execute(self._next_stop(min(self._agreed_steps(), self._nonfinite.most_steps)))
             resume = f"vaeflow resume {self.view.directory}"
             error = None if finite else self._nonfinite.stopped(self.position.step, resume)
             self._between_executions()
@@ -98,7 +98,7 @@ class Loop:
             self._verify()
         logged, evaluated = self._at(config.log.every_steps), self._evaluation_is_due()
         epoch, steps_into_it = divmod(step, self.view.steps_per_epoch)
-        evaluations = self._evaluations() if evaluated else {}  # where a signal may end it, nothing was told yet
+        evaluations = self._evaluations() if evaluated else {}  # before any callback is called: a signal may end it
         if logged:
             self._log()
         if evaluated:
@@ -116,11 +116,11 @@ class Loop:
             self._save(evaluated=evaluated)
 
     def _agreed_steps(self) -> int:
-        """Return how many steps all processes take next, by the chief's clock.
+        """Return the steps of the next execution on all processes, by rank 0's clock.
 
         Raises:
-            StoppedError: on all processes, if any of them was asked to stop; in an elastic job on those alone.
-            MembersChangedError: on all processes, if others come or go.
+            StoppedError: on all processes, if one received a stop signal; in an elastic job only on that process.
+            MembersChangedError: on all processes, if others join or leave.
         """
         steps = STEPS_PER_EXECUTION
         if self._seconds_per_step:
@@ -131,11 +131,11 @@ class Loop:
         if agreed.signals:
             self._stop(agreed.signals)
         if agreed.hosts_changed:
-            raise MembersChangedError(f"step {self.position.step}: the launcher has other hosts")
+            raise MembersChangedError(f"step {self.position.step}: the launcher's hosts changed")
         return agreed.steps
 
     def _stop(self, who: str) -> None:
-        """Stop all processes; in an elastic job those that were asked, if the others were not."""
+        """Stop all processes; in an elastic job only those that received a signal, unless all did."""
         step = self.position.step
         if self._members.elastic and not self.requests.all_were_asked_to_stop():
             left = f"left the job at step {step}: {who}"
@@ -143,8 +143,8 @@ class Loop:
         self._save()
         self._require_saved()
         raise StoppedError(
-            f"stopped by {who}, at step {step} of {self.view.total_steps}, which is saved: "
-            f"`vaeflow resume {self.view.directory}` goes on"
+            f"stopped by {who} at step {step} of {self.view.total_steps}; the state is saved. "
+            f"`vaeflow resume {self.view.directory}` continues the run"
         )
 
     def _next_stop(self, steps: int) -> int:
@@ -160,7 +160,7 @@ class Loop:
         return self._at(self.view.steps_per_epoch * self.experiment.config.evaluate.every_epochs)
 
     def _execute(self, stop: int) -> bool:
-        """Take the steps up to one, or fewer where one is not finite; return whether the run may continue."""
+        """Run the steps up to `stop`, or fewer if one is not finite; return whether the run may continue."""
         first, started = self.position.step, time.perf_counter()
         rows = self.experiment.trainer.execute(first, stop - first).numpy()
         seconds = time.perf_counter() - started
@@ -170,13 +170,13 @@ class Loop:
         verdict = self._nonfinite.judge(rows)
         if verdict == "rollback":
             self._committed(wait=True)
-            self.view.say(in_words(step, rows[-1], self.roll_back()))
+            self.view.say(rollback_line(step, rows[-1], self.roll_back()))
             self.requests.keep_learning_rate()
         self.callbacks.tell("on_steps", step)
         return verdict != "stop"
 
     def _diagnose(self) -> None:
-        """Save the state, and meanwhile say why the newest step was not finite."""
+        """Save the state, and meanwhile print why the newest step was not finite."""
         self._save()
         if self._processes.chief:
             for line in self._nonfinite.diagnosis(self.position.step):
@@ -190,10 +190,10 @@ class Loop:
         self.callbacks.tell("on_log", self._record(scalars, per_dimension))
 
     def _evaluations(self) -> dict[str, Evaluation]:
-        """Evaluate each split. A signal ends it, and the checkpoint that is saved then says that it is due.
+        """Evaluate each split. If a signal ends the evaluation, the saved checkpoint records that it is due.
 
         Raises:
-            StoppedError: as `_agreed_steps` does, and what else it raises.
+            StoppedError: and other errors, as `_agreed_steps`.
         """
         self.position.evaluating = True
         evaluations = {split: evaluator(self._agreed_steps) for split, evaluator in self._evaluators.items()}
@@ -211,11 +211,11 @@ class Loop:
         return Record(self.position.step, epoch, scalars, per_dimension, final=final)
 
     def _save(self, *, evaluated: bool = False) -> None:
-        """Begin to save the state; the one before must be on the disk."""
+        """Start to save the state, after the previous save has finished."""
         self._committed(wait=True)
         if evaluated:
             self.position.compare_best()
-        self._snapshot()  # or a checkpoint could be newer than the snapshot that an elastic job continues from
+        self._snapshot()  # otherwise a checkpoint could be newer than the snapshot that an elastic job continues from
         if self._processes.chief:
             self.saves.save(self.experiment.state.arrays(), self.position.progress(self.requests))
 
@@ -224,19 +224,19 @@ class Loop:
         self._members.snapshot_now(str(self.view.directory), self.experiment.state, progress)
 
     def _committed(self, *, wait: bool) -> None:
-        """Tell callbacks of a checkpoint that is on the disk by now."""
+        """Call `on_checkpoint` of the callbacks if a checkpoint was written."""
         step = self.saves.committed(wait=wait)
         if step is not None:
             self.callbacks.tell("on_checkpoint", step)
 
     def _require_saved(self) -> None:
-        """Wait for the newest save; raise on all processes if the chief's disk refused it."""
+        """Wait for the newest save; raise on all processes if rank 0 could not write it."""
         self._committed(wait=True)
         self._processes.on_chief(self.saves.require_saved)
 
     def _verify(self) -> None:
-        """Say that all replicas hold the same state, or stop."""
+        """Check that all replicas have the same state; stop if not."""
         replicas = self.experiment.strategy.replicas
         if replicas > 1:
             fingerprint = self._agreement.check()
-            self.view.say(f"step {self.position.step}: all {replicas} replicas hold the same state ({fingerprint})")
+            self.view.say(f"step {self.position.step}: all {replicas} replicas have the same state ({fingerprint})")

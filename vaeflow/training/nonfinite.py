@@ -1,4 +1,4 @@
-"""What a run does about steps whose loss or gradient is not finite."""
+"""Handle steps whose loss or gradient is not finite: skip, stop or roll back."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ if TYPE_CHECKING:
     from vaeflow.training.experiment import Experiment
     from vaeflow.training.position import Position
 
-Verdict = Literal["go on", "rollback", "stop"]
+Verdict = Literal["continue", "rollback", "stop"]
 
 
 @dataclass
 class NonFiniteSteps:
-    """Judges steps by `nonfinite` of the config. All processes see the same steps and judge alike.
+    """Applies `nonfinite` of the config to steps. All processes see the same steps and decide alike.
 
     Attributes:
-        experiment: what trains.
-        position: where the run is; it counts the steps that were skipped one after another.
+        experiment: the objects of the run.
+        position: the current position of the run; it counts consecutive skipped steps.
     """
 
     experiment: Experiment
     position: Position
 
     @property
-    def longest_call(self) -> int:
-        """Most steps that a call may take, so that it ends at the step after which the run must stop."""
+    def most_steps(self) -> int:
+        """Most steps of the next execution, so that it ends at the step after which the run must stop."""
         return max(1, self.experiment.config.nonfinite.stop_after - self.position.skipped)
 
     def judge(self, rows: np.ndarray) -> Verdict:
-        """Return what comes after a call.
+        """Return what follows an execution.
 
         Args:
             rows: packed, [steps, 10 + K].
@@ -47,40 +47,41 @@ class NonFiniteSteps:
             self.position.skipped = self.position.skipped + 1 if skipped else 0
         if self.position.skipped >= config.stop_after:
             return "stop"
-        return config.action if config.action != "skip" and bool(trainer.step.is_bad(rows[-1])) else "go on"
+        return config.action if config.action != "skip" and bool(trainer.step.is_bad(rows[-1])) else "continue"
 
     def stopped(self, step: int, resume: str) -> NonFiniteError:
-        """Return the error that ends the run; whoever goes on with it begins a new row of skipped steps.
+        """Return the error that ends the run; reset the count of skipped steps for a resumed run.
 
         Args:
             step: steps taken.
-            resume: the command that goes on.
+            resume: the command that resumes the run.
         """
         many, self.position.skipped = self.position.skipped, 0
         when = (
             f"for {many} steps in a row, up to step {step}; those steps were" if many > 1 else f"at step {step}; it was"
         )
         return NonFiniteError(
-            f"the loss or its gradient was not finite {when} skipped, and the state is saved: `{resume}` goes on with "
-            "the same config. For another, start anew: try a smaller learning_rate or clip_norm"
+            f"the loss or its gradient was not finite {when} skipped, and the state is saved. `{resume}` continues "
+            "with the same config. To change the config, start a new run: try a smaller learning_rate or clip_norm"
         )
 
     def diagnosis(self, step: int) -> list[str]:
-        """Return in words why the newest of `step` steps was not finite, one to four lines; never fails."""
+        """Return one to four lines about why the newest of `step` steps was not finite; never raises."""
         try:
             return diagnose(self.experiment.trainer.step, step - 1)
-        except Exception as error:  # noqa: BLE001 The run stops for another reason, which this must not hide.
+        except Exception as error:  # noqa: BLE001 It must not hide the error that stops the run.
             return [f"step {step}: no diagnosis: {type(error).__name__}: {' '.join(str(error).split())}"]
 
 
 def put_back(folder: CheckpointFolder, experiment: Experiment) -> int:
-    """Put an experiment into the state of the newest checkpoint that is valid and finite; return its step.
+    """Restore the newest checkpoint that is valid and finite; return its step.
 
-    Checkpoints that a signal left between the regular ones come last: a run that nobody stopped has none.
+    Regular checkpoints are tried first, then those that were saved on a signal, which an uninterrupted run does not
+    have.
 
     Args:
         folder: of the run's checkpoints.
-        experiment: what is changed.
+        experiment: its state is replaced.
 
     Raises:
         CheckpointError: if no checkpoint is valid.
@@ -92,16 +93,16 @@ def put_back(folder: CheckpointFolder, experiment: Experiment) -> int:
     return progress.step
 
 
-def in_words(step: int, row: np.ndarray, back: int) -> str:
-    """Return a line about a step whose numbers led back to a checkpoint.
+def rollback_line(step: int, row: np.ndarray, back: int) -> str:
+    """Return a line about a step that caused a rollback.
 
     Args:
         step: steps taken.
-        row: the newest one's.
-        back: the step of the checkpoint whose state is in place now.
+        row: packed, of the newest step.
+        back: the step of the restored checkpoint.
     """
     what = "gradient" if np.isfinite(StepRow.unpack(row).loss) else "loss"
-    return f"step {step}: the {what} was not finite; step {step + 1} goes on from the state of step {back}'s checkpoint"
+    return f"step {step}: the {what} was not finite; step {step + 1} continues from the checkpoint of step {back}"
 
 
 def _finite(arrays: dict[str, np.ndarray]) -> bool:

@@ -1,4 +1,4 @@
-"""Why a step's loss or gradient is not finite: the step is computed once more, eagerly, by one process alone."""
+"""Find out why a step's loss or gradient is not finite, by computing it again eagerly on one process."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ TERMS = ("log-likelihood", "KL divergence")
 
 @dataclass(frozen=True)
 class Recomputed:
-    """A step's numbers.
+    """The values of a step.
 
     Attributes:
-        examples: b, the examples of the batch.
-        bad: places in the batch, from 0, of the examples that are not finite, by what of them is not.
-        culprits: places of a few examples whose gradient alone is not finite, where all losses are finite.
-        indices: of the batch's examples in the training split, by place.
-        gradients: of the summed loss times the loss scale, one a trainable variable.
+        examples: b, the number of examples in the batch.
+        bad: positions in the batch, from 0, of examples with values that are not finite, by the name of the value.
+        culprits: positions of a few examples whose gradients are not finite, if all losses are finite.
+        indices: of the batch's examples in the training split, by position.
+        gradients: of the summed loss times the loss scale, one per trainable variable.
     """
 
     examples: int
@@ -47,14 +47,13 @@ class Recomputed:
 
 
 def diagnose(step: TrainStep, number: int) -> list[str]:
-    """Return in words what of a step is not finite: which term, which examples, which gradients, which weights.
+    """Return lines about which terms, examples, gradients and weights of a step are not finite.
 
-    No variable changes and no other process takes part: it may be called on the chief alone.
+    No variable changes and no other process takes part, so that it may be called on rank 0 only.
 
     Args:
-        step: the training step; its weights are those that the step in question began with, as a skipped step leaves
-            them.
-        number: of the step in question, from 0. The words count steps from 1, examples and places in a batch from 0.
+        step: the training step; its weights are those before the step in question, since that step was skipped.
+        number: of the step in question, from 0. The text counts steps from 1, examples and rows of a batch from 0.
     """
     done = _recompute(step, number)
     model = step.microbatches.model
@@ -67,7 +66,7 @@ def diagnose(step: TrainStep, number: int) -> list[str]:
 
 
 def path_of(model: VAE, variable: keras.Variable) -> str:
-    """Return a variable's name with the part of the model that owns it in front: `decoder/dense_2/kernel`."""
+    """Return a variable's path, which starts with the part of the model: `decoder/dense_2/kernel`."""
     for part in PARTS:
         if any(variable is own for own in getattr(getattr(model, part), "variables", [])):
             return f"{part}/{variable.path.removeprefix(f'{part}/')}"
@@ -99,7 +98,7 @@ def _recompute(step: TrainStep, number: int) -> Recomputed:
 
 
 def _finite_examples(batch: Batch, done: Differentiated) -> dict[str, np.ndarray]:
-    """Return which rows are finite, [rows] bool, by what is."""
+    """Return which rows are finite, [rows] bool, by the name of the value."""
     log_likelihood = elbo.expected_log_likelihood(done.terms.log_likelihood)
     values = (batch.x, log_likelihood, done.terms.kl, done.loss)
     finite = [np.isfinite(value.numpy()).reshape(len(batch.valid), -1).all(axis=1) for value in values]
@@ -107,7 +106,7 @@ def _finite_examples(batch: Batch, done: Differentiated) -> dict[str, np.ndarray
 
 
 def _culprits(microbatches: Microbatches, step: tf.Tensor, suspects: Sequence[int]) -> Iterator[int]:
-    """Yield the places of examples whose gradient is not finite, differentiated without the others."""
+    """Yield the positions of examples whose own gradient is not finite, by bisection."""
     for microbatch in suspects:
         number = tf.constant(microbatch, tf.int64)
         batch, noise = microbatches.inputs(step, number)
@@ -125,7 +124,7 @@ def _culprits(microbatches: Microbatches, step: tf.Tensor, suspects: Sequence[in
 
 
 def _about_terms(done: Recomputed) -> list[str]:
-    """Return a line for each term that is not finite; what only follows from another is left out."""
+    """Return a line for each term that is not finite; terms that only follow from another are skipped."""
     names = [PIXELS] if PIXELS in done.bad else [name for name in TERMS if name in done.bad] or [LOSS]
     lines: dict[str, list[str]] = {}
     for name in names:
@@ -141,7 +140,7 @@ def _about_terms(done: Recomputed) -> list[str]:
 
 
 def _about_gradient(done: Recomputed, step: TrainStep) -> str:
-    """Return what is wrong where every example's loss is finite."""
+    """Return what is not finite if the loss of every example is finite."""
     scale = step.microbatches.loss_scale
     times = f" times the loss scale {float(scale.scale):g}" if scale.dynamic else ""
     if done.culprits:
@@ -154,10 +153,8 @@ def _about_gradient(done: Recomputed, step: TrainStep) -> str:
         where = f"{peaks[largest]:.3g} in {path_of(model, model.trainable_variables[largest])}"
         return f"each example's gradient is finite, but their sum or its norm overflows: its largest element is {where}"
     if scale.dynamic:
-        return f"float16 overflowed; at the loss scale {float(scale.scale):g}, as it is now, the gradient is finite"
-    return (
-        "computed once more, all of it is finite: a device that errs, or a component that is no function of its inputs"
-    )
+        return f"float16 overflowed; at the current loss scale of {float(scale.scale):g} the gradient is finite"
+    return "computed again, all values are finite: the device may be faulty, or a component may not be deterministic"
 
 
 def _about_weights(model: VAE) -> str:
@@ -165,7 +162,7 @@ def _about_weights(model: VAE) -> str:
     floats = {name: value for name, value in values.items() if value.size and np.issubdtype(value.dtype, np.floating)}
     bad = [name for name, value in floats.items() if not np.isfinite(value).all()]
     if bad:
-        return f"before the step, {_count(bad, len(floats), 'weight')} {_are(bad)} not finite already: {_few(bad)}"
+        return f"before the step, {_count(bad, len(floats), 'weight')} {_are(bad)} already not finite: {_few(bad)}"
     name, peak = max(((name, np.abs(value).max()) for name, value in floats.items()), key=lambda found: found[1])
     return f"all weights are finite; the largest in magnitude is {peak:.3g}, in {name}"
 
@@ -176,7 +173,7 @@ def _examples(done: Recomputed, name: str) -> str:
 
 
 def _places(done: Recomputed, places: list[int]) -> str:
-    """Return the first few examples in words: their indices in the training split and their places in the batch."""
+    """Return the first few examples as text: their indices in the training split and their rows in the batch."""
     shown, plural = places[:FEW], "s" if len(places) > 1 else ""
     indices, rows = (", ".join(map(str, numbers)) for numbers in ([done.indices[p] for p in shown], shown))
     return f"example{plural} {indices} of the training split (row{plural} {rows} of the batch)"

@@ -1,4 +1,4 @@
-"""Where a run is: counted while it trains, and frozen as a `Progress` whenever it is saved."""
+"""The current position of a run, which each checkpoint stores as a `Progress`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 class Position:
-    """Counts steps and seconds, and holds what is logged and compared next.
+    """Counts steps and seconds, and collects the metrics that are logged and compared.
 
     Args:
-        progress: of the checkpoint that the run is resumed from; a new one for a run that begins.
+        progress: of the checkpoint that the run is resumed from; a new one for a new run.
 
     Attributes:
         step: optimizer steps taken.
         seconds: training time so far.
         metrics: the newest training and evaluation metrics by name.
         best: the best checkpoint so far.
-        skipped: steps skipped one after another up to this one.
+        skipped: consecutive skipped steps up to this one.
         evaluating: whether an evaluation is running.
     """
 
@@ -49,7 +49,7 @@ class Position:
         self._window.add(rows)
 
     def take_log(self, *, loss_scale: bool) -> tuple[dict[str, float], np.ndarray]:
-        """Return the training metrics since the last log point, and the mean KL terms; start the next window.
+        """Return the training metrics since the last log entry, and the mean KL terms; start the next window.
 
         Args:
             loss_scale: whether to include the loss scale.
@@ -72,7 +72,7 @@ class Position:
         """Return what a checkpoint stores.
 
         Args:
-            requests: of callbacks: their states, and whether one has ended the run.
+            requests: the states of callbacks, and whether one has ended the run.
         """
         return Progress(
             step=self.step,

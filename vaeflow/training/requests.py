@@ -1,6 +1,6 @@
-"""What is asked of a run: by callbacks on the chief, by signals at any process, by the launcher of an elastic job.
+"""Requests to a run: from callbacks on rank 0, from signals on any process, from the launcher of an elastic job.
 
-All processes act on a request at the same step, so each of these methods is called by all of them at the same step.
+All processes act on a request at the same step, so all of them call each of these methods at the same step.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from vaeflow.training.elastic import Members
     from vaeflow.training.experiment import Experiment
 
-SECONDS_OF_SIGNALS = 1.0  # in which a signal for all processes reaches the last of them
+SECONDS_OF_SIGNALS = 1.0  # time within which a signal to all processes reaches the last one
 
 
 class Agreed(NamedTuple):
     """What all processes do next.
 
     Attributes:
-        steps: how many steps the next execution takes.
-        signals: which signals came, in words; empty if none did.
-        hosts_changed: whether the launcher of an elastic job has other hosts.
-        snapshot_is_due: whether the processes of an elastic job take a snapshot.
+        steps: steps of the next execution.
+        signals: the received signals, as text; empty if there are none.
+        hosts_changed: whether the launcher's hosts changed (elastic jobs).
+        snapshot_is_due: whether to take a snapshot (elastic jobs).
     """
 
     steps: int
@@ -40,16 +40,16 @@ class Agreed(NamedTuple):
 
 @dataclass
 class Requests:
-    """Collects requests, and stores what must outlive this process.
+    """Collects requests, and stores the states of callbacks on all processes.
 
     Attributes:
-        experiment: what trains.
-        callbacks: of the chief; none on other processes.
-        control: through which callbacks ask.
+        experiment: the objects of the run.
+        callbacks: on rank 0; none on other processes.
+        control: receives the requests of callbacks.
         processes: of the job.
-        signal: whether this process was asked to stop.
+        signal: whether this process received a stop signal.
         members: of an elastic job.
-        states: of the callbacks, the same on all processes: in an elastic job another one may be the chief next.
+        states: of the callbacks, the same on all processes: in an elastic job another process may become rank 0.
         stopped: why a callback ended the run; empty if none did.
     """
 
@@ -63,12 +63,12 @@ class Requests:
     stopped: str = ""
 
     def begin(self, step: int) -> None:
-        """Give callbacks the state that they had when the run was stopped."""
+        """Restore the state of callbacks from when the run was stopped."""
         self.control.step, self.control.learning_rate = step, self.experiment.learning_rate
         self.callbacks.restore(self.states)
 
     def of_callbacks(self) -> Asked:
-        """Return what callbacks have asked since the last call; the learning rate is set already."""
+        """Return the requests of callbacks since the last call; a new learning rate is already set."""
         if not self.experiment.config.callbacks:
             return Asked()
         answer = self.processes.on_chief(self._on_chief)
@@ -77,14 +77,14 @@ class Requests:
         self.stopped = self.stopped or asked.stop
         if asked.learning_rate is not None:
             self.experiment.set_learning_rate(asked.learning_rate)
-            self.control.learning_rate = self.experiment.learning_rate  # as rounded, and as a resumed run reads it
+            self.control.learning_rate = self.experiment.learning_rate  # rounded, as a resumed run reads it
         return asked
 
     def agree(self, steps: int) -> Agreed:
         """Return what all processes do next.
 
         Args:
-            steps: of the next execution, by this process's clock; the chief's counts.
+            steps: of the next execution, by this process's clock; rank 0's value is used.
         """
         number, chief = self.signal.number, self.processes.chief
         count, ranks, numbers, agreed, changed, due = self.processes.add(
@@ -99,12 +99,12 @@ class Requests:
         return Agreed(agreed, signals if count else "", bool(changed), bool(due))
 
     def all_were_asked_to_stop(self) -> bool:
-        """Return whether a signal has reached every process: whoever sends one to all takes a moment."""
+        """Return whether every process received a signal; wait, since a signal to all takes a moment."""
         time.sleep(SECONDS_OF_SIGNALS)
         return self.processes.add(self.signal.number is not None)[0] == self.processes.count
 
     def keep_learning_rate(self) -> None:
-        """Set the learning rate again after a checkpoint's state was put back: what a callback decided stays."""
+        """Set the learning rate of callbacks again after a rollback, which does not undo it."""
         if self.control.learning_rate is not None:
             self.experiment.set_learning_rate(self.control.learning_rate)
 

@@ -1,4 +1,4 @@
-"""Starts a run, or goes on with one."""
+"""Start or resume a run."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ def run(
     folders: Folders,
     *,
     dry_run: bool = False,
-    go_on: bool = False,
+    resume: bool = False,
     accept_changes: bool = False,
 ) -> RunDirectory | None:
-    """Train a config. All processes of a job call this; the chief alone writes.
+    """Train a config. All processes of a job call this; only rank 0 writes files.
 
     Args:
-        find: returns the config and its components. Where it fails on one process of a job, all of them end.
-        run_dir: the run's directory; None takes the next free one below `runs/`.
-        folders: where data sets lie.
-        dry_run: build everything, say how large it is, write nothing and take no step.
-        go_on: if the directory has this run already, resume it, or do nothing where it is finished.
-        accept_changes: resume although code or data have changed, and let ranks differ in their environments.
+        find: returns the config and its components. If it fails on one process of a job, all processes end.
+        run_dir: the run's directory; None creates the next free one below `runs/`.
+        folders: of data sets.
+        dry_run: build everything and print its size; do not write or train.
+        resume: if the directory contains this run, resume it, or do nothing if it is finished.
+        accept_changes: resume even if code or data have changed, and allow environments to differ between ranks.
 
     Returns:
         The run's directory; None for a dry run.
 
     Raises:
-        UsageError: if the directory holds something else, or is in use; if ranks differ.
+        UsageError: if the directory contains something else or is in use, or if ranks differ.
         VaeflowError: see its subclasses.
     """
     ready = _prepare(find, folders, accept_changes=accept_changes, dry_run=dry_run)
@@ -64,7 +64,7 @@ def run(
         say(describe(ready.resolved, ready.experiment))
         return None
 
-    return _train(ready, Place(run_dir, may_have_begun=go_on))
+    return _train(ready, Place(run_dir, may_have_begun=resume))
 
 
 def resume(
@@ -78,16 +78,17 @@ def resume(
     """Resume a run from its newest valid checkpoint, on the same machines or others.
 
     Args:
-        run_dir: the run's directory; every process of the job can read it.
-        modules: plugins that are not installed, as --plugin names them.
-        settings: `KEY=VALUE` below `strategy`: how replicas are run from now on.
-        folders: where data sets lie.
-        accept_changes: resume although config, code or data have changed, and let ranks differ in their environments.
+        run_dir: the run's directory; every process of the job must be able to read it.
+        modules: plugins that are not installed, as for --plugin.
+        settings: `KEY=VALUE` settings of `strategy`, which may differ from the original run.
+        folders: of data sets.
+        accept_changes: resume even if config, code or data have changed, and allow environments to differ between
+            ranks.
 
     Raises:
-        UsageError: if it is no run's directory, or in use, or a setting is not the strategy's; if what the run's bits
-            depend on has changed, or ranks differ.
-        CheckpointError: if no checkpoint is valid, or it fits another model.
+        UsageError: if it is not the directory of a run or is in use; if a setting is not one of the strategy; if
+            config, code or data have changed; or if ranks differ.
+        CheckpointError: if no checkpoint is valid, or it is one of another model.
     """
 
     def find() -> Resolved:
@@ -100,12 +101,12 @@ def resume(
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run is to be.
+    """The directory of a run, and whether the run may or must exist.
 
     Attributes:
-        path: its directory; None takes the next free one below `runs/`.
-        may_have_begun: whether a run that is there already is resumed.
-        must_have_begun: whether it must be there.
+        path: the directory; None creates the next free one below `runs/`.
+        may_have_begun: whether an existing run is resumed.
+        must_have_begun: whether the run must exist.
     """
 
     path: Path | None
@@ -115,13 +116,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Ready:
-    """What a process of a job trains with.
+    """The objects that a process of a job trains with.
 
     Attributes:
         resolved: the config and its components.
-        experiment: what trains.
-        record: what the bits depend on.
-        accept_changes: whether that may have changed since the newest checkpoint.
+        experiment: the objects of the run.
+        record: the provenance record.
+        accept_changes: whether the record may differ from that of the newest checkpoint.
     """
 
     resolved: Resolved
@@ -131,7 +132,7 @@ class Ready:
 
 
 def _prepare(find: Callable[[], Resolved], folders: Folders, *, accept_changes: bool, **command: bool) -> Ready:
-    """Look up components, load data, agree with the other ranks, then start TensorFlow and join them."""
+    """Look up components, load data, compare records with the other ranks, then start TensorFlow and the strategy."""
     with FirstMeeting(accept_changes=accept_changes, **command) as meeting:
         resolved = find()
         meeting.record = Provenance.of(resolved)
@@ -144,16 +145,16 @@ def _prepare(find: Callable[[], Resolved], folders: Folders, *, accept_changes: 
 
 
 def resolve_run(directory: RunDirectory, modules: Sequence[str], settings: Sequence[str] = ()) -> Resolved:
-    """Return the config and the components of a run from the disk.
+    """Return the config and the components of an existing run.
 
     Args:
         directory: of the run.
-        modules: plugins that are not installed, as --plugin names them.
-        settings: `KEY=VALUE` on top.
+        modules: plugins that are not installed, as for --plugin.
+        settings: additional `KEY=VALUE` settings.
 
     Raises:
-        UsageError: if they don't fit each other.
-        PluginError: if a component is unknown; plugins that the run had and that are not there now are named.
+        UsageError: if components don't fit each other.
+        PluginError: if a component is unknown; the message names plugins of the run that are missing now.
     """
     registry = Registry.load(modules)
     composed = compose(directory.config, settings)
@@ -165,27 +166,27 @@ def resolve_run(directory: RunDirectory, modules: Sequence[str], settings: Seque
             raise
         were = ", ".join(sorted(absent))
         raise PluginError(
-            f"{error}. The run was made with {were}, which is not there now: install it, or name its module by --plugin"
+            f"{error}. The run was made with {were}, which is missing now: install it, or load its module by --plugin"
         ) from error
 
 
 def _train(ready: Ready, place: Place) -> RunDirectory:
-    """Train to the end with the processes that are there, and again with those that are there then."""
+    """Train to the end; in an elastic job, re-form the job with the current workers after each change."""
     members, current = Members(), ready
     joined, why, said = True, "", True
     while True:
         try:
             if not joined:
                 current, joined = _rejoined(ready), True
-                if not said:  # by rank 0 of before, which is gone
-                    say(f"{why}; the others have met again")
+                if not said:  # the previous rank 0, which should have printed it, is gone
+                    say(f"{why}; the remaining workers re-formed the job")
             return _train_together(current, place, members)
         except Exception as error:
             if not members.survives(error):
                 raise
             why, said = str(error), Job.current().rank == 0
-            say(f"{why}; the others meet again")
-        members.forget()
+            say(f"{why}; the remaining workers re-form the job")
+        members.clear_changes()
         if joined:
             current.experiment.strategy.close()
         joined = False
@@ -198,7 +199,7 @@ def _rejoined(ready: Ready) -> Ready:
 
 
 def _train_together(ready: Ready, place: Place, members: Members) -> RunDirectory:
-    """Claim the directory, restore or begin, train, summarise, leave."""
+    """Lock the directory, start or restore the run, train, and summarise."""
     from vaeflow.distributed.strategies.processes import Processes
 
     processes = Processes(ready.experiment.strategy)
@@ -212,7 +213,7 @@ def _train_together(ready: Ready, place: Place, members: Members) -> RunDirector
         request = stack.enter_context(stop_requests())
 
         def claim() -> list[Any]:
-            callbacks.extend(build_callbacks(ready.resolved))  # before the disk is touched: a plugin's may fail
+            callbacks.extend(build_callbacks(ready.resolved))  # before anything is written: a plugin may fail
             directory, begun = _claimed(place, ready, stack)
             return [str(directory.path), begun]
 
@@ -229,21 +230,21 @@ def _train_together(ready: Ready, place: Place, members: Members) -> RunDirector
             request=request,
         )
         if snapshot is not None:
-            session.take_over(snapshot)
+            session.resume_from(snapshot)
         elif begun:
-            session.go_on()
+            session.resume()
         else:
             session.begin()
     return session.directory
 
 
 def _claimed(place: Place, ready: Ready, stack: contextlib.ExitStack) -> tuple[RunDirectory, bool]:
-    """Return the run's directory, locked until the stack is closed, and whether its run has begun."""
+    """Return the run's directory, locked until the stack is closed, and whether its run exists."""
     if place.must_have_begun and place.path is not None:
         directory = RunDirectory.open(place.path)
         stack.enter_context(directory.locked())
         return directory, True
-    claimed = RunDirectory.claimed(place.path, ready.resolved.config.name, go_on=place.may_have_begun)
+    claimed = RunDirectory.claimed(place.path, ready.resolved.config.name, resume=place.may_have_begun)
     directory, begun = stack.enter_context(claimed)
     if begun:
         directory.require_same(ready.resolved)
@@ -253,7 +254,7 @@ def _claimed(place: Place, ready: Ready, stack: contextlib.ExitStack) -> tuple[R
 
 
 def _require_weights(source: Path) -> None:
-    """Look before any device starts. On a job's other ranks the disk may be another: rank 0 alone reads it."""
+    """Check `init_from` before devices are started. Only rank 0 reads it: other ranks may have other disks."""
     if Job.current().rank == 0:
         try:
             RunDirectory.open(source)
@@ -270,5 +271,5 @@ def of_strategy(settings: Sequence[str]) -> Sequence[str]:
     for setting in settings:
         key = setting.partition("=")[0]
         if key.partition(".")[0] != "strategy":
-            raise UsageError(f"{key}: a run goes on with the config it was started with; only strategy may change")
+            raise UsageError(f"{key}: a run is resumed with its original config; only strategy may change")
     return settings

@@ -1,4 +1,4 @@
-"""What is odd about a run before its first step: lines for people, and an error where it can't be right."""
+"""Warnings about a run before its first step, and an error if it can't work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from vaeflow.data.noise import Noise
 from vaeflow.data.prepared import is_binary, spread
-from vaeflow.data.sets.image_warnings import doubts_of_data
+from vaeflow.data.sets.image_warnings import data_warnings
 from vaeflow.engine.layer_state import Updates
 from vaeflow.errors import UsageError
 from vaeflow.model.modes import in_mode
@@ -24,64 +24,64 @@ if TYPE_CHECKING:
 
 EXAMPLES = 16
 STEPS = 50  # of the run, evenly spread
-FAR = 1000.0  # times which parameters are normal numbers
+FAR = 1000.0  # factor on normal random numbers that gives extreme parameters
 MUCH = 100.0  # nats
-WORST = -1000.0  # nats an element; a fixed sigma of 0.02 has this where x is off by 1
-WEIGHTS, BETWEEN = 30.0, 33  # times which weights are larger; parameters between two
-AUTOENCODER = "this is an autoencoder, whose samples from the prior mean nothing"
+WORST = -1000.0  # nats per element; a fixed sigma of 0.02 has this if x is off by 1
+WEIGHTS, BETWEEN = 30.0, 33  # factor on the decoder's weights; number of parameters between its extremes
+AUTOENCODER = "the model is a plain autoencoder, and samples from the prior are meaningless"
 OUT_OF_REACH = 0.1  # of the range of x
 
 
-def doubts(resolved: Resolved, experiment: Experiment) -> list[str]:
-    """Return what is odd about a run, a line each.
+def warnings_of(resolved: Resolved, experiment: Experiment) -> list[str]:
+    """Return warnings about a run, one per line.
 
     Args:
         resolved: the config and its components.
         experiment: ready to take steps.
 
     Raises:
-        UsageError: if the likelihood can't have values that x has.
+        UsageError: if x has values that the likelihood does not support.
     """
-    with np.errstate(all="ignore"):  # of infinities, which are a finding
-        return list(_doubts(resolved, experiment))
+    with np.errstate(all="ignore"):  # infinities are reported
+        return list(_warnings(resolved, experiment))
 
 
-def _doubts(resolved: Resolved, experiment: Experiment) -> Iterator[str]:
-    yield from doubts_of_data(experiment.dataset, experiment.config.batch_size)
+def _warnings(resolved: Resolved, experiment: Experiment) -> Iterator[str]:
+    yield from data_warnings(experiment.dataset, experiment.config.batch_size)
     model, step = experiment.model, experiment.trainer.step.microbatches
     train = experiment.dataset.train
     pixels = np.asarray(train.x[spread(len(train), EXAMPLES)])
     x = experiment.trained.prepare(pixels, split="train")
-    yield from _doubts_of_support(resolved, model, x)
-    yield from _doubts_of_decoder(resolved, model, x)
-    yield from _doubts_of_steps(resolved, experiment)
-    yield from _doubts_of_terms(model, step.objective, step.schedule, tf.constant(x), experiment.timeline.total_steps)
+    yield from _warn_about_support(resolved, model, x)
+    yield from _warn_about_decoder(resolved, model, x)
+    yield from _warn_about_steps(resolved, experiment)
+    yield from _warn_about_terms(model, step.objective, step.schedule, tf.constant(x), experiment.timeline.total_steps)
 
 
-def _doubts_of_support(resolved: Resolved, model: VAE, x: np.ndarray) -> Iterator[str]:
-    """Compare x with what the likelihood draws where its parameters are extreme."""
+def _warn_about_support(resolved: Resolved, model: VAE, x: np.ndarray) -> Iterator[str]:
+    """Compare x with samples of the likelihood at extreme parameters."""
     name, makes = resolved.likelihood.name, f"binarization {resolved.binarization.name!r} makes"
     if x.size and x.min() == x.max():
-        yield f"every element of x is {x.min():g} in {len(x)} training examples that were looked at"
+        yield f"every element of x is {x.min():g} in the {len(x)} training examples that were checked"
     drawn = _drawn(model, len(x))
     if not (drawn.min() >= 0.0 and drawn.max() <= 1.0):
         return
     outside = x[~((x >= 0.0) & (x <= 1.0)) & np.isfinite(x)]
     if outside.size:
         raise UsageError(
-            f"likelihood {name!r} has values from 0 to 1 alone, but {makes} {outside[0]:g}: its ELBO means nothing "
-            "there; bring x into [0, 1], or take likelihood=gaussian"
+            f"likelihood {name!r} supports only values from 0 to 1, but {makes} {outside[0]:g}: its ELBO is "
+            "meaningless there; scale x to [0, 1], or use likelihood=gaussian"
         )
     grey = x[~is_binary(x) & np.isfinite(x)]
     if grey.size and is_binary(drawn).all():
         yield (
-            f"likelihood {name!r} has the values 0 and 1 alone, but {makes} {grey[0]:.3g}: its ELBO is no bound on "
-            "log p(x); take binarization=threshold, dynamic or fixed, or likelihood=continuous-bernoulli or gaussian"
+            f"likelihood {name!r} supports only the values 0 and 1, but {makes} {grey[0]:.3g}: its ELBO is no bound on "
+            "log p(x); use binarization=threshold, dynamic or fixed, or likelihood=continuous-bernoulli or gaussian"
         )
 
 
 def _drawn(model: VAE, rows: int) -> np.ndarray:
-    """Return draws from the likelihood at large parameters."""
+    """Return samples of the likelihood at extreme parameters."""
     size, noise = int(np.prod(model.x_shape)), Noise(0, "doubts/x")
     width = int(np.prod(model.likelihood.parameters_shape))
     parameters = FAR * tf.reshape(noise.normal(0, 0, rows, width), (1, rows, *model.likelihood.parameters_shape))
@@ -93,8 +93,8 @@ def _drawn(model: VAE, rows: int) -> np.ndarray:
     return np.asarray(in_mode(draw, training=False))
 
 
-def _doubts_of_decoder(resolved: Resolved, model: VAE, x: np.ndarray) -> Iterator[str]:
-    """Look whether an activation at the decoder's end keeps the likelihood's mean away from what x is."""
+def _warn_about_decoder(resolved: Resolved, model: VAE, x: np.ndarray) -> Iterator[str]:
+    """Check whether an activation at the decoder's end limits the likelihood's mean to less than the range of x."""
     z = 3.0 * Noise(0, "doubts/z").normal(0, 0, 4 * EXAMPLES, model.latent_size)
     outputs = []
     for factor in (WEIGHTS, -WEIGHTS):
@@ -113,34 +113,34 @@ def _doubts_of_decoder(resolved: Resolved, model: VAE, x: np.ndarray) -> Iterato
     low, high, slack = float(means.min()), float(means.max()), OUT_OF_REACH * float(x.max() - x.min())
     if low > x.min() + slack or high < x.max() - slack:
         yield (
-            f"decoder {resolved.decoder.name!r} puts out {found.min():.3g} to {found.max():.3g} whatever its weights "
-            f"are, so that the mean of likelihood {resolved.likelihood.name!r} lies between {low:.3g} and {high:.3g}, "
-            f"but x between {x.min():.3g} and {x.max():.3g}: is there an activation too many at the decoder's end?"
+            f"decoder {resolved.decoder.name!r} can only return values from {found.min():.3g} to {found.max():.3g}, so "
+            f"the mean of likelihood {resolved.likelihood.name!r} is between {low:.3g} and {high:.3g}, but x is "
+            f"between {x.min():.3g} and {x.max():.3g}: check whether the decoder ends with an unneeded activation"
         )
 
 
-def _doubts_of_steps(resolved: Resolved, experiment: Experiment) -> Iterator[str]:
-    """Look at the learning rate and the divergence's weight along the run."""
+def _warn_about_steps(resolved: Resolved, experiment: Experiment) -> Iterator[str]:
+    """Check the learning rate and the KL weight over the run."""
     steps = _steps(experiment.timeline.total_steps)
     rate = resolved.learning_rate.build(experiment.timeline)
     if steps and not any(float(rate(step) if callable(rate) else rate) for step in steps):
-        yield "the learning rate is 0 at every step: no weight will change"
+        yield "the learning rate is 0 at every step: the weights will not change"
     weight = experiment.trainer.step.microbatches.schedule.weight
     if steps and not any(float(weight(tf.constant(step, tf.int64))) for step in steps):
         yield f"the weight of KL(q, p) is 0 at every step: {AUTOENCODER}"
     elements = int(np.prod(experiment.model.x_shape))
     if experiment.model.latent_size >= elements:
-        yield f"latent_size = {experiment.model.latent_size} is no less than the {elements} elements of an example"
+        yield f"latent_size = {experiment.model.latent_size} is not less than the {elements} elements of an example"
 
 
 def _steps(total: int) -> Sequence[int]:
     return [int(step) for step in spread(total, STEPS)] if total > 0 else []
 
 
-def _doubts_of_terms(
+def _warn_about_terms(
     model: VAE, objective: Objective, schedule: Schedule, x: tf.Tensor, total_steps: int
 ) -> Iterator[str]:
-    """Look at the loss of some examples before training, and at its gradient."""
+    """Check the loss of some examples before training, and its gradient."""
     rows, width = x.shape[0], model.posterior.noise_size
     noise = tf.reshape(
         Noise(0, "doubts").normal(0, 0, objective.samples * rows, width), (objective.samples, rows, width)
@@ -156,8 +156,8 @@ def _doubts_of_terms(
         return
     if each < WORST:
         yield (
-            f"log p(x given z) is {each:.3g} nats an element before the first step: is the likelihood's variance too "
-            "small, or x too large for it?"
+            f"log p(x given z) is {each:.3g} nats per element before the first step: the likelihood's variance may be "
+            "too small, or x too large"
         )
     for name, gradients in zip(parts, tape.gradient(total, weights), strict=True):
         if gradients and not any(g is not None and np.any(np.asarray(tf.convert_to_tensor(g))) for g in gradients):

@@ -1,4 +1,4 @@
-"""A run in this process, beside the others of its job: restored, described, trained, left together."""
+"""One process's part of a run: restore, train and end together with the other processes of the job."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ if TYPE_CHECKING:
     from vaeflow.training.loop import Loop
 
 
-LAST_SAVE = 5.0  # seconds for a save that is running when the process is ended by force
+LAST_SAVE = 5.0  # seconds to finish a running save before the process is killed
 
 
 @dataclass(frozen=True)
 class Session:
-    """What a process knows of the run that it trains.
+    """A process's view of the run that it trains.
 
     Attributes:
-        directory: of the run; the chief alone writes.
+        directory: of the run; only rank 0 writes.
         resolved: the config and its components.
-        experiment: what trains.
-        record: what the bits depend on.
-        accept_changes: whether that may have changed since the newest checkpoint.
+        experiment: the objects of the run.
+        record: the provenance record.
+        accept_changes: whether the record may differ from that of the newest checkpoint.
         processes: of the job.
-        callbacks: of the chief; none on other processes.
-        members: of the job; what they remember.
-        request: whether this process was asked to stop.
+        callbacks: on rank 0; none on other processes.
+        members: workers of the job, and their snapshot.
+        request: whether this process received a stop signal.
     """
 
     directory: RunDirectory
@@ -72,11 +72,11 @@ class Session:
     members: Members
     request: StopRequest
 
-    def go_on(self) -> None:
-        """Train from the newest valid checkpoint to the end; from the start if the run never got to its first.
+    def resume(self) -> None:
+        """Train from the newest valid checkpoint to the end, or from the start if the run has no checkpoint yet.
 
         Raises:
-            CheckpointError: if there is none, or it is another model's.
+            CheckpointError: if no checkpoint is valid, or it is one of another model.
         """
         total = self.experiment.timeline.total_steps
         if self.processes.on_chief(self._restarted):
@@ -87,26 +87,26 @@ class Session:
         if finished:
             early = f" ({progress.stopped})" if progress.stopped else ""
             at = f"at step {progress.step} of {total}{early}"
-            say(f"{self.directory.path}: finished already, {at}; {finished}")
+            say(f"{self.directory.path}: already finished {at}; {finished}")
             self._leave()
         else:
-            say(f"{self.directory.path}: going on from step {progress.step} of {total}")
+            say(f"{self.directory.path}: resuming from step {progress.step} of {total}")
             self._describe_resumed(progress)
             self.fit(progress)
 
     def _restarted(self) -> bool:
-        """Return whether the run was stopped before its first checkpoint; its environment is then written again."""
+        """Return whether the run was stopped before its first checkpoint; if so, write its environment again."""
         if not self.directory.untouched():
             return False
         self.directory.describe_again(self.resolved, self.experiment.strategy, self.record)
-        say(f"{self.directory.path}: it was stopped before its first checkpoint; it begins again, at step 0")
+        say(f"{self.directory.path}: stopped before its first checkpoint; restarting at step 0")
         return True
 
-    def take_over(self, snapshot: Snapshot) -> None:
-        """Train from what the processes of an elastic job remember to the end."""
+    def resume_from(self, snapshot: Snapshot) -> None:
+        """Train to the end from the snapshot of an elastic job."""
         self.experiment.state.from_bytes(snapshot.state)
         step, replicas = snapshot.progress.step, self.experiment.strategy.replicas
-        say(f"{replicas} replica{'s' if replicas > 1 else ''} from here on; going on from step {step}")
+        say(f"{replicas} replica{'s' if replicas > 1 else ''} from now on; resuming from step {step}")
         found = changes(Provenance.from_json(snapshot.record), self.record, self.resolved.config)
         progress = with_changes(snapshot.progress, found)
         self._describe_resumed(progress)
@@ -116,7 +116,7 @@ class Session:
         """Train from step 0, from the weights of another run if the config names one.
 
         Raises:
-            CheckpointError: if those are another model's, or damaged.
+            CheckpointError: if those are of another model, or corrupt.
         """
         from vaeflow.training.checkpoints.folder import Progress
 
@@ -136,11 +136,11 @@ class Session:
         say(f"starting from the weights of {source.path} at step {progress.step} (sha256 {digest[:16]})")
 
     def fit(self, progress: Progress) -> None:
-        """Train to the end. The chief alone calls back, saves and summarises.
+        """Train to the end. Only rank 0 calls callbacks, saves and summarises.
 
         Raises:
-            StoppedError: if a signal asked one of the processes to stop.
-            MembersChangedError: if processes of an elastic job come or go, or one was lost.
+            StoppedError: if a process received a stop signal.
+            MembersChangedError: if processes of an elastic job join or leave, or one was lost.
         """
         from vaeflow.training.checkpoints.background import BackgroundSaves
 
@@ -154,7 +154,7 @@ class Session:
             self.processes,
             before_exit=lambda: saves.settle(LAST_SAVE),
             elastic=self.members.elastic,
-            advice=f"`vaeflow resume {self.directory.path}` goes on from the newest checkpoint",
+            advice=f"`vaeflow resume {self.directory.path}` continues from the newest checkpoint",
         )
         with contextlib.closing(saves):
             try:
@@ -169,13 +169,13 @@ class Session:
         self._leave(watch)
 
     def _ended(self, error: BaseException, watch: Watch) -> BaseException:
-        """Return what this process ends with; all others end, too."""
-        if isinstance(error, (StoppedError, NonFiniteError, MembersChangedError)):  # all have stopped at one step
+        """Return the error that this process ends with; all other processes end, too."""
+        if isinstance(error, (StoppedError, NonFiniteError, MembersChangedError)):  # all stopped at the same step
             self._leave(watch)
             if isinstance(error, (LeavingError, MembersChangedError)):
                 return error
             return error if self.processes.chief else ElsewhereError(str(error), error.exit_code)
-        # A sum that fails may be this process's fault or that of one that is gone, which the watch knows soon.
+        # An all-reduce may fail because of this process or because another one is gone; the watch will find out.
         end = watch.end() if of_the_machine(error) else None
         if self.members.survives(error):
             watch.close()
@@ -226,7 +226,7 @@ class Session:
         return loop
 
     def _restore(self) -> Progress:
-        """Restore on the chief, and let the others have its state: they need not see its disk."""
+        """Restore on rank 0 and broadcast the state: other processes need no access to its disk."""
         from vaeflow.training.checkpoints.folder import Progress
 
         progress = Progress.from_json(self.processes.on_chief(self._restore_here))
@@ -242,7 +242,7 @@ class Session:
         return checkpoints(self.directory, self.resolved.config, self.record)
 
     def _roll_back(self) -> int:
-        """Put the newest checkpoint's state back on all processes, and return its step."""
+        """Restore the newest checkpoint on all processes, and return its step."""
         from vaeflow.training.nonfinite import put_back
 
         folder = self._checkpoints()
@@ -251,14 +251,14 @@ class Session:
         return step
 
     def _finished(self, progress: Progress) -> str:
-        """Return in words what was done about a run that has nothing left to do; an empty text for another."""
+        """Return a text about what was done for a run that is finished; an empty text if it is not."""
         if progress.step < self.experiment.timeline.total_steps and not progress.stopped:
             return ""
         clean(self.directory.path)
         return settle(self.directory, self.resolved, self.experiment, progress)
 
     def _describe_resumed(self, progress: Progress) -> None:
-        """Record where the run is resumed, and what has changed up to there."""
+        """Record at which step the run is resumed, and what has changed."""
 
         def describe() -> str:
             strategy, step = self.experiment.strategy, progress.step
@@ -266,10 +266,10 @@ class Session:
 
         reason = self.processes.on_chief(describe)
         if reason:
-            say(f"warning: what the run began with is not known ({reason}); the checkpoint's own record was compared")
+            say(f"warning: the run's original environment can't be read ({reason}); the checkpoint's record was used")
 
     def _leave(self, watch: Watch | None = None) -> None:
-        """End together: a process that ends early looks like one that died."""
+        """End together with all processes: one that ends early would be reported as dead."""
         self.processes.barrier()
         if watch is not None:
             watch.close()

@@ -1,4 +1,4 @@
-"""From a resolved config to an experiment that is ready to take steps, together with the job's other processes."""
+"""Build an experiment from a resolved config, together with the other processes of the job."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def prepare(resolved: Resolved, folders: Folders) -> Experiment:
-    """Load the data, start TensorFlow, join the other processes and build an experiment, to train.
+    """Load the data, start TensorFlow, join the other processes and build an experiment for training.
 
     Args:
         resolved: the config and its components.
-        folders: where data sets lie.
+        folders: of data sets.
 
     Raises:
-        VaeflowError: if the data can't be had, or components don't fit them or each other.
+        VaeflowError: if the data can't be loaded, or components don't fit them or each other.
     """
     topology: Topology = resolved.strategy.build()
     dataset, record = load(resolved, folders, topology)
@@ -43,20 +43,20 @@ def prepare_to_read(
     meeting: FirstMeeting | None = None,
     accept_changes: bool = False,
 ) -> tuple[Experiment, Provenance]:
-    """Load the data and build an experiment that is not trained; threads are TensorFlow's choice.
+    """Load the data and build an experiment for evaluation; TensorFlow chooses the threads.
 
     Args:
         resolved: the config and its components.
-        folders: where data sets lie.
-        topology: of the job; None takes one device, whatever trained the run.
-        meeting: of the job's processes; None where they meet after they have joined.
+        folders: of data sets.
+        topology: of the job; None uses one device, whatever trained the run.
+        meeting: exchange between the job's processes; None if they compare later, over the strategy.
         accept_changes: whether ranks may differ in their environments.
 
     Returns:
-        The experiment, and the record of what its figures depend on.
+        The experiment and its provenance record.
 
     Raises:
-        VaeflowError: if the data can't be had, or components don't fit them or each other.
+        VaeflowError: if the data can't be loaded, or components don't fit them or each other.
         UsageError: if ranks differ.
     """
     from vaeflow.runtime.tensorflow_setup import start_tensorflow
@@ -80,20 +80,20 @@ def load(
     *,
     trains: bool = True,
 ) -> tuple[Dataset, Provenance]:
-    """Load the data and agree with the other ranks on what the run depends on, before TensorFlow's seconds.
+    """Load the data and compare the provenance record with the other ranks, before TensorFlow is imported.
 
     Args:
         resolved: the config and its components.
-        folders: where data sets lie.
+        folders: of data sets.
         topology: of the job.
-        meeting: of its processes; None where they meet after they have joined.
-        trains: whether steps are taken, which no more replicas can share than there are microbatches.
+        meeting: exchange between its processes; None if they compare later, over the strategy.
+        trains: whether steps are taken. No more replicas than microbatches can share a step.
 
     Returns:
-        The data set, and the record of what the bits depend on.
+        The data set and the provenance record.
 
     Raises:
-        VaeflowError: if the data can't be had.
+        VaeflowError: if the data can't be loaded.
         UsageError: if ranks differ.
     """
     from vaeflow.runtime.threads import threads_of
@@ -122,8 +122,8 @@ def start(
         resolved: the config and its components.
         dataset: as loaded.
         topology: of the job.
-        record: what the bits depend on, threads among them.
-        accept_changes: whether ranks may differ in their environments.
+        record: the provenance record, including threads.
+        accept_changes: whether environments may differ between ranks.
 
     Returns:
         The experiment, and the record with the devices.
@@ -136,9 +136,9 @@ def start(
     start_tensorflow(Runtime(threads=record.environment["intra_op_threads"]))
     experiment, record = _join(resolved, dataset, topology, record, accept_changes=accept_changes)
     experiment.require_memory()
-    from vaeflow.training.run_warnings import doubts
+    from vaeflow.training.run_warnings import warnings_of
 
-    for line in doubts(resolved, experiment):
+    for line in warnings_of(resolved, experiment):
         say(f"warning: {line}")
     return experiment, record
 
@@ -146,20 +146,20 @@ def start(
 def rejoin(
     resolved: Resolved, dataset: Dataset, record: Provenance, *, accept_changes: bool
 ) -> tuple[Experiment, Provenance]:
-    """Join the processes that are there now, and build the experiment anew: its graphs know how many replicas share it.
+    """Join the current workers and build the experiment again: its graphs depend on the number of replicas.
 
     Args:
         resolved: the config and its components.
-        dataset: as it was loaded.
-        record: what the bits depend on.
-        accept_changes: whether ranks may differ in their environments.
+        dataset: as loaded.
+        record: the provenance record.
+        accept_changes: whether environments may differ between ranks.
 
     Raises:
         VaeflowError: if the others can't be reached.
     """
     import keras
 
-    # Horovod finds its tensors by name. Keras numbers layers by process, and a process that comes begins at one.
+    # Horovod matches tensors by name. Keras numbers layers per process, and a new process starts at one.
     keras.utils.clear_session(free_memory=False)
     return _join(resolved, dataset, resolved.strategy.build(), record, accept_changes=accept_changes)
 
@@ -193,7 +193,7 @@ def _prove(strategy: Strategy, config: Config, record: Provenance, *, accept_cha
 
 
 def _say_accepted(differences: str) -> None:
-    """Say how ranks differ, if they do and may."""
+    """Print how ranks differ, if they do."""
     if differences:
         say(f"warning: the ranks differ, which --accept-changes allows: {differences}")
 
@@ -201,6 +201,6 @@ def _say_accepted(differences: str) -> None:
 def _require_microbatches(config: Config, replicas: int) -> None:
     if config.microbatches != "auto" and replicas > config.microbatches:
         raise UsageError(
-            f"{replicas} replicas are more than microbatches = {config.microbatches}: some would have nothing to do; "
-            f"use at most {config.microbatches} replicas (another number of microbatches is another run)"
+            f"{replicas} replicas are more than microbatches = {config.microbatches}: some would be idle; use at most "
+            f"{config.microbatches} replicas (another number of microbatches gives other weights)"
         )

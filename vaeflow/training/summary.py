@@ -1,4 +1,4 @@
-"""What is to be said of a run that has ended, in one file."""
+"""Write the summary of a finished run."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def summarise(directory: RunDirectory, resolved: Resolved, experiment: Experimen
     Args:
         directory: of the run.
         resolved: the config and its components.
-        experiment: in the run's last state.
-        progress: how far it is.
+        experiment: in the final state of the run.
+        progress: of the run.
     """
     steps_per_epoch, seconds = experiment.timeline.steps_per_epoch, progress.seconds
     examples = progress.step // steps_per_epoch * len(experiment.dataset.train)
@@ -38,16 +38,17 @@ def summarise(directory: RunDirectory, resolved: Resolved, experiment: Experimen
 
 
 def settle(directory: RunDirectory, resolved: Resolved, experiment: Experiment, progress: Progress) -> str:
-    """Write the summary of a run that has ended again if it can't be read, or is that of another run or step.
+    """Write the summary of a finished run again if it can't be read, or belongs to another run or step.
 
     Args:
         directory: of the run.
         resolved: the config and its components.
-        experiment: in the state of the newest checkpoint, the run's last.
+        experiment: in the state of the newest checkpoint, which is the run's final one.
         progress: of that checkpoint.
 
     Returns:
-        In words what was done; an empty text if there is no summary: the run was stopped before all was written.
+        A text about what was done; an empty text if there is no summary, since the run was stopped before it was
+        written.
     """
     if kind_of(directory.summary) is None:
         return ""
@@ -65,11 +66,11 @@ def _flaw(directory: RunDirectory, results: dict[str, Any]) -> str | None:
     except FileError as error:
         return str(error)
     wrong = next((key for key in results if there.get(key) != results[key]), None)
-    return f"{directory.summary}: {wrong} is another" if wrong else None
+    return f"{directory.summary}: {wrong} is wrong" if wrong else None
 
 
 def _results(resolved: Resolved, experiment: Experiment, progress: Progress) -> dict[str, Any]:
-    """Return what follows from the config and the last state, on whatever machine."""
+    """Return the results that follow from the config and the final state, on any machine."""
     config = resolved.config
     return {
         "name": config.name,

@@ -121,7 +121,7 @@ def test_flows_say_that_their_mean_is_near_the_mean_only(name):
 
 def test_planar_says_that_it_has_no_density_elsewhere():
     q = built("planar", 2).distribution(normal(0, EXAMPLES, FEATURES))
-    with pytest.raises(NotImplementedError, match="'planar' knows its density only where it was sampled"):
+    with pytest.raises(NotImplementedError, match="'planar' has a density only for its own samples"):
         q.log_prob(tf.zeros((1, EXAMPLES, 2)))
 
 

@@ -62,7 +62,7 @@ class CouplingStep(Layer):
     Args:
         latent_size: D, 2 or more.
         hidden: units of each hidden layer.
-        activation: of the hidden layers, a name that Keras knows.
+        activation: of the hidden layers, the name of a Keras activation.
         number: of the step, from 0; every other one keeps the second half of the latents, not the first.
     """
 

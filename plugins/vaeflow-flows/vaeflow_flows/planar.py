@@ -45,9 +45,7 @@ class Planar:
 
     def inverse(self, z_LBD: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Refuse: the inverse has no closed form."""
-        raise NotImplementedError(
-            "posterior 'planar' knows its density only where it was sampled: use sample_and_log_prob"
-        )
+        raise NotImplementedError("posterior 'planar' has a density only for its own samples: use sample_and_log_prob")
 
 
 class PlanarStep(Layer):

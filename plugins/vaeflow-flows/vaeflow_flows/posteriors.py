@@ -1,4 +1,4 @@
-"""The build functions: what a config selects by name. TensorFlow is imported inside them only."""
+"""The build functions of the components. TensorFlow is imported only inside them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Depth = Annotated[int, Field(ge=1)]
 
 
 def planar(latent_size: int, *, depth: Depth = 8) -> Posterior:
-    """Planar flow, amortised (Rezende and Mohamed 2015): each step bends z along one direction of the example's own.
+    """Planar flow, amortised (Rezende and Mohamed 2015): each step bends z along one direction per example.
 
     z' = z + u tanh(w.z + b). The density is known only where it was sampled.
 
@@ -30,7 +30,7 @@ def planar(latent_size: int, *, depth: Depth = 8) -> Posterior:
 
 
 def iaf(latent_size: int, *, depth: Depth = 4, hidden: tuple[int, ...] = (64,), activation: str = "tanh") -> Posterior:
-    """Inverse autoregressive flow (Kingma et al. 2016): sampling is one pass a step, the density elsewhere is D.
+    """Inverse autoregressive flow (Kingma et al. 2016): sampling takes one pass per step, the density elsewhere D.
 
     With one latent dimension there is nothing to be autoregressive in: it is a Gaussian with more layers then.
 
@@ -38,7 +38,7 @@ def iaf(latent_size: int, *, depth: Depth = 4, hidden: tuple[int, ...] = (64,), 
         latent_size: D.
         depth: steps; every other one takes the latents in reverse order.
         hidden: units of each hidden layer of a step's masked network; D or more let all latents through.
-        activation: of the hidden layers, a name that Keras knows.
+        activation: of the hidden layers, the name of a Keras activation.
 
     Raises:
         UsageError: if a hidden layer has fewer than 2 units, or there is none.
@@ -56,7 +56,7 @@ def iaf(latent_size: int, *, depth: Depth = 4, hidden: tuple[int, ...] = (64,), 
 
 
 def maf(latent_size: int, *, depth: Depth = 2, hidden: tuple[int, ...] = (64,), activation: str = "tanh") -> Posterior:
-    """Masked autoregressive flow (Papamakarios et al. 2017): the density anywhere is one pass a step, sampling is D.
+    """Masked autoregressive flow (Papamakarios et al. 2017): the density anywhere takes one pass per step, sampling D.
 
     Sampling is what training does, so a run takes about D times as long in the posterior as with `iaf`. With one
     latent dimension it is a Gaussian with more layers.
@@ -65,7 +65,7 @@ def maf(latent_size: int, *, depth: Depth = 2, hidden: tuple[int, ...] = (64,), 
         latent_size: D.
         depth: steps; every other one takes the latents in reverse order.
         hidden: units of each hidden layer of a step's masked network; D or more let all latents through.
-        activation: of the hidden layers, a name that Keras knows.
+        activation: of the hidden layers, the name of a Keras activation.
 
     Raises:
         UsageError: if a hidden layer has fewer than 2 units, or there is none.
@@ -85,13 +85,13 @@ def maf(latent_size: int, *, depth: Depth = 2, hidden: tuple[int, ...] = (64,), 
 def coupling(
     latent_size: int, *, depth: Depth = 4, hidden: tuple[int, ...] = (64,), activation: str = "tanh"
 ) -> Posterior:
-    """Affine coupling layers, RealNVP (Dinh et al. 2017): one pass a step to sample, and one for the density anywhere.
+    """Affine coupling layers, RealNVP (Dinh et al. 2017): one pass per step to sample, and one for any density.
 
     Args:
         latent_size: D, 2 or more.
         depth: steps; the halves of the latents take turns.
         hidden: units of each hidden layer of a step's network.
-        activation: of the hidden layers, a name that Keras knows.
+        activation: of the hidden layers, the name of a Keras activation.
 
     Raises:
         UsageError: if there is one latent dimension only, a hidden layer has fewer than 2 units, or there is none.

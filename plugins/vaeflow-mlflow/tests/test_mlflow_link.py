@@ -149,7 +149,7 @@ def test_what_waited_is_sent_once_mlflow_answers(view, tmp_path, said):
     store.unlink()
     callback._quiet_until = 0.0  # half a minute later
     callback.on_log(view, record(4, a=1.0))
-    assert said[-1] == "MLflow answers again: what had waited was sent"
+    assert said[-1] == "MLflow is available again: missing data were sent"
     callback.on_end(view)
     assert steps(client_at(store), view, "a") == [1, 2, 3, 4]
 

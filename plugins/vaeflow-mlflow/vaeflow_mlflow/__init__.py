@@ -19,18 +19,18 @@ __all__ = ["mlflow", "vaeflow_components"]
 def mlflow(
     *, tracking: str | None = None, experiment: str = "vaeflow", run_name: str | None = None, artifacts: bool = True
 ) -> Callback:
-    """Log config, metrics, plots and the end of a run to MLflow; a resumed run goes on in its MLflow run.
+    """Logs config, metrics, plots and the end of a run to MLflow; a resumed run continues its MLflow run.
 
     Args:
         tracking: MLflow's tracking URI or a folder; none for MLflow's own setting (MLFLOW_TRACKING_URI), and where
             there is none, the folder `mlruns` beside the run's directory.
-        experiment: the MLflow experiment; made if need be.
+        experiment: the MLflow experiment; created if it does not exist.
         run_name: what MLflow calls the run; none for the name of the run's directory.
-        artifacts: keep config.toml, metrics.jsonl and the plots in MLflow, too.
+        artifacts: also store config.toml, metrics.jsonl and the plots in MLflow.
     """
     if tracking is not None and "@" in urlsplit(tracking).netloc:
         raise UsageError(
-            "tracking holds a password, which config.toml would keep: set MLFLOW_TRACKING_USERNAME and "
+            "tracking contains a password, which config.toml would store: set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_URI, in the environment"
         )
     from vaeflow_mlflow.callback import MLflow

@@ -1,4 +1,4 @@
-"""When what of a run is logged to MLflow, and what happens when MLflow does not take it."""
+"""The callback that logs a run to MLflow, and retries if MLflow fails."""
 
 from __future__ import annotations
 
@@ -100,18 +100,18 @@ class MLflow(Callback):
             self._wait(run, error)
         else:
             if self._pause:
-                run.say("MLflow answers again: what had waited was sent")
+                run.say("MLflow is available again: missing data were sent")
             self._pause = 0.0
 
     def _wait(self, run: RunView, error: Exception) -> None:
         if not self._pause:
-            run.say(f"warning: MLflow failed ({reason_of(error)}); training goes on, what is missing is sent later")
+            run.say(f"warning: MLflow failed ({reason_of(error)}); training continues, and missing data are sent later")
         self._pause = min(2 * self._pause or FIRST_PAUSE, LONGEST_PAUSE)
         self._quiet_until = time.monotonic() + self._pause
 
     def _send(self, run: RunView) -> Link:
         if self._link is None:
-            raise RuntimeError("MLflow.on_start comes before its first record")
+            raise RuntimeError("MLflow.on_start must be called before its first record")
         self._link.send(run, self._waiting)
         self._waiting.clear()
         return self._link
@@ -135,7 +135,7 @@ def ending(error: BaseException) -> tuple[str, str]:
     if isinstance(error, StoppedError):
         return "KILLED", str(error)
     if isinstance(error, KeyboardInterrupt):
-        return "KILLED", "interrupted; `vaeflow resume` goes on from the newest checkpoint"
+        return "KILLED", "interrupted; `vaeflow resume` continues from the newest checkpoint"
     return "FAILED", str(error) if isinstance(error, VaeflowError) else f"{type(error).__name__}: {error}"
 
 

@@ -1,4 +1,4 @@
-"""What MLflow is told of a run: parameters, tags, metrics, within its limits of length and spelling."""
+"""The parameters, tags and metrics of a run, within MLflow's limits of length and spelling."""
 
 from __future__ import annotations
 

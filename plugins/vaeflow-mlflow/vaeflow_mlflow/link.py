@@ -1,4 +1,4 @@
-"""The MLflow run that belongs to a run's directory. All of it may fail: the disk, the network, the server."""
+"""The MLflow run of a run directory. Every call may fail because of the disk, the network or the server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WHOLE_URIS = ("databricks", "databricks-uc", "uc")  # the URIs of MLflow that lo
 
 
 class Link:
-    """Finds or makes the MLflow run of a run, and writes to it.
+    """Finds or creates the MLflow run of a run, and writes to it.
 
     Args:
         uri: the tracking store.
@@ -120,7 +120,7 @@ class Link:
         found = _existing(client, before) if before else None
         if found is None:
             if before:
-                run.say(f"MLflow has no run {before}: a new one begins, with all that metrics.jsonl holds")
+                run.say(f"MLflow has no run {before}: starting a new one with all rows of metrics.jsonl")
             found = client.create_run(self._experiment_id(client), run_name=self._run_name, tags=tags_of(run))
             run.say(f"MLflow: run {found.info.run_id} of experiment {self._experiment!r} at {shown(self._uri)}")
         self._id = str(found.info.run_id)  # kept although what follows may fail: there shall be no second one

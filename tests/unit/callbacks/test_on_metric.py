@@ -157,7 +157,7 @@ def test_a_metric_that_no_evaluation_has_is_known_before_the_first_step(run, bui
     build(metric="test/kl").on_start(view)
     for metric in ("validation/elbo", "train/elbo", "test/iw-bound"):
         with pytest.raises(
-            UsageError, match=rf"^no evaluation has the metric '{metric}'; .*here are: test/active_units"
+            UsageError, match=rf"^no evaluation has the metric '{metric}'; .*vailable: test/active_units"
         ):
             build(metric=metric).on_start(view)
 
@@ -186,7 +186,7 @@ def test_the_first_reason_to_stop_counts_and_is_one_line():
     control.stop("another")
     assert control.take().stop == "enough of it"
     assert control.take().stop == ""
-    with pytest.raises(PluginError, match="wants a reason"):
+    with pytest.raises(PluginError, match="needs a reason"):
         control.stop(" \n")
 
 
@@ -204,7 +204,9 @@ def test_some_moments_may_not_ask(moment, request_):
     control = Control(learning_rate=RATE)
     control.enter(moment)
     method, *arguments = request_
-    with pytest.raises(PluginError, match=rf"run\.control\.{method} was called in {moment or 'no moment of the run'}"):
+    with pytest.raises(
+        PluginError, match=rf"run\.control\.{method} was called in {moment or 'no method of a callback'}"
+    ):
         getattr(control, method)(*arguments)
     assert control.take() == Control().take()
 
@@ -263,14 +265,14 @@ def test_states_are_told_apart_by_the_components_names(run):
     run_said = []
     Callbacks([left], replace(run, say=run_said.append)).restore(states)
     assert left.callback.kept == {"of": "second"}
-    assert run_said == ["warning: the checkpoint has a state of callback 'first', which this run has no more"]
+    assert run_said == ["warning: the checkpoint has a state of callback 'first', which this run does not have"]
 
 
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
-        ({"a": {1, 2}}, "callback Remembers: its state can't be kept as JSON: Object of type set"),
-        ({"a": math.nan}, "callback Remembers: its state can't be kept as JSON: Out of range"),
+        ({"a": {1, 2}}, "callback Remembers: its state can't be stored as JSON: Object of type set"),
+        ({"a": math.nan}, "callback Remembers: its state can't be stored as JSON: Out of range"),
         (["a"], "callback Remembers: state returned list, not a dict"),
     ],
 )

@@ -97,7 +97,7 @@ def test_traversals_with_another_number_of_latents(tmp_path, mnist_content, late
 def test_examples_that_are_no_images_are_said_once_and_the_rest_is_written(tmp_path, said):
     view = by_hand.view_of(tmp_path, by_hand.rows(), said=said)
     by_hand.live([TensorBoard()], view)
-    assert said == ["TensorBoard shows no images: examples of shape (6,) are no [H, W, 1 or 3]"]
+    assert said == ["TensorBoard shows no images: examples of shape (6,) are not [H, W, 1 or 3]"]
     folder = tmp_path / "tensorboard"
     assert not (folder / "labels.tsv").exists()
     assert not (folder / "sprite.png").exists()

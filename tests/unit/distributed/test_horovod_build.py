@@ -318,7 +318,7 @@ def test_a_build_that_fails_says_the_first_error_and_keeps_the_log(tmp_path, too
     with pytest.raises(VaeflowError) as caught:
         build_wheel(sources, tools, out, log=log, device="cpu", progress=seen.append)
     assert str(caught.value).startswith(f"Horovod did not build: {reason}")
-    assert str(caught.value).endswith(f"; all that was said is in {log}")
+    assert str(caught.value).endswith(f"; the full output is in {log}")
     assert seen == [7, 40]
     assert "make: Error 2" in log.read_text()
 

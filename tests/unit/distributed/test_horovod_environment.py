@@ -217,7 +217,7 @@ def test_the_user_may_name_the_place(given, port):
 
 @pytest.mark.parametrize("given", [":1", "a:b", "a:0", "a:70000", "a:-1", "a:1:2"])
 def test_a_place_that_is_none_is_an_error(given):
-    with pytest.raises(UsageError, match="is no HOST:PORT"):
+    with pytest.raises(UsageError, match="is not HOST:PORT"):
         place_of(slurm(0) | {"VAEFLOW_RENDEZVOUS": given})
 
 
@@ -232,14 +232,14 @@ def test_horovodrun_and_a_lone_process_stay_as_they_are(environ):
 
 
 def test_other_launchers_are_refused():
-    with pytest.raises(UsageError, match="not by TF_CONFIG"):
+    with pytest.raises(UsageError, match="as launcher, not TF_CONFIG"):
         prepare_horovod_environment(Job("TF_CONFIG", 0, 2), {})
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "inf", "nan"])
 def test_a_patience_that_is_none_is_an_error(text):
     environ = slurm(1) | {"VAEFLOW_RENDEZVOUS_TIMEOUT": text}
-    with pytest.raises(UsageError, match="is no number of seconds above 0"):
+    with pytest.raises(UsageError, match="is not a number of seconds above 0"):
         prepare_horovod_environment(Job.current(environ), environ)
 
 
@@ -264,7 +264,10 @@ def test_a_rank_without_rank_0_names_the_place_it_waited_at(port):
 def test_rank_0_names_the_rank_that_does_not_come(port):
     process = start(alone(0, port))
     _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (1, f"vaeflow: rank 1 did not come to 127.0.0.1:{port} within 1 s of rank 0\n")
+    assert (process.returncode, err) == (
+        1,
+        f"vaeflow: rank 1 did not connect to 127.0.0.1:{port} within 1 s of rank 0\n",
+    )
 
 
 @pytest.mark.horovod
@@ -296,7 +299,7 @@ def test_nobody_joins_another_job(port):
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         environ = alone(1, port)
         try:
-            with pytest.raises(VaeflowError, match="another program answers there"):
+            with pytest.raises(VaeflowError, match="another program uses this address"):
                 prepare_horovod_environment(Job.current(environ), environ)
         finally:
             server.shutdown()

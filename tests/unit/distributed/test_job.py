@@ -94,7 +94,7 @@ def test_nonsense_is_a_usage_error(environ):
         ({"HOROVOD_RANK": "5", "HOROVOD_SIZE": "2"}, "HOROVOD_RANK=5 with HOROVOD_SIZE=2: ranks are from 0 to 1"),
         ({"HOROVOD_RANK": "0"}, "HOROVOD_SIZE is not set"),
         ({"HOROVOD_SIZE": "2"}, "HOROVOD_RANK is not set"),
-        ({"HOROVOD_RANK": "-1", "HOROVOD_SIZE": "2"}, "HOROVOD_RANK='-1' is no whole number"),
+        ({"HOROVOD_RANK": "-1", "HOROVOD_SIZE": "2"}, "HOROVOD_RANK='-1' is not a whole number"),
         ({"HOROVOD_RANK": "0", "HOROVOD_SIZE": "9" * 9}, "HOROVOD_SIZE=999999999 is not from 1 to 1048576"),
         (
             {"HOROVOD_RANK": "0", "HOROVOD_SIZE": "2", "HOROVOD_LOCAL_SIZE": "3"},
@@ -105,7 +105,7 @@ def test_nonsense_is_a_usage_error(environ):
             "HOROVOD_LOCAL_RANK=1 with HOROVOD_LOCAL_SIZE=1: local ranks begin at 0",
         ),
         ({**SRUN, "SLURM_PROCID": "5"}, "SLURM_PROCID=5 with SLURM_STEP_NUM_TASKS=5: ranks are from 0 to 4"),
-        (tf_config("worker", 0, worker=["a:1", "a:1"]), "TF_CONFIG: the address 'a:1' is there twice"),
+        (tf_config("worker", 0, worker=["a:1", "a:1"]), "TF_CONFIG: the address 'a:1' is given twice"),
     ],
 )
 def test_what_contradicts_itself_is_named(environ, line):
@@ -210,11 +210,11 @@ def test_a_process_of_several_cannot_train_alone(environ, build):
 
 
 def test_multiworker_needs_a_launcher(environ):
-    with pytest.raises(UsageError, match="no launcher started this one"):
+    with pytest.raises(UsageError, match="needs a launcher that starts several processes"):
         strategies.multiworker()
     environ.setenv("HOROVOD_RANK", "0")
     environ.setenv("HOROVOD_SIZE", "2")
-    with pytest.raises(UsageError, match="not by horovodrun"):
+    with pytest.raises(UsageError, match="as launcher, not horovodrun"):
         strategies.multiworker()
 
 
@@ -243,8 +243,6 @@ def test_the_work_of_one_process_is_not_done_twice(command, rank, tmp_path):
     environ = {**os.environ, "HOROVOD_RANK": rank, "HOROVOD_SIZE": "2"}
     done = vaeflow(command, tmp_path, env=environ, timeout=60)
     assert done.returncode == 2
-    expected = (
-        f"horovodrun started 2 processes, and vaeflow {command} is the work of one: start it without the launcher"
-    )
+    expected = f"horovodrun started 2 processes, but vaeflow {command} runs in one: start it without the launcher"
     assert done.stderr == f"vaeflow: {'[rank 1] ' if rank == '1' else ''}{expected}\n"
     assert not list(tmp_path.iterdir())

@@ -75,7 +75,7 @@ def test_mpirun_needs_names_of_several_hosts():
 
 @pytest.mark.parametrize("text", ["a:x", ":2", "a:", "a:-1"])
 def test_hosts_that_make_no_sense_are_one_line(text):
-    with pytest.raises(UsageError, match=r"VAEFLOW_HOSTS='.*' is no list of hosts and their processes such as"):
+    with pytest.raises(UsageError, match=r"VAEFLOW_HOSTS='.*' is not a list of hosts and their processes, such as"):
         addresses(mpi(0, 2, 0, 1, VAEFLOW_HOSTS=text))
 
 
@@ -89,7 +89,7 @@ def test_the_user_may_name_the_first_port():
     job = Job("srun", processes=4)
     assert first_port(job, {"VAEFLOW_PORT": "5000"}) == 5000
     for wrong in ("0", "x", "65533", "-1", "\u0664"):
-        with pytest.raises(UsageError, match=r"VAEFLOW_PORT='.*' is no port from 1 to 65532: the first of 4"):
+        with pytest.raises(UsageError, match=r"VAEFLOW_PORT='.*' is not a port from 1 to 65532: 4 ports"):
             first_port(job, {"VAEFLOW_PORT": wrong})
 
 

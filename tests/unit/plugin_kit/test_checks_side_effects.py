@@ -94,17 +94,17 @@ def package(tmp_path_factory):
 def test_files_are_seen_in_the_whole_package(package, tmp_path, how, written, name):
     (tmp_path / "there").touch()
     build = getattr(package, name)
-    with watched(place_of(build)) as deeds:
+    with watched(place_of(build)) as effects:
         build(tmp_path, how)
         (tmp_path / "not its own").touch()
-    assert [Path(one).name for one in deeds.written] == written
+    assert [Path(one).name for one in effects.written] == written
 
 
 def test_what_a_temporary_folder_held_is_noted_by_its_whole_name(package, tmp_path):
-    with watched(place_of(package.build)) as deeds:
+    with watched(place_of(package.build)) as effects:
         package.build(tmp_path, "temporary")
-    assert deeds.written
-    assert all(Path(one).is_relative_to(tmp_path) for one in deeds.written)
+    assert effects.written
+    assert all(Path(one).is_relative_to(tmp_path) for one in effects.written)
 
 
 @pytest.mark.parametrize(
@@ -117,10 +117,10 @@ def test_what_a_temporary_folder_held_is_noted_by_its_whole_name(package, tmp_pa
     ],
 )
 def test_pickles_are_seen_by_whatever_name(package, tmp_path, how, what):
-    with watched(place_of(package.build)) as deeds:
+    with watched(place_of(package.build)) as effects:
         package.build(tmp_path, how)
         pickle.dumps("not its own")
-    (line,) = deeds.pickled
+    (line,) = effects.pickled
     assert line.startswith(f"{what} (called from inner.py, line ")
 
 
@@ -140,9 +140,9 @@ def test_a_partial_of_a_decorated_function_is_of_its_package(package, tmp_path):
     def decorated(*args):
         return package.build(*args)
 
-    with watched(place_of(functools.partial(decorated, tmp_path))) as deeds:
+    with watched(place_of(functools.partial(decorated, tmp_path))) as effects:
         decorated(tmp_path, "open")
-    assert len(deeds.written) == 1
+    assert len(effects.written) == 1
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,10 @@ def test_a_partial_of_a_decorated_function_is_of_its_package(package, tmp_path):
             "pickle.loads(pickle.dumps(1))",
             r"it calls pickle\.dumps .*pickle\.loads .* while it is imported: a run",
         ),
-        ("open('seen.log', 'a').close()", r"it writes seen\.log while it is imported, and every rank of a job would"),
+        (
+            "open('seen.log', 'a').close()",
+            r"it writes seen\.log while it is imported, which every rank of a job would do",
+        ),
         ("pass", None),
     ],
 )
@@ -173,5 +176,5 @@ def test_a_plugin_that_can_be_imported_once_only_is_told_why(tmp_path):
     path.write_text(f"from vaeflow import Component, hookimpl\n{EAGER}")
     subject = Subject(Registry.load([str(path)]), "metric", "eager")
     path.unlink()
-    with pytest.raises(BrokenRuleError, match=r"in a process of its own: .*eager\.py"):
+    with pytest.raises(BrokenRuleError, match=r"in a separate process: .*eager\.py"):
         require_clean_import(subject)

@@ -97,7 +97,7 @@ def test_defaults_and_given_values():
         ({"label": "none", "depth": "none"}, "encoder.depth: 'none' is not a whole number"),
         (
             {"dept": 3},
-            "encoder.dept: made of pkg 1.0 has no such option; did you mean 'depth'? There are: copy, depth,",
+            "encoder.dept: made of pkg 1.0 has no such option; did you mean 'depth'? Available: copy, depth,",
         ),
     ],
 )

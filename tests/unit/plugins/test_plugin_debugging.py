@@ -60,9 +60,9 @@ def test_an_installed_plugin_can_be_left_out(by, site, capsys):
     assert main(["plugins", "--disable-plugin", left_out]) == 0
     out = capsys.readouterr().out
     assert "resnet" not in out
-    assert out.splitlines()[-1] == f"  vaeflow-made 1.2 (module {name}): left out by --disable-plugin"
+    assert out.splitlines()[-1] == f"  vaeflow-made 1.2 (module {name}): disabled by --disable-plugin"
     assert main(["plugins", "show", "encoder", "resnet", "--disable-plugin", left_out]) == 2
-    assert "left out by --disable-plugin: vaeflow-made 1.2" in capsys.readouterr().err
+    assert "disabled by --disable-plugin: vaeflow-made 1.2" in capsys.readouterr().err
 
 
 def test_leaving_out_what_is_not_installed_names_the_nearest(site, capsys):
@@ -91,7 +91,7 @@ def test_a_run_names_the_plugin_that_it_lacks(site, tmp_path, mnist_content, cap
     components = json.loads((run / "environment.json").read_text())["components"]
     assert components["encoder"] == "vaeflow-wide 0.3"
     assert components["metrics.0"].startswith("vaeflow ")
-    lacks = "there is no encoder 'wide'.* The run was made with vaeflow-wide 0.3, which is not there now: install it"
+    lacks = "unknown encoder 'wide'.* The run was made with vaeflow-wide 0.3, which is missing now: install it"
     with pytest.raises(PluginError, match=lacks):
         resolve_run(RunDirectory(run), ["no:vaeflow-wide"])
     capfd.readouterr()

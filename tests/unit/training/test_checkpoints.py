@@ -102,7 +102,7 @@ def test_damaged_ones_do_not_drive_out_those_that_are_whole(tmp_path, capsys):
     for step in (20, 30, 40):
         folder.save(STATE, Progress(step))
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-000000030", "step-000000040"]
-    assert "is corrupt (progress.json has another checksum)" in capsys.readouterr().out
+    assert "is corrupt (progress.json has a wrong checksum)" in capsys.readouterr().out
 
 
 # A stranger's checkpoints
@@ -192,8 +192,8 @@ def linked_whole(path):
 
 STRANGE = {
     "lists too few files": (too_few, "manifest.json is incomplete"),
-    "names a device": (naming("/dev/zero"), "'/dev/zero' is no plain file name with its SHA-256"),
-    "names a file outside": (naming("../x"), "'../x' is no plain file name"),
+    "names a device": (naming("/dev/zero"), "'/dev/zero' is not a plain file name with its SHA-256"),
+    "names a file outside": (naming("../x"), "'../x' is not a plain file name"),
     "names a file that is not there": (naming("provenance.json"), "provenance.json is missing"),
     "a file more": (lambda path: (path / "more").touch(), "'more' is not in manifest.json"),
     "many files more": (lambda path: [(path / f"{i}").touch() for i in range(200)], "it has more than 100 files"),
@@ -207,7 +207,7 @@ STRANGE = {
     "a negative step": (lambda path: change(path, step=-2), "progress.json: step: Input should be greater"),
     "infinite seconds": (lambda path: change(path, seconds=1e400), "progress.json: seconds: Input should be a finite"),
     "a key more": (lambda path: change(path, steps=2), "progress.json: steps: Unexpected keyword"),
-    "a later best": (lambda path: change(path, best={"step": 9, "value": 0.0}), "best.step is later than step"),
+    "a later best": (lambda path: change(path, best={"step": 9, "value": 0.0}), "best.step is greater than step"),
     "a callback's state": (lambda path: change(path, callbacks=[{"callback": 1}]), "callbacks: not a list of names"),
     "a progress that is none": (
         lambda path: ((path / "progress.json").write_text("[]"), sign(path)),
@@ -218,7 +218,7 @@ STRANGE = {
         "config.toml: not valid",
     ),
     "no tensors": (not_tensors, "state.safetensors can't be read"),
-    "files of another checkpoint": (swapped, "progress.json has another checksum"),
+    "files of another checkpoint": (swapped, "progress.json has a wrong checksum"),
     "another checkpoint": (swapped_whole, "progress.json is that of step 1"),
     "a link as checkpoint": (linked_whole, "it is a symbolic link, not a directory"),
     **{f"a link as {name}": (linked(name), f"'{name}' is a symbolic link, not a regular file") for name in FILES},
@@ -336,7 +336,7 @@ def test_the_test_split_chooses_no_checkpoint(tmp_path, digits, capfd):
     for command in (["evaluate", str(made)], ["sample", str(made)]):
         assert main([*command, "--best"]) == 2
         (line,) = capfd.readouterr().err.splitlines()
-        assert "no checkpoint is the best: none was saved after an evaluation of a validation split, and no" in line
+        assert "there is no best checkpoint: none was saved after an evaluation on a validation split, and no" in line
         assert "Train with dataset.validation=N" in line
 
 
@@ -351,7 +351,10 @@ def test_a_checkpoint_of_another_config_says_what_differs(run, tmp_path, capfd):
     config = copy / "config.toml"
     config.write_text(config.read_text().replace("epochs = 4\n", "epochs = 5\n", 1))
     assert main(["resume", str(copy)]) == 0
-    assert "since the checkpoint of step 28: epochs was 4 and is 5; no weight depends on it" in capfd.readouterr().out
+    assert (
+        "since the checkpoint of step 28: epochs was 4 and is 5; it does not affect the weights"
+        in capfd.readouterr().out
+    )
 
 
 # Weights of another run
@@ -379,7 +382,7 @@ def test_weights_of_another_model(run, tmp_path, digits, capfd):
 
 def test_weights_of_nothing(tmp_path, digits, capfd):
     assert main(["train", "mnist-2d", *on(digits), "--init-from", str(tmp_path)]) == 2
-    assert f"init_from: {tmp_path} is no run directory" in capfd.readouterr().err
+    assert f"init_from: {tmp_path} is not a run directory" in capfd.readouterr().err
 
 
 # Beside the training

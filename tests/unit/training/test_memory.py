@@ -17,7 +17,7 @@ from vaeflow.model.trained_vae import BLOCK
 from vaeflow.runtime import memory
 
 LIMIT = 9_000_000 * 1024  # bytes, as by ulimit -v 9000000
-THERE = r"would take about [\d.,]+ [GM]iB of memory, and there is [\d.]+ GiB \(ulimit -v 9000000\): "
+THERE = r"needs about [\d.,]+ [GM]iB of memory, but [\d.]+ GiB is available \(ulimit -v 9000000\): "
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def refused(done):
 
 
 LOWER_SAMPLES = r"lower the samples \(--samples, evaluate.samples\) to about \d+"
-SAMPLES = rf"an evaluation of 200 examples at a time with 100000 samples each {THERE}{LOWER_SAMPLES}"
+SAMPLES = rf"an evaluation of 200 examples at once with 100000 samples each {THERE}{LOWER_SAMPLES}"
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_examples_are_what_evaluations_see(loaded):
     x = loaded.examples("test", count=5)
     np.testing.assert_array_equal(x, loaded.dataset.test.x[:5] > 127)
     assert loaded.examples("train").shape == (256, 28, 28, 1)
-    with pytest.raises(vf.errors.UsageError, match=r"no split 'tests'; did you mean 'test'\?"):
+    with pytest.raises(vf.errors.UsageError, match=r"unknown split 'tests'; did you mean 'test'\?"):
         loaded.examples("tests")
     with pytest.raises(vf.errors.UsageError, match=r"count=65: split 'test' has 64 examples"):
         loaded.examples("test", count=65)

@@ -163,7 +163,7 @@ def test_a_kill_between_lock_and_config(tmp_path, digits, finished):
     done = vaeflow("resume", run)
     assert done.returncode == 2
     assert one_line(done.stderr) == (
-        f"{run} is no run directory: it has no config.toml; nothing has begun there: `vaeflow train` can begin in it"
+        f"{run} is not a run directory: it has no config.toml; no run was started there: `vaeflow train` can use it"
     )
     done = vaeflow(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
@@ -178,7 +178,7 @@ def test_killed_before_the_first_checkpoint(environment, how, run, finished, com
         (run / "environment.json").write_text("{")
     (run / "checkpoints/.step-000000000.4711.partial/half").mkdir(parents=True)
     out = command("resume", run) if how == "resume" else command.auto(run)
-    assert f"{run}: it was stopped before its first checkpoint; it begins again, at step 0" in out
+    assert f"{run}: stopped before its first checkpoint; restarting at step 0" in out
     assert summary(run) == summary(finished)
     assert json.loads((run / "environment.json").read_text())["replicas"] == 1
     assert tree(run).keys() == tree(finished).keys()
@@ -187,7 +187,10 @@ def test_killed_before_the_first_checkpoint(environment, how, run, finished, com
 def test_a_cut_config_before_the_first_checkpoint(run, command):
     remove_all_but(run, "config.toml")
     config = (run / "config.toml").read_text()
-    for text, what in ((config[: config.index("[evaluate]")], "is missing"), (config[:-1], "its last line is cut")):
+    for text, what in (
+        (config[: config.index("[evaluate]")], "is missing"),
+        (config[:-1], "its last line is truncated"),
+    ):
         (run / "config.toml").write_text(text)
         line = command("resume", run, code=2)
         assert line.startswith(f"{run}/config.toml is incomplete: ")
@@ -207,10 +210,10 @@ def test_lost_checkpoints_are_not_trained_anew(left, run, digits, command):
         command.auto(run, code=1),
     ):
         assert line == (
-            f"{run}: the checkpoints are missing, but the run was trained: {left} is there; nothing was changed. Put "
-            "the checkpoints back, or train in another directory"
+            f"{run}: the checkpoints are missing, but {left} shows that the run was trained; nothing was changed. "
+            "Restore the checkpoints, or train in another directory"
         )
-    assert "exists already" in command("train", "mnist-2d", "--run-dir", run, *on(digits, *SETTINGS), code=2)
+    assert "already exists" in command("train", "mnist-2d", "--run-dir", run, *on(digits, *SETTINGS), code=2)
     assert tree(run) == before
 
 
@@ -218,7 +221,8 @@ def test_a_lost_config_is_in_each_checkpoint(run, command):
     (run / "config.toml").unlink()
     for line in (command("resume", run, code=2), command.auto(run, code=2)):
         assert line == (
-            f"{run} is no run directory: it has no config.toml; each checkpoint has a copy of it, which can be put back"
+            f"{run} is not a run directory: it has no config.toml; each checkpoint has a copy of it, which can be "
+            "restored"
         )
 
 
@@ -226,7 +230,7 @@ def test_lost_metrics_are_named(halfway, finished, command):
     (halfway / "metrics.jsonl").unlink()
     out = command.to_the_end(halfway)
     path = halfway / "metrics.jsonl"
-    assert f"warning: {path} is missing: the log up to step 9 is lost; the run is resumed" in out
+    assert f"warning: {path} is missing: the log up to step 9 is lost; the run resumes" in out
     assert [row["step"] for row in rows(halfway)] == [row["step"] for row in rows(finished) if row["step"] > 9]
 
 
@@ -302,9 +306,7 @@ def test_a_name_that_is_something_else_is_refused(name, harm, run, outside, comm
     path = strange(run, name, harm, outside)
     before, beside = names(run), tree(outside)
     wanted = "a directory" if name in FOLDERS else "a regular file"
-    expected = (
-        f"{path} is {KINDS[harm]}, not {wanted}: a run is never read or written through it, and nothing was changed"
-    )
+    expected = f"{path} is {KINDS[harm]}, not {wanted}: vaeflow does not use it, and nothing was changed"
     for called in ("resume", "evaluate"):
         assert command(called, run, code=2).startswith(expected)
     assert names(run) == before
@@ -403,7 +405,7 @@ DAMAGES = [deep, deep_objects, half, emptied, an_array, latin, infinite, digits_
 def test_a_damaged_environment_is_named(harm, halfway, command):
     harm(halfway / "environment.json")
     out = command.to_the_end(halfway)
-    assert f"what the run began with is not known ({halfway}/environment.json: " in out
+    assert f"the run's original environment can't be read ({halfway}/environment.json: " in out
     command("evaluate", halfway)
 
 
@@ -413,7 +415,7 @@ def test_a_damaged_summary_is_written_again(harm, how, run, finished, command):
     harm(run / "summary.json")
     out = command("resume", run) if how == "resume" else command.auto(run)
     assert (
-        f"{run}: finished already, at step 12 of 12; its summary was written again from the newest checkpoint (" in out
+        f"{run}: already finished at step 12 of 12; its summary was written again from the newest checkpoint (" in out
     )
     assert summary(run) == summary(finished)
 
@@ -421,11 +423,11 @@ def test_a_damaged_summary_is_written_again(harm, how, run, finished, command):
 def test_a_summary_of_another_run_is_written_again(run, other, command):
     shutil.copy(other / "summary.json", run / "summary.json")
     out = command.to_the_end(run)
-    assert f"its summary was written again from the newest checkpoint ({run}/summary.json: seed is another)" in out
+    assert f"its summary was written again from the newest checkpoint ({run}/summary.json: seed is wrong)" in out
     changed = json.loads((run / "summary.json").read_text())
     changed["metrics"]["test/elbo"] += 1.0
     (run / "summary.json").write_text(json.dumps(changed))
-    assert "metrics is another" in command.to_the_end(run)
+    assert "metrics is wrong" in command.to_the_end(run)
     assert "nothing was changed" in command.to_the_end(run)
 
 

@@ -1,4 +1,4 @@
-"""TensorBoard's logs of a run, one kind of them a module. Importing this package imports TensorFlow."""
+"""TensorBoard logs of a run, one module per kind. Importing this package imports TensorFlow."""
 
 from vaeflow.callbacks.tensorboard.callback import TensorBoard
 

@@ -1,4 +1,4 @@
-"""When which of TensorBoard's logs is written."""
+"""The callback that writes TensorBoard logs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ FOLDER = "tensorboard"
 class TensorBoard(Callback):
     """Writes `tensorboard/` in the run's directory: `tensorboard --logdir RUN` shows it.
 
-    Scalars are written at log points and evaluations, histograms and images at evaluations, the projector's files at
-    the end, the graph and the hyperparameters at the start. A resumed run drops what was logged after its checkpoint.
+    Scalars are written at log entries and evaluations, histograms and images at evaluations, the projector's files at
+    the end, the graph and the hyperparameters at the start. A resumed run drops entries after its checkpoint.
 
     Args:
         histograms: of weights and latent means.
-        images: reconstructions, samples, manifold or traversals; only where examples are [H, W, 1 or 3].
+        images: reconstructions, samples, manifold or traversals; only if examples are [H, W, 1 or 3].
         projector: latent means with labels and pictures.
         graph: of the model.
         hparams: the config, to compare runs by.
@@ -55,10 +55,10 @@ class TensorBoard(Callback):
         self._examples: Examples | None = None
 
     def on_start(self, run: RunView) -> None:
-        """Open the logs; a run that begins writes its config and graph.
+        """Open the logs; a new run writes its config and graph.
 
         Raises:
-            OSError: if the disk refuses.
+            OSError: if writing fails.
         """
         folder = self._folder(run)
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ class TensorBoard(Callback):
             run.say(f"warning: {lost}")
         self._writer = tf.summary.create_file_writer(str(folder))
         if self._images and not is_image(run.trained.x_shape):
-            run.say(f"TensorBoard shows no images: examples of shape {run.trained.x_shape} are no [H, W, 1 or 3]")
+            run.say(f"TensorBoard shows no images: examples of shape {run.trained.x_shape} are not [H, W, 1 or 3]")
             self._images = False
         if run.first_step == 0:
             self._describe(run)
@@ -103,7 +103,7 @@ class TensorBoard(Callback):
         """Write the projector's files and close the logs.
 
         Raises:
-            OSError: if the disk refuses.
+            OSError: if writing fails.
         """
         if self._projector:
             examples = Examples.held_out(run.trained, run.dataset, self._projector_limit)
@@ -135,7 +135,7 @@ class TensorBoard(Callback):
 
     def _open(self) -> tf.summary.SummaryWriter:
         if self._writer is None:
-            raise RuntimeError("TensorBoard.on_start comes before its first record")
+            raise RuntimeError("TensorBoard.on_start must be called before its first record")
         return self._writer
 
     def _close(self) -> None:

@@ -33,11 +33,11 @@ def write_projector(folder: Path, means: np.ndarray, examples: Examples) -> None
     Args:
         folder: where the event files are.
         means: [N, D], of the examples; below three dimensions, zeros are added.
-        examples: N of them; labels and pictures are left out where there are none, pictures also where they would make
-            a sprite of more than 8192 pixels a side.
+        examples: N examples; missing labels are skipped, and so are pictures if the sprite would have more than 8192
+            pixels per side.
 
     Raises:
-        OSError: if the disk refuses.
+        OSError: if writing fails.
     """
     config = projector.ProjectorConfig()
     embedding = config.embeddings.add()
@@ -56,7 +56,7 @@ def write_projector(folder: Path, means: np.ndarray, examples: Examples) -> None
 
 
 def _tsv(means: np.ndarray) -> str:
-    # The projector draws nothing (its components are NaN) below three dimensions: the ones that lack are zero.
+    # The projector draws nothing (its components are NaN) below three dimensions, so missing ones are set to zero.
     padded = np.pad(means, ((0, 0), (0, max(0, LEAST_DIMENSIONS - means.shape[1]))))
     return "".join("\t".join(f"{value:.6g}" for value in row) + "\n" for row in padded)
 

@@ -1,4 +1,4 @@
-"""How weights and latents are distributed."""
+"""Histograms of weights and latents."""
 
 from __future__ import annotations
 

@@ -18,22 +18,22 @@ Leaf = bool | int | float | str
 
 
 def leaves(config: Config) -> dict[str, Leaf]:
-    """Return every value of a config by its dotted key; what is neither number nor word is written as JSON."""
+    """Return every value of a config by its dotted key; values that are not numbers or texts are written as JSON."""
     return dict(_leaves("", config.model_dump()))
 
 
 def write_start(config: Config, directory: str) -> None:
-    """Write the hyperparameters of a run that begins.
+    """Write the hyperparameters of a new run.
 
     Args:
-        config: as resolved.
-        directory: the run's; what tells it from other runs.
+        config: the resolved config.
+        directory: of the run, which identifies it.
     """
     api.hparams(leaves(config), trial_id=directory)
 
 
 def write_success() -> None:
-    """Write that the run came to its end."""
+    """Write that the run has finished."""
     end = summary.session_end_pb(api_pb2.STATUS_SUCCESS)
     tf.summary.experimental.write_raw_pb(end.SerializeToString(), step=0)
 

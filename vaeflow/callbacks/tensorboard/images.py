@@ -1,4 +1,4 @@
-"""What the model draws."""
+"""Images of reconstructions, samples, and the manifold or traversals."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def write_scalars(scalars: Mapping[str, float], step: int) -> None:
 def write_kl_dimensions(per_dimension: Mapping[str, np.ndarray], step: int) -> None:
     """Write the mean KL divergence of each latent dimension, in nats.
 
-    `z_kl/000` and so on for the test split, `z_kl_train/000` for another; beside them a histogram over the dimensions,
+    `z_kl/000` and so on for the test split, `z_kl_train/000` for another; in addition a histogram over the dimensions,
     `z_kl/all`. TensorBoard opens the first two groups of a page: with this prefix they are test and train.
 
     Args:

@@ -1,4 +1,4 @@
-"""Takes event files back to the step that a run goes on from."""
+"""Truncate event files to the step from which a run is resumed."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ FRAME = 16  # bytes of a record's length and checksums
 
 
 def drop_after(folder: Path, step: int) -> list[str]:
-    """Drop what was logged after a step, and what a killed process left half written.
+    """Drop entries after a step, and partial entries of a killed process.
 
-    Some of TensorBoard's readers would show both, what was logged before a kill and what is logged again.
+    Otherwise some of TensorBoard's readers would show both the entries before a kill and those that are logged again.
 
     Args:
         folder: where the event files are.
-        step: of the checkpoint that a run is resumed from; 0, where a run begins anew, drops all.
+        step: of the checkpoint that a run is resumed from; 0 drops all entries.
 
     Returns:
-        What could not be read and was dropped, a file in words each.
+        Per file, a text about bytes that could not be read and were dropped.
 
     Raises:
-        OSError: if the disk refuses.
+        OSError: if reading or writing fails.
     """
     lost = []
     for path in sorted(folder.glob(EVENT_FILES)):
@@ -56,7 +56,7 @@ def _rewrite(path: Path, step: int) -> int:
 
 def _whole_records(path: Path) -> Iterator[bytes]:
     with tempfile.NamedTemporaryFile() as copy:
-        # TensorFlow makes room for as many bytes as a record claims to have: what claims too many is not handed to it.
+        # TensorFlow allocates as many bytes as a record's header states, so invalid headers are removed first.
         copy.write(path.read_bytes()[: _framed(path)])
         copy.flush()
         try:
@@ -66,7 +66,7 @@ def _whole_records(path: Path) -> Iterator[bytes]:
 
 
 def _framed(path: Path) -> int:
-    """Return how many bytes of a file are records as long as they claim to be."""
+    """Return how many bytes of a file are complete records."""
     size, end = path.stat().st_size, 0
     with path.open("rb") as file:
         while end + FRAME <= size:

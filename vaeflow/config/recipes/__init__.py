@@ -13,7 +13,7 @@ class Recipe:
     """A config that ships with the package.
 
     Attributes:
-        name: what `vaeflow train NAME` takes.
+        name: as in `vaeflow train NAME`.
         text: the TOML file.
     """
 
@@ -22,7 +22,7 @@ class Recipe:
 
     @property
     def summary(self) -> str:
-        """The comment that the file starts with."""
+        """The first line of the file, a comment."""
         return self.text.partition("\n")[0].lstrip("# ")
 
 
@@ -43,9 +43,9 @@ def recipe(name: str) -> Recipe:
     """Return a recipe.
 
     Raises:
-        UsageError: if there is none of that name.
+        UsageError: if there is no recipe of that name.
     """
     known = {one.name: one for one in recipes()}
     if name not in known:
-        raise UsageError(f"there is no recipe {name!r}; {nearest(name, known)} (a file's name ends with .toml)")
+        raise UsageError(f"unknown recipe {name!r}; {nearest(name, known)} (the path of a file ends with .toml)")
     return known[name]

@@ -1,4 +1,4 @@
-"""Data sets: where they lie, how they are fetched and checked. Nothing in this file imports TensorFlow."""
+"""Data sets: where they are stored, and how they are downloaded and checked. This file does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where data sets are looked for and kept.
+    """The folders of data sets.
 
     Attributes:
-        user: the user's own folder of data sets, looked into first, or None.
-        cache: where fetched data sets are kept; made when something is written.
+        user: the user's folder of data sets, which is searched first, or None.
+        cache: the folder of downloaded data sets; created when something is written.
     """
 
     user: Path | None
@@ -24,16 +24,16 @@ class Folders:
 
     @classmethod
     def default(cls, user: Path | None = None) -> Folders:
-        """Return the ordinary folders.
+        """Return the default folders.
 
         Args:
-            user: the user's folder; None takes the environment's VAEFLOW_DATA_DIR, if it is set.
+            user: the user's folder; None uses the environment variable VAEFLOW_DATA_DIR, if it is set.
 
         Returns:
-            Folders; the cache is VAEFLOW_CACHE_DIR or the platform's own folder for caches.
+            Folders; the cache is VAEFLOW_CACHE_DIR or the platform's folder for caches.
 
         Raises:
-            DataError: if ~ names no home directory.
+            DataError: if there is no home directory for ~.
         """
         import platformdirs
 

@@ -1,4 +1,4 @@
-"""A user's own arrays: a .npz file, a .npy file, or a folder of .npy files."""
+"""Read a user's arrays: a .npz file, a .npy file, or a folder of .npy files."""
 
 from __future__ import annotations
 
@@ -23,21 +23,23 @@ def open_arrays(path: Path, labels: Path | None, *, check: bool) -> Dataset:
         path: a .npz file or a folder of .npy files with arrays named as in `NAMES`, or one .npy file with training
             examples.
         labels: a .npy file with the labels of a single .npy file, or None.
-        check: whether to look at every pixel.
+        check: whether to check every pixel.
 
     Raises:
-        DataError: if a file is missing or damaged, or if what it holds cannot be trained on.
+        DataError: if a file is missing or corrupt, or its arrays cannot be used for training.
     """
     if path.suffix == ".npy":
         found = {"x_train": Named(open_npy(path), str(path))}
         if labels:
             found["y_train"] = Named(open_npy(labels), str(labels))
     elif labels:
-        raise DataError(f"labels={labels}: only a single .npy file takes it; {path} names its labels y_train")
+        raise DataError(
+            f"labels={labels}: this option is only for a single .npy file; in {path} labels must be named y_train"
+        )
     else:
         found = _named(path)
     if "x_train" not in found:
-        raise DataError(f"{path}: no array 'x_train'; there are: {', '.join(sorted(found)) or 'none'}")
+        raise DataError(f"{path}: no array 'x_train'; available: {', '.join(sorted(found)) or 'none'}")
     train, validation, test = (_split(found, name, check=check) for name in SPLITS)
     assert train is not None
     return Dataset("arrays", train, validation, test, str(path))
@@ -52,7 +54,7 @@ def _named(path: Path) -> dict[str, Named]:
         raise DataError(f"{path}: not a .npz file, a .npy file or a folder of .npy files")
     for name in found:
         if name.startswith(("x_", "y_")) and name not in NAMES:
-            raise DataError(f"{path}: array {name!r} has no meaning here: {nearest(name, NAMES)}")
+            raise DataError(f"{path}: unknown array {name!r}; {nearest(name, NAMES)}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Checks of a user's arrays before anything is trained on them, in blocks so that memory maps stay on the disk."""
+"""Check a user's arrays before training, in blocks so that memory maps are not loaded completely."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BLOCK_BYTES = 2**24
-TAKES = "vaeflow takes uint8 from 0 to 255, or floats from 0 to 1"
+TAKES = "allowed are uint8 from 0 to 255, or floats from 0 to 1"
 
 
 @dataclass(frozen=True)
 class Named:
-    """An array with the words that an error message names it by.
+    """An array and its name for error messages.
 
     Attributes:
-        array: as it lies in the file.
-        where: the file, and the array's name where the file has several.
+        array: as stored in the file.
+        where: the file, and the array's name if the file has several.
     """
 
     array: np.ndarray
@@ -31,16 +31,16 @@ class Named:
 
 
 def checked_split(x: Named, y: Named | None, *, pixels: bool) -> Split:
-    """Return a split of arrays that can be trained on.
+    """Check the arrays of a split and return it.
 
     Args:
         x: images [N, H, W] or [N, H, W, C], or vectors [N, K]. uint8 and float32 are used as they are, and stay mapped;
-            other floats and booleans are converted in memory (4 bytes and 1 byte a pixel).
+            other floats and booleans are converted in memory (4 bytes and 1 byte per pixel).
         y: labels [N], whole numbers, or None.
-        pixels: whether to look at every pixel too.
+        pixels: whether to check every pixel, too.
 
     Returns:
-        The split; images without a channel axis have got one, [N, H, W, 1].
+        The split; a channel axis is added to images without one, [N, H, W, 1].
 
     Raises:
         DataError: if the arrays are empty, of the wrong type, shape or range, or of different lengths.
@@ -77,8 +77,8 @@ def _check_pixels(x: Named) -> None:
 def _check_bytes(x: Named) -> None:
     if is_bits(x.array):
         raise DataError(
-            f"{x.where}: every byte is 0 or 1, and bytes are divided by 255: "
-            "store such pixels as bool, or multiply them by 255 (check=false lets them pass)"
+            f"{x.where}: every byte is 0 or 1, but bytes are divided by 255: "
+            "store such pixels as bool, or multiply them by 255 (check=false skips this check)"
         )
 
 
@@ -91,18 +91,18 @@ def _check_floats(x: Named) -> None:
             index = ", ".join(str(i) for i in (start + row, *rest))
             advice = "divide by the largest value" if np.isfinite(value) else "remove such examples"
             raise DataError(
-                f"{x.where}[{index}] is {value}: float pixels must lie in [0, 1]; {advice} "
-                "(check=false lets any value pass)"
+                f"{x.where}[{index}] is {value}: float pixels must be in [0, 1]; {advice} "
+                "(check=false skips this check)"
             )
 
 
 def is_bits(x: np.ndarray) -> bool:
-    """Say whether every byte of [N, *X] is 0 or 1; the first block of an ordinary data set has others."""
+    """Return whether every byte of [N, *X] is 0 or 1; for most data sets the first block decides."""
     return all(block.max() <= 1 for _, block in blocks(x))
 
 
 def blocks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield examples [N, *X] some at a time, each time after the number of the first."""
+    """Yield blocks of examples [N, *X], each with the index of its first example."""
     rows = max(1, BLOCK_BYTES // x[0].nbytes)
     for start in range(0, len(x), rows):
         yield start, x[start : start + rows]
@@ -118,7 +118,9 @@ def _labels(y: Named, examples: int) -> np.ndarray:
     if y.array.dtype.kind not in "iu":
         raise DataError(f"{y.where}: the type of the labels is {y.array.dtype}; they must be whole numbers")
     if y.array.ndim != 1:
-        raise DataError(f"{y.where}: the shape of the labels is {y.array.shape}; it must be [N], a number an example")
+        raise DataError(
+            f"{y.where}: the shape of the labels is {y.array.shape}; it must be [N], one number per example"
+        )
     if len(y.array) != examples:
         raise DataError(f"{y.where}: there are {len(y.array)} labels for {examples} examples")
     return y.array.astype(y.array.dtype.newbyteorder("="))

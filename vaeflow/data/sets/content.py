@@ -1,4 +1,4 @@
-"""What a published data set consists of, and the checksum that every source of it must give."""
+"""The arrays of a published data set and their checksum, which is the same for every source."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Content(NamedTuple):
     y_test: np.ndarray
 
     def sha256(self) -> str:
-        """Return the checksum of the arrays, whatever file they came in.
+        """Return the checksum of the arrays, independent of the file format.
 
-        It is taken over, for each array in order: the line "NAME uint8 SHAPE" and its bytes, row by row.
+        It is computed from, for each array in order: the line "NAME uint8 SHAPE" and its bytes, row by row.
 
         >>> Content(*[np.zeros(2, np.uint8)] * 4).sha256()[:16]
         'ef588e8f5974fafc'
@@ -47,14 +47,14 @@ class Content(NamedTuple):
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray], where: str) -> Content:
-        """Return the content of named arrays, as bytes where they are whole numbers from 0 to 255.
+        """Return the content from named arrays; integers from 0 to 255 are converted to bytes.
 
         Raises:
-            DataError: if an array is missing or holds anything else.
+            DataError: if an array is missing or has other values.
         """
         missing = [name for name in cls._fields if name not in arrays]
         if missing:
-            raise DataError(f"{where}: no array {missing[0]!r}; there are: {', '.join(sorted(arrays)) or 'none'}")
+            raise DataError(f"{where}: no array {missing[0]!r}; available: {', '.join(sorted(arrays)) or 'none'}")
         return cls(*(_as_bytes(arrays[name], f"{where}: {name}") for name in cls._fields))
 
 
@@ -70,14 +70,14 @@ def read_content(path: Path) -> Content:
     """Return the content of a .npz file of x_train, y_train, x_test, y_test.
 
     Raises:
-        DataError: if the file is missing or damaged, or holds other arrays.
+        DataError: if the file is missing or corrupt, or contains other arrays.
     """
     return Content.of(open_npz(path), str(path))
 
 
 @dataclass(frozen=True)
 class Published:
-    """A data set that others published.
+    """A published data set.
 
     Attributes:
         name: the component's name.
@@ -91,7 +91,7 @@ class Published:
         """Check that arrays are this data set.
 
         Raises:
-            DataError: if they are not; the message has both checksums.
+            DataError: if they are not; the message contains both checksums.
         """
         got = content.sha256()
         if got == self.sha256:
@@ -115,8 +115,8 @@ def published(name: str) -> Published:
     """Return a published data set by name.
 
     Raises:
-        UsageError: if there is none of that name.
+        UsageError: if there is no such data set.
     """
     if name not in PUBLISHED:
-        raise UsageError(f"{name!r} cannot be fetched: {nearest(name, PUBLISHED)}")
+        raise UsageError(f"{name!r} is not a published data set: {nearest(name, PUBLISHED)}")
     return PUBLISHED[name]

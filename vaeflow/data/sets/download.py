@@ -1,4 +1,4 @@
-"""One file from a web server, whole or not at all, and its checksum."""
+"""Download one file from a web server, and check its checksum."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from vaeflow.errors import DataError, VaeflowError
 if TYPE_CHECKING:
     from pathlib import Path
 
-PATIENCE = 3.0  # seconds that a server may stay silent before the next source is tried
+PATIENCE = 3.0  # seconds without an answer before the next source is tried
 
 
 class UnavailableError(VaeflowError):
-    """A source that does not serve, for a reason that is nobody's mistake: the next one is tried."""
+    """A source is not available; the next one is tried."""
 
 
 def download(url: str, path: Path) -> None:
-    """Download a file, with a progress bar where standard error is a terminal.
+    """Download a file, with a progress bar if standard error is a terminal.
 
     Args:
         url: http or https; the environment's proxies apply.
         path: where to write it.
 
     Raises:
-        UnavailableError: if the server does not answer, refuses, or breaks off.
+        UnavailableError: if the server does not answer, refuses, or closes the connection early.
     """
     from tqdm import tqdm
 
@@ -46,7 +46,7 @@ def download(url: str, path: Path) -> None:
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise UnavailableError(_reason(error)) from error
     if path.stat().st_size < size:
-        raise UnavailableError(f"the connection broke after {path.stat().st_size} of {size} bytes")
+        raise UnavailableError(f"the connection was lost after {path.stat().st_size} of {size} bytes")
 
 
 def check_file(file: IO[bytes], sha256: str, where: str) -> None:
@@ -54,11 +54,11 @@ def check_file(file: IO[bytes], sha256: str, where: str) -> None:
 
     Args:
         file: opened at its start.
-        sha256: what its checksum must be.
+        sha256: the expected checksum.
         where: the file's name for the message.
 
     Raises:
-        DataError: if the checksum is another.
+        DataError: if the checksum differs.
     """
     digest = hashlib.sha256()
     while block := file.read(2**20):

@@ -1,4 +1,4 @@
-"""Fetches published data sets into the cache: sources in turn, checked by checksum, kept whole or not at all."""
+"""Download published data sets into the cache. Sources are tried in order, and checksums are verified."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 
 
 def to_stderr(line: str) -> None:
-    """Write one line to standard error; of a job's processes the first does."""
+    """Print one line to standard error, on rank 0 only."""
     import click
 
     if Job.current().rank == 0:
@@ -32,23 +32,23 @@ def to_stderr(line: str) -> None:
 
 
 def fetch(name: str, folders: Folders, *, say: Say = to_stderr) -> Path:
-    """Make sure that a published data set lies in the cache.
+    """Download a published data set into the cache if it is not there.
 
-    It is taken from the first of these that serves: the user's folder, the cache, the public sources. With a warm
-    cache the network is not touched. Every source must give the same arrays, byte for byte.
+    The first available source is used: the user's folder, the cache, the public sources. If the data set is cached,
+    the network is not used. Every source must have the same arrays, byte for byte.
 
     Args:
         name: 'mnist' or 'fashion-mnist'.
-        folders: where to look and where to keep.
-        say: gets one line that says which source served, and one more if the cached file is broken.
+        folders: the user's folder and the cache.
+        say: prints one line about the source, and another if the cached file is corrupt.
 
     Returns:
         The cached file: an uncompressed .npz of x_train, y_train, x_test, y_test (uint8) and source (a text).
 
     Raises:
-        DataError: if a source, or the user's own file, has other bytes than the published ones.
+        DataError: if a source, or the user's file, differs from the published data.
         UsageError: if there is no such data set.
-        VaeflowError: if no source serves, or if the cache cannot be written.
+        VaeflowError: if no source is available, or the cache cannot be written.
     """
     wanted = published(name)
     cached = folders.cache / f"{name}.npz"
@@ -60,7 +60,7 @@ def fetch(name: str, folders: Folders, *, say: Say = to_stderr) -> Path:
         return cached
     with _alone(cached, say):
         if _is_whole(cached, wanted, say):
-            say(f"{name}: from the cache, {cached}, where another process has just put it")
+            say(f"{name}: from the cache, {cached}, downloaded by another process")
         else:
             _fill(cached, wanted, (own,) if own else mirrors(name), say)
     return cached
@@ -73,7 +73,7 @@ def _is_whole(cached: Path, wanted: Published, say: Say | None = None) -> bool:
         wanted.check(read_content(cached), str(cached))
     except DataError as error:
         if say:
-            say(f"{wanted.name}: the cached file is broken and is fetched anew ({error})")
+            say(f"{wanted.name}: the cached file is corrupt and is downloaded again ({error})")
         return False
     return True
 
@@ -89,24 +89,26 @@ def _fill(cached: Path, wanted: Published, sources: Iterable[Mirror], say: Say) 
                 continue
             wanted.check(content, source.label)
             _keep(cached, content, source.label)
-        tried = f" (in vain before: {'; '.join(refusals)})" if refusals else ""
-        say(f"{wanted.name}: from {source.label}, kept as {cached}{tried}")
+        tried = f" (failed first: {'; '.join(refusals)})" if refusals else ""
+        say(f"{wanted.name}: from {source.label}, saved as {cached}{tried}")
         return
     raise VaeflowError(
-        f"{wanted.name}: no source serves it: {'; '.join(refusals)}; "
+        f"{wanted.name}: no source is available: {'; '.join(refusals)}; "
         f"or put {wanted.name}.npz into a folder and set VAEFLOW_DATA_DIR to it"
     )
 
 
 def _keep(cached: Path, content: Content, label: str) -> None:
-    for left_behind in cached.parent.glob(f".{cached.name}.*.partial"):  # by one that was killed: we hold the lock
+    for left_behind in cached.parent.glob(
+        f".{cached.name}.*.partial"
+    ):  # left by a killed process; this one has the lock
         left_behind.unlink(missing_ok=True)
     write_npz(cached, {**content._asdict(), "source": np.array(label)})
 
 
 @contextmanager
 def _alone(cached: Path, say: Say) -> Iterator[None]:
-    """Let one process at a time fetch a data set; the others wait, and find it in the cache."""
+    """Let one process at a time download a data set; the others wait and then use the cache."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(cached.with_name(f".{cached.name}.lock"))
@@ -115,7 +117,7 @@ def _alone(cached: Path, say: Say) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            say(f"{cached.stem}: waiting for another process that fetches it")
+            say(f"{cached.stem}: waiting for another process that downloads it")
             lock.acquire()
     except OSError as error:
         raise VaeflowError(f"cannot write to the cache {cached.parent}: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""IDX files, the format that MNIST was published in: a magic number, the sizes, then the values, big-endian."""
+"""Read IDX files, the original format of MNIST: a magic number, the sizes, then the values, big-endian."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ DEFLATE_RATIO = 1032  # deflate never makes data smaller than this fraction
 
 
 def open_idx(path: Path) -> np.ndarray:
-    """Open the array of an IDX file: a raw file is mapped, one compressed by gzip is loaded, whatever its name.
+    """Open the array of an IDX file; a raw file is mapped, a gzip file (detected by content) is loaded.
 
     Raises:
-        DataError: if the file is missing or damaged.
+        DataError: if the file is missing or corrupt.
     """
     try:
         with open_regular(path, follow=True) as file:
@@ -37,7 +37,7 @@ def open_idx(path: Path) -> np.ndarray:
     except FileError as error:
         raise DataError(str(error)) from error
     except EOFError as error:
-        raise DataError(f"{path}: the file is cut short ({error})") from error
+        raise DataError(f"{path}: the file is truncated ({error})") from error
     except (OSError, zlib.error) as error:
         raise DataError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -47,7 +47,7 @@ def _map(path: Path, file: BinaryIO) -> np.ndarray:
     start, wanted = file.tell(), math.prod(shape) * dtype.itemsize
     found = path.stat().st_size - start
     if found != wanted:
-        raise DataError(f"{path}: its header promises {wanted} bytes of values {shape}, there are {found}")
+        raise DataError(f"{path}: its header states {wanted} bytes of values {shape}, but there are {found}")
     return np.memmap(path, dtype, "r", start, shape) if wanted else np.empty(shape, dtype)
 
 
@@ -55,11 +55,11 @@ def _read(path: Path, file: gzip.GzipFile) -> np.ndarray:
     dtype, shape = _header(path, file)
     wanted = math.prod(shape) * dtype.itemsize
     if wanted > DEFLATE_RATIO * path.stat().st_size:
-        raise DataError(f"{path}: its header promises {wanted} bytes of values {shape}, more than the file can hold")
+        raise DataError(f"{path}: its header states {wanted} bytes of values {shape}, more than the file can contain")
     values = file.read(wanted + 1)  # one more: reading to the end also checks gzip's own checksum
     if len(values) != wanted:
         found = f"{len(values)}" if len(values) < wanted else "more"
-        raise DataError(f"{path}: its header promises {wanted} bytes of values {shape}, there are {found}")
+        raise DataError(f"{path}: its header states {wanted} bytes of values {shape}, but there are {found}")
     return np.frombuffer(values, dtype).reshape(shape)
 
 

@@ -1,4 +1,4 @@
-"""The places that a published data set can be had from, in the order in which they are tried."""
+"""The sources of published data sets, in the order in which they are tried."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # of the package data
 
 
 class Mirror(Protocol):
-    """A place that a published data set can be had from."""
+    """A source of a published data set."""
 
     @property
     def label(self) -> str:
-        """The place in a few words, for messages."""
+        """The name of the source for messages."""
 
     def read(self, scratch: Path) -> Content:
         """Return the content.
 
         Args:
-            scratch: an empty folder for what is downloaded; it is deleted afterwards.
+            scratch: an empty folder for downloads; it is deleted afterwards.
 
         Raises:
-            UnavailableError: if the place does not serve.
-            DataError: if it serves something damaged.
+            UnavailableError: if the source is not available.
+            DataError: if its data are corrupt.
         """
 
 
@@ -70,7 +70,7 @@ class IdxFolder:
         return str(self.path)
 
     def has_any(self) -> bool:
-        """Say whether at least one of the four files is there."""
+        """Return whether at least one of the four files exists."""
         return any(self._file(stem).exists() for stem in IDX_FILES.values())
 
     def read(self, scratch: Path) -> Content:  # noqa: ARG002
@@ -90,7 +90,7 @@ class Address:
 
     Attributes:
         url: the address.
-        sha256: the .npz file's, or None where it may be packed in another way; its arrays are checked anyhow.
+        sha256: of the .npz file, or None if its compression may differ; its arrays are always checked.
     """
 
     url: str
@@ -122,9 +122,9 @@ class Address:
 
 
 def users_own(name: str, folder: Path | None) -> NpzFile | IdxFolder | None:
-    """Return the user's own copy of a data set, or None where there is none.
+    """Return the user's copy of a data set, or None if there is none.
 
-    A data set is looked for in FOLDER/NAME and then in FOLDER itself: NAME.npz, or the four IDX files.
+    A data set is searched in FOLDER/NAME and then in FOLDER: NAME.npz, or the four IDX files.
 
     Raises:
         DataError: if the folder does not exist.
@@ -142,10 +142,10 @@ def users_own(name: str, folder: Path | None) -> NpzFile | IdxFolder | None:
 
 
 def mirrors(name: str) -> tuple[Mirror, ...]:
-    """Return the public places of a data set in the order to try them.
+    """Return the public sources of a data set in the order to try them.
 
-    VAEFLOW_MNIST_URL and VAEFLOW_FASHION_MNIST_URL, addresses of mirrors with blanks between, replace the public
-    web addresses.
+    The environment variables VAEFLOW_MNIST_URL and VAEFLOW_FASHION_MNIST_URL, addresses separated by blanks, replace
+    the public web addresses.
     """
     chosen = os.environ.get(f"VAEFLOW_{name.upper().replace('-', '_')}_URL", "").split()
     own = tuple(Address(url) for url in chosen)

@@ -1,4 +1,4 @@
-"""Arrays in .npy and .npz files: mapped where they can be, never unpickled, written whole or not at all."""
+"""Read and write .npy and .npz files: mapped if possible, never unpickled, written atomically."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from vaeflow.errors import DataError, FileError, VaeflowError
 from vaeflow.files.read import open_regular
 from vaeflow.files.write import written_aside
-from vaeflow.runtime.memory import fits, in_words
+from vaeflow.runtime.memory import fits, format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ def open_npy(path: Path, offset: int = 0) -> np.ndarray:
         offset: where in the file the array's header starts, in bytes.
 
     Raises:
-        DataError: if there is no such array, or if it holds Python objects.
+        DataError: if there is no such array, or it contains Python objects.
     """
     try:
         with open_regular(path, follow=True) as file:
@@ -39,7 +39,7 @@ def open_npy(path: Path, offset: int = 0) -> np.ndarray:
             start = file.tell()
         if dtype.hasobject:
             raise DataError(
-                f"{path}: an array of Python objects needs pickle, which is never loaded; save plain numbers"
+                f"{path}: an array of Python objects needs pickle, which is not allowed; save plain numbers"
             )
         if math.prod(shape) == 0:
             return np.empty(shape, dtype)
@@ -49,16 +49,16 @@ def open_npy(path: Path, offset: int = 0) -> np.ndarray:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except (ValueError, OverflowError) as error:
-        raise DataError(f"{path}: not a whole .npy array ({_first_line(error)})") from error
+        raise DataError(f"{path}: not a complete .npy array ({_first_line(error)})") from error
 
 
 def open_npz(path: Path) -> dict[str, np.ndarray]:
-    """Open every array of a .npz file: members that are stored plainly are mapped, compressed ones are loaded.
+    """Open every array of a .npz file: uncompressed ones are mapped, compressed ones are loaded.
 
-    `np.savez` stores plainly, `np.savez_compressed` does not.
+    `np.savez` does not compress, `np.savez_compressed` does.
 
     Raises:
-        DataError: if the file is missing or damaged, or if an array holds Python objects.
+        DataError: if the file is missing or corrupt, or an array contains Python objects.
     """
     try:
         with open_regular(path, follow=True) as file, zipfile.ZipFile(file) as archive:
@@ -67,7 +67,7 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
     except FileError as error:
         raise DataError(str(error)) from error
     except zipfile.BadZipFile as error:
-        raise DataError(f"{path}: not a whole .npz file ({_first_line(error)})") from error
+        raise DataError(f"{path}: not a complete .npz file ({_first_line(error)})") from error
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
 
@@ -77,8 +77,8 @@ def _open_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) 
         return open_npy(path, _payload(path, member))
     if not fits(member.file_size):
         raise DataError(
-            f"{path}: {member.filename} is compressed, and would take {in_words(member.file_size)} of memory, which "
-            "there is not: write the file by np.savez, which does not compress"
+            f"{path}: {member.filename} is compressed and needs {format_bytes(member.file_size)} of memory, more than "
+            "is available: write the file by np.savez, which does not compress"
         )
     try:
         with archive.open(member) as file:
@@ -97,7 +97,7 @@ def _payload(path: Path, member: zipfile.ZipInfo) -> int:
         file.seek(member.header_offset)
         header = file.read(LOCAL_HEADER.size)
     if len(header) < LOCAL_HEADER.size:
-        raise DataError(f"{path}: {member.filename} lies past the end of the file")
+        raise DataError(f"{path}: {member.filename} is past the end of the file")
     return member.header_offset + LOCAL_HEADER.size + sum(LOCAL_HEADER.unpack(header))
 
 
@@ -113,12 +113,12 @@ def _first_line(error: Exception) -> str:
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays to an uncompressed .npz file that appears whole or not at all.
+    """Write arrays to an uncompressed .npz file, atomically.
 
-    Whoever reads or maps the file that was there before keeps its bytes.
+    Processes that read or map the previous file keep its bytes.
 
     Raises:
-        VaeflowError: if the folder cannot be written to; nothing is left then.
+        VaeflowError: if the folder cannot be written; no partial file is left.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

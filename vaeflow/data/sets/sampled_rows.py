@@ -1,4 +1,4 @@
-"""What is looked at of a split: a fingerprint of each example, and some of them themselves."""
+"""A sample of a split for warnings: fingerprints of its examples, and some of the examples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXAMPLES = 2000  # evenly spread over the split
 
 @dataclass(frozen=True)
 class LookedAt:
-    """A split and what is known of it.
+    """A split, with fingerprints and a sample of its examples.
 
     Attributes:
         name: the split's.
@@ -31,13 +31,13 @@ class LookedAt:
 
     @property
     def count(self) -> int:
-        """How many examples have a fingerprint."""
+        """The number of examples with a fingerprint."""
         return min(len(self.split), max(1, BYTES // max(1, self.split.x[0].nbytes)))
 
     @property
     def part(self) -> str:
-        """What was looked at, in words, where it is not all: ` (of the first 1000)`."""
-        return "" if self.count == len(self.split) else f" (the first {self.count} of {len(self.split)} were looked at)"
+        """A note if not all examples have a fingerprint: ` (the first 1000 of 2000 were checked)`."""
+        return "" if self.count == len(self.split) else f" (the first {self.count} of {len(self.split)} were checked)"
 
     @cached_property
     def fingerprints(self) -> np.ndarray:
@@ -54,7 +54,7 @@ class LookedAt:
 
     @property
     def index(self) -> np.ndarray:
-        """The places of `some`."""
+        """The indices of `some`."""
         most = max(1, min(EXAMPLES, BYTES // max(1, self.split.x[0].nbytes)))
         return np.unique(np.linspace(0, len(self.split) - 1, min(len(self.split), most)).astype(np.int64))
 

@@ -1,4 +1,4 @@
-"""Cuts a data set into the splits that a run asks for."""
+"""Cut a data set into the splits of a run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from vaeflow.errors import DataError
 
 @dataclass(frozen=True)
 class Cut:
-    """Which examples a run uses.
+    """The examples that a run uses.
 
     Attributes:
-        validation: how many of the last training examples are held out.
-        train_examples: how many of the others are trained on, the first ones; None is all.
-        test_examples: how many of the test examples are used, the first ones; None is all.
+        validation: number of training examples, from the end, that are held out.
+        train_examples: number of training examples, from the start, that are used; None uses all.
+        test_examples: number of test examples, from the start, that are used; None uses all.
     """
 
     validation: int = 0
@@ -26,7 +26,7 @@ class Cut:
         """Return the data set with these examples; the arrays are views, nothing is copied.
 
         Raises:
-            DataError: if it has fewer examples, or a validation split of its own besides the one asked for, or if
+            DataError: if it has fewer examples, or already has a validation split although `validation` is set, or if
                 examples of the splits differ in shape.
         """
         train, validation = self._held_out(dataset)
@@ -48,13 +48,13 @@ class Cut:
             return dataset.train, dataset.validation
         if dataset.validation is not None:
             raise DataError(
-                f"{dataset.name}: validation={self.validation}, but the data have a validation split already; "
-                "leave the option at 0, or the arrays out"
+                f"{dataset.name}: validation={self.validation}, but the data already have a validation split; "
+                "set the option to 0, or remove the arrays"
             )
         rest = len(dataset.train) - self.validation
         if rest < 1:
             raise DataError(
-                f"{dataset.name}: validation={self.validation} leaves nothing of {len(dataset.train)} training examples"
+                f"{dataset.name}: validation={self.validation} leaves none of {len(dataset.train)} training examples"
             )
         return _rows(dataset.train, 0, rest), _rows(dataset.train, rest, len(dataset.train))
 

@@ -1,4 +1,4 @@
-"""Plain numpy arrays out of a pickle, and nothing else: no other name in it is ever imported or called."""
+"""Load NumPy arrays from a pickle; no other name in it is imported or called."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vaeflow.errors import DataError
 if TYPE_CHECKING:
     import gzip
 
-# An array's own account of how it is rebuilt: the function's module has moved between numpy's versions.
+# The function that rebuilds an array; its module differs between NumPy versions.
 REBUILD = np.empty(0).__reduce__()[0]
 ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): REBUILD,
@@ -26,21 +26,21 @@ class ArrayUnpickler(pickle.Unpickler):
     """An unpickler that allows the reconstruction of numpy arrays only."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what a pickle names.
+        """Return the object that a pickle names.
 
         Raises:
             DataError: if it is not part of an array.
         """
         if (module, name) not in ALLOWED:
-            raise DataError(f"the pickle asks for {module}.{name}; only numpy arrays are allowed in it")
+            raise DataError(f"the pickle contains {module}.{name}; only numpy arrays are allowed in it")
         return ALLOWED[module, name]
 
 
 def load_arrays(file: gzip.GzipFile) -> Any:
-    """Return what a pickle of (nested tuples or lists of) arrays holds; one written by Python 2 too.
+    """Return the content of a pickle of (nested tuples or lists of) arrays, also if it was written by Python 2.
 
     Raises:
-        DataError: if it holds anything else.
-        pickle.UnpicklingError, EOFError: if it is damaged.
+        DataError: if it contains anything else.
+        pickle.UnpicklingError, EOFError: if it is corrupt.
     """
     return ArrayUnpickler(file, encoding="bytes").load()

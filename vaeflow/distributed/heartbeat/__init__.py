@@ -1,4 +1,4 @@
-"""The processes of a job watch each other, so that one that dies or hangs is noticed and named."""
+"""Heartbeats between the processes of a job, to detect and report one that dies or hangs."""
 
 from vaeflow.distributed.heartbeat.monitor import Watch
 

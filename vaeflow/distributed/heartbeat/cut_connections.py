@@ -1,4 +1,4 @@
-"""Connections of this process that its libraries hold, closed from outside."""
+"""Close connections that libraries of this process have opened."""
 
 from __future__ import annotations
 

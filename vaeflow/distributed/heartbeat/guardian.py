@@ -1,4 +1,4 @@
-"""A stopped process can do nothing itself, and its launcher takes it for alive: another one has to end it."""
+"""Kill this process from another one if it hangs, since its launcher would consider it alive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ os.kill(int(sys.argv[2]), signal.SIGKILL)
 
 
 class Guardian:
-    """A small process that kills this one once it hangs.
+    """A small process that kills this one if it hangs.
 
     Args:
         silence: seconds without a beat after which it does.
@@ -33,7 +33,7 @@ class Guardian:
         )
 
     def beat(self) -> None:
-        """Say that this process lives."""
+        """Record that this process is alive."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError, ValueError):  # it was killed, or has been closed
             self._process.stdin.write(b".")

@@ -1,4 +1,4 @@
-"""A connection between two processes on which each says something every second."""
+"""A connection between two processes, on which each sends a heartbeat every second."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Link:
             self._socket.sendall(line.replace("\n", " ").encode() + b"\n")
 
     def lines(self) -> Iterator[str]:
-        """Yield the other side's lines until it closes; beats are left out.
+        """Yield the other side's lines until it closes; heartbeats are skipped.
 
         Raises:
             TimeoutError: if it is silent for too long.

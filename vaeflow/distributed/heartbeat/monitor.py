@@ -1,4 +1,4 @@
-"""Rank 0 keeps a connection to every other process. One that ends says so first; one that does not has died."""
+"""Rank 0 has a connection to every other process. A process that ends sends a message first; else it has died."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vaeflow.distributed.strategies.processes import Processes
 
 SILENCE = "VAEFLOW_SILENCE"
-"""Seconds without a sign of life after which a process is taken to hang; 10 if this variable is not set."""
+"""Seconds without a heartbeat after which a process is considered hanging; 10 if this variable is not set."""
 DEFAULT_SILENCE = 10.0
 
 GRACE = 2.0  # seconds in which the main thread may end by itself: mostly its sums fail, too
@@ -57,8 +57,8 @@ class Watch:
     Args:
         processes: of the job. All of them make a watch at the same time.
         before_exit: is called before a main thread that hangs in a sum is ended by force.
-        elastic: whether the others go on without a process that is lost; they get more time then.
-        advice: what to do next, said after why the job has ended.
+        elastic: whether the others continue without a lost process; they get more time then.
+        advice: what to do next; printed after the reason.
     """
 
     def __init__(
@@ -79,14 +79,14 @@ class Watch:
         self._guardian: Guardian | None = None
         if self._count > 1:
             self._meet(processes)
-            # The launcher of an elastic job goes on without a process once that has ended.
+            # The launcher of an elastic job continues without a process when that has ended.
             self._guardian = Guardian(self._silence + LATER) if elastic else None
             _thread(self._beat)
 
     def end(self) -> End | None:
-        """Return why the job ends, once that is known; None if all others still live.
+        """Return why the job ends, when that is known; None if all others are alive.
 
-        A process that is silent is known last: the strategy may give a sum up before.
+        A silent process is detected late: an all-reduce may fail before.
         """
         self._ended.wait(self._silence + LATE if self._count > 1 else 0.0)
         return self._end
@@ -96,10 +96,10 @@ class Watch:
         return f"{end.reason}. {self._advice}" if self._advice else end.reason
 
     def fail(self, reason: str, code: int) -> bool:
-        """Tell the others that this process ends early, and stop watching.
+        """Notify the others that this process ends early, and stop watching.
 
         Returns:
-            Whether rank 0 was told, which says it then.
+            Whether rank 0 was notified, which then prints the reason.
         """
         self._tell_all(End(reason if self._chief else f"rank {self._rank}: {reason}", code))
         told = not self._chief and bool(self._links)
@@ -107,7 +107,7 @@ class Watch:
         return told
 
     def close(self) -> None:
-        """Stop watching; from here on the others may end."""
+        """Stop watching; the others may end from now on."""
         self._closed.set()
         if self._guardian:
             self._guardian.close()
@@ -132,8 +132,8 @@ class Watch:
         found = connect(addresses, port)
         if found is None:
             self._print(
-                f"warning: rank 0 can't be reached at {', '.join(addresses)} port {port}; that a process dies or hangs "
-                "is noticed by the strategy's own timeouts only"
+                f"warning: rank 0 can't be reached at {', '.join(addresses)} port {port}; processes that die or hang "
+                "are detected only by the strategy's own timeouts"
             )
             return
         link = Link(found, self._silence)
@@ -154,7 +154,7 @@ class Watch:
         lines = link.lines()
         try:
             given, rank, host, pid = json.loads(next(lines, "[]"))
-        except (ValueError, TypeError, TimeoutError):  # a stranger's, who may say anything
+        except (ValueError, TypeError, TimeoutError):  # another program's connection
             given = ""
         if not hmac.compare_digest(str(given).encode(), token.encode()):
             link.close()
@@ -178,11 +178,11 @@ class Watch:
                     return
                 self._lose(End(**json.loads(line)))
                 return
-            reason = f"{who} died: its connection was closed without a word"
+            reason = f"{who} died: its connection was closed unexpectedly"
         except TimeoutError:
-            reason = f"{who} gave no sign of life for {self._silence:g} s: stopped, or cut off from the network"
+            reason = f"{who} sent no heartbeat for {self._silence:g} s: it is stopped, or cut off from the network"
             if self._elastic and not link.local and not self._closed.is_set():
-                cut_connections(link.peer)  # sums with that host fail now, not when Gloo gives them up
+                cut_connections(link.peer)  # an all-reduce with that host fails now, not after Gloo's timeout
         self._lose(End(reason, silent=chief))
 
     # The end
@@ -202,16 +202,16 @@ class Watch:
             link.say(json.dumps(asdict(end)))
 
     def _exit(self, end: End) -> None:
-        """End this process although its main thread waits in a sum, where no exception reaches it."""
+        """End this process although its main thread waits in an all-reduce, which no exception interrupts."""
         if self._chief or end.silent:
             self._print(self.in_words(end))
         else:
-            time.sleep(GRACE)  # launchers end a job with its first process, and rank 0 has something to say
+            time.sleep(GRACE)  # launchers end a job with its first process, and rank 0 must print its message first
         self._before_exit()
         os._exit(end.code)
 
     def _print(self, line: str) -> None:
-        """Write to standard error, from whatever thread."""
+        """Write to standard error, from any thread."""
         sys.stderr.write(f"vaeflow: {f'[rank {self._rank}] ' if self._rank else ''}{line}\n")
         sys.stderr.flush()
 

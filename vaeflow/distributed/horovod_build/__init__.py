@@ -1,1 +1,1 @@
-"""Builds and installs Horovod for the TensorFlow that is here. Nothing in this package imports TensorFlow."""
+"""Build and install Horovod for the installed TensorFlow. This package does not import TensorFlow."""

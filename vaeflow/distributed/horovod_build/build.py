@@ -74,7 +74,7 @@ def build_wheel(
                 progress(int(found[1]))
     wheels = list(folder.glob("*.whl"))
     if len(wheels) != 1:
-        raise VaeflowError(f"Horovod did not build: {_reason(log)}; all that was said is in {log}")
+        raise VaeflowError(f"Horovod did not build: {_reason(log)}; the full output is in {log}")
     return wheels[0]
 
 
@@ -111,7 +111,7 @@ def _gpu(environ: Mapping[str, str]) -> dict[str, str]:
     if home is None:
         raise VaeflowError(
             "no CUDA compiler (nvcc) with NCCL's header (nccl.h) was found; "
-            "HOROVOD_CUDA_HOME and HOROVOD_NCCL_HOME name their folders"
+            "set their folders by HOROVOD_CUDA_HOME and HOROVOD_NCCL_HOME"
         )
     return {"HOROVOD_GPU_OPERATIONS": "NCCL", "HOROVOD_CUDA_HOME": str(home)}
 

@@ -31,7 +31,7 @@ def install(
     say: Callable[[str], None],
     progress: Callable[[int], None],
 ) -> Found:
-    """Install Horovod into this Python: from the cache, or built for the TensorFlow that is here.
+    """Install Horovod into this Python: from the cache, or built for the installed TensorFlow.
 
     Args:
         cache: vaeflow's folder for caches.
@@ -92,7 +92,7 @@ def _build(target: Target, wheels: Wheels, say: Callable[[str], None], progress:
         sources = unpack(HOROVOD, download(HOROVOD, fetched, tools), Path(scratch))
         patch.apply(sources)
         wheel = wheels.keep(target, build_wheel(sources, tools, out, log=log, device=target.device, progress=progress))
-    say(f"horovod: built, kept as {wheel}")
+    say(f"horovod: built, saved as {wheel}")
     return wheel
 
 
@@ -102,14 +102,16 @@ def _install(wheel: Path, say: Callable[[str], None]) -> Found:
     run_pip(f"install {wheel.name}", "install", "--no-deps", "--force-reinstall", str(wheel))
     found = probe()
     if not found.works:
-        raise VaeflowError(f"Horovod was installed, but {found.problem}; vaeflow horovod install --rebuild builds anew")
+        raise VaeflowError(
+            f"Horovod was installed, but {found.problem}; vaeflow horovod install --rebuild builds it again"
+        )
     say(f"horovod: {found.version} is installed and can be imported; built with {found.operations}")
     return found
 
 
 @contextmanager
 def _alone(root: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Let one process at a time build; the others wait, and find the wheel in the cache."""
+    """Let one process at a time build; the others wait and then use the cache."""
     from filelock import FileLock, Timeout
 
     root.mkdir(parents=True, exist_ok=True)

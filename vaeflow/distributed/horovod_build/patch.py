@@ -1,4 +1,4 @@
-"""What must be changed in Horovod 0.28.1 for today's TensorFlow and Python, and nothing else."""
+"""The changes to Horovod 0.28.1 that current TensorFlow and Python need."""
 
 from __future__ import annotations
 

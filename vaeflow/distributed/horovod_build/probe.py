@@ -1,4 +1,4 @@
-"""Whether Horovod is installed, and whether it can be imported: found out in a process of its own."""
+"""Check in a separate process whether Horovod is installed and can be imported."""
 
 from __future__ import annotations
 

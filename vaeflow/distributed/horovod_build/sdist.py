@@ -89,7 +89,7 @@ def download(sdist: Sdist, folder: Path, tools: Path) -> Path:
 def _differs(sdist: Sdist, got: str) -> ChecksumError:
     return ChecksumError(
         f"the registry's {sdist.file} has SHA-256 {got}, the published one {sdist.sha256}; "
-        "nothing of it was run, nothing is kept"
+        "it was not used and is deleted"
     )
 
 

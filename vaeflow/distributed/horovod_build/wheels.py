@@ -60,7 +60,7 @@ def _tensorflow() -> str:
             return importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    raise VaeflowError("TensorFlow is not installed in this Python, and Horovod is built against it")
+    raise VaeflowError("TensorFlow is not installed in this Python, but Horovod needs it to build")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Wheels:
         return folder / "build.log"
 
     def keep(self, target: Target, wheel: Path) -> Path:
-        """Put a wheel into the cache, whole or not at all.
+        """Put a wheel into the cache atomically.
 
         Args:
             target: what it is built for.

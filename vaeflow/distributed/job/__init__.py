@@ -1,1 +1,1 @@
-"""Which process of which job this is, and how the processes meet before TensorFlow is imported."""
+"""The place of this process in its job, and the rendezvous of processes before TensorFlow is imported."""

@@ -1,4 +1,4 @@
-"""The first meeting of a job's processes: each hands in a text, rank 0 judges them, all are told the verdict.
+"""The first exchange of a job's processes: each sends a text, rank 0 compares them and returns a verdict to all.
 
 It takes place before TensorFlow is imported and before any strategy joins the processes, so it needs neither: what
 differs between ranks would make collectives wait for each other for ever. Where horovodrun started the job, its own
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from vaeflow.distributed.job.horovod_environment import rendezvous_of
 from vaeflow.distributed.job.hosts import LOOPBACK, Hosts
-from vaeflow.distributed.job.job import STRANGE
+from vaeflow.distributed.job.job import UNSUPPORTED
 from vaeflow.distributed.job.key_value_store import KeyValues, serving
 from vaeflow.distributed.job.ports import PORT, first_port
 from vaeflow.distributed.job.rendezvous import PLACE
@@ -38,7 +38,7 @@ MISSING = "missing"
 
 @dataclass(frozen=True)
 class MeetingPlace:
-    """Where the processes of a job meet.
+    """The rendezvous of a job's processes.
 
     Attributes:
         job: this process's place in it.
@@ -54,7 +54,7 @@ class MeetingPlace:
 
     @classmethod
     def of(cls, job: Job, environ: Mapping[str, str] = os.environ) -> MeetingPlace | None:
-        """Return where a job's processes meet; None where there are no others, or they come and go.
+        """Return the rendezvous of a job's processes; None for one process or an elastic job.
 
         Args:
             job: this process's place.
@@ -64,7 +64,7 @@ class MeetingPlace:
             UsageError: if the launcher's variables make no sense.
             VaeflowError: if a host has no address.
         """
-        if job.processes == 1 or job.elastic or job.launcher == STRANGE:
+        if job.processes == 1 or job.elastic or job.launcher == UNSUPPORTED:
             return None
         if job.launcher == "horovodrun":
             return cls._at_horovodrun(job, environ)
@@ -94,7 +94,7 @@ class MeetingPlace:
         return cls(job, store, ("", int(port)), seconds_to_wait(environ))
 
     def hold(self, own: str, judge: Callable[[list[str]], str], *, patience: float | None = None) -> str:
-        """Hand in a text and return the verdict on all of them. Each process calls this once.
+        """Send a text and return the verdict on all texts. Each process calls this once.
 
         Args:
             own: this process's text.
@@ -130,12 +130,12 @@ class MeetingPlace:
         end = time.monotonic() + self.patience
         if not self._ask(lambda: self._put(f"rank-{self.job.rank}", own), end):
             raise VaeflowError(
-                f"rank {self.job.rank} did not reach rank 0 at {self.store} within {self.patience:g} s. Look whether "
-                f"it was started and whether a firewall is between; {PATIENCE} sets other seconds"
+                f"rank {self.job.rank} did not reach rank 0 at {self.store} within {self.patience:g} s. Check that "
+                f"it was started and that no firewall blocks the connection; {PATIENCE} sets the timeout in seconds"
             )
         answer = self._wait_for("verdict", end + self.patience)
         if not answer:
-            raise VaeflowError(f"rank {self.job.rank}: rank 0 at {self.store} ended before all ranks had met")
+            raise VaeflowError(f"rank {self.job.rank}: rank 0 at {self.store} ended before all ranks had connected")
         with contextlib.suppress(OSError):
             self.store.put(f"read-{self.job.rank}", b"yes")
         found = json.loads(answer)
@@ -166,8 +166,8 @@ class MeetingPlace:
 
     def _without(self, missing: list[int]) -> str:
         return (
-            f"{ranks_in_words(missing)} did not come to {self.store} within {self.patience:g} s of rank 0. Look "
-            f"whether all were started and whether a firewall is between; {PATIENCE} sets other seconds"
+            f"{ranks_in_words(missing)} did not connect to {self.store} within {self.patience:g} s of rank 0. Check "
+            f"that all were started and that no firewall blocks the connection; {PATIENCE} sets the timeout in seconds"
         )
 
     @contextlib.contextmanager
@@ -182,7 +182,7 @@ class MeetingPlace:
             except OSError as error:
                 raise VaeflowError(
                     f"rank 0 cannot listen at {self.store} ({error.strerror or error}); "
-                    f"{PLACE}=HOST:PORT names another place"
+                    f"{PLACE}=HOST:PORT sets another address"
                 ) from error
             yield
 

@@ -1,4 +1,4 @@
-"""Horovod under plain `srun` and `mpirun`: what `horovodrun` would have set, from the launcher's own variables."""
+"""Horovod under `srun` and `mpirun`: set the variables that `horovodrun` would set, from the launcher's variables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def prepare_horovod_environment(job: Job, environ: MutableMapping[str, str] = os.environ) -> None:
-    """Make Horovod find the other processes of a job; return once all are here.
+    """Set Horovod's environment variables for a job; return when all processes have connected.
 
     Rank 0 starts Horovod's rendezvous server. Its place is VAEFLOW_RENDEZVOUS, or loopback where all processes are on
     one host, or the first host of the job, at a port that is computed from the job's number. Where horovodrun started
@@ -37,7 +37,7 @@ def prepare_horovod_environment(job: Job, environ: MutableMapping[str, str] = os
     if "HOROVOD_RANK" in environ or job.processes == 1:
         return
     if job.launcher not in ("srun", "mpirun"):
-        raise UsageError(f"Horovod's processes are started by horovodrun, srun or mpirun, not by {job.launcher}")
+        raise UsageError(f"Horovod needs horovodrun, srun or mpirun as launcher, not {job.launcher}")
     patience = seconds_to_wait(environ)
     hosts = Hosts.of(job, environ)
     place = rendezvous_of(job, hosts, environ)
@@ -66,7 +66,7 @@ def rendezvous_of(job: Job, hosts: Hosts, environ: Mapping[str, str]) -> Rendezv
     if given:
         host, _, digits = given.partition(":")
         if not host or (digits and not (digits.isdecimal() and len(digits) < 6 and 0 < int(digits) < 2**16)):
-            raise UsageError(f"{PLACE}={given!r} is no HOST:PORT such as node1:20000")
+            raise UsageError(f"{PLACE}={given!r} is not HOST:PORT, such as node1:20000")
         return Rendezvous(_address(host), int(digits or port), name)
     return Rendezvous(_address_of_first(job, hosts), port, name)
 
@@ -76,8 +76,8 @@ def _address_of_first(job: Job, hosts: Hosts) -> str:
         return LOOPBACK
     if not hosts.names[0]:
         raise UsageError(
-            f"mpirun started {job.processes} processes on several hosts and tells them no names: "
-            f"-x {PLACE}=HOST:PORT names rank 0's host, or -x {HOSTS}=host1:4,host2:4 all of them"
+            f"mpirun started {job.processes} processes on several hosts, but does not provide their names: "
+            f"set rank 0's host by -x {PLACE}=HOST:PORT, or all hosts by -x {HOSTS}=host1:4,host2:4"
         )
     address = _address(hosts.names[0])
     if address.startswith("127.") and hosts.index == 0:
@@ -91,7 +91,7 @@ def _address(host: str) -> str:
         return socket.gethostbyname(host)
     except (OSError, UnicodeError) as error:
         raise VaeflowError(
-            f"host {host!r} of the job has no address ({error}); {PLACE}=HOST:PORT names rank 0's host"
+            f"host {host!r} of the job has no address ({error}); set rank 0's host by {PLACE}=HOST:PORT"
         ) from error
 
 

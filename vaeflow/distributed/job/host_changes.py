@@ -1,4 +1,4 @@
-"""What horovodrun tells the first process of an elastic job: hosts have come or are to go."""
+"""Host changes that horovodrun reports to the first process of an elastic job."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Any
 
 
 class HostChanges:
-    """Listens to the launcher. It speaks to rank 0 alone, over a connection with a secret of its own."""
+    """Receives host changes from the launcher, which sends them to rank 0 only, over an authenticated connection."""
 
     def __init__(self) -> None:
         from horovod.common.elastic import notification_manager
 
-        self._heard = threading.Event()
+        self._received = threading.Event()
         notification_manager.init()
         notification_manager.register_listener(self)
 
     @property
-    def heard(self) -> bool:
-        """Whether hosts have changed since `forget`."""
-        return self._heard.is_set()
+    def received(self) -> bool:
+        """Whether hosts have changed since `clear`."""
+        return self._received.is_set()
 
-    def forget(self) -> None:
-        """Start anew: the processes have met again."""
-        self._heard.clear()
+    def clear(self) -> None:
+        """Discard changes: the processes have re-formed the job."""
+        self._received.clear()
 
     def on_hosts_updated(self, _timestamp: int, _result: Any) -> None:
-        """Be told; Horovod calls it from a thread of its own."""
-        self._heard.set()
+        """Record a change; Horovod calls this method from its own thread."""
+        self._received.set()

@@ -1,4 +1,4 @@
-"""The hosts of a job and who runs where, as its launcher's variables tell. Imports no TensorFlow."""
+"""The hosts of a job and the ranks on each, from its launcher's variables. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Hosts:
         return self.names[self.index] or f"host-{self.index}"
 
     def in_order(self, job: Job) -> bool:
-        """Say whether this process's number fits ranks that follow one another on each host."""
+        """Return whether this process's number fits ranks that follow one another on each host."""
         here = self.processes[self.index] if self.index < len(self.processes) else 0
         return (sum(self.processes[: self.index]), here) == (job.rank - job.local_rank, job.local_processes)
 
@@ -83,7 +83,7 @@ def _of_step(environ: Mapping[str, str]) -> Hosts:
 
 
 def _of_mpi(job: Job, environ: Mapping[str, str]) -> Hosts:
-    """Open MPI tells a process nothing of the others' hosts: the user names them, or all are taken to be alike."""
+    """Check the hosts. Open MPI provides no names of hosts: the user sets them, or all are assumed to be equal."""
     named = _named(environ.get(HOSTS, ""))
     names = tuple(host for host, _ in named) or ("",) * (job.processes // job.local_processes)
     counts = tuple(slots for _, slots in named) or (job.local_processes,) * len(names)
@@ -92,7 +92,7 @@ def _of_mpi(job: Job, environ: Mapping[str, str]) -> Hosts:
         return hosts
     raise UsageError(
         f"mpirun made rank {job.rank} of {job.processes} number {job.local_rank} of {job.local_processes} on its host, "
-        f"which does not fit {f'{HOSTS}={environ[HOSTS]}' if named else 'hosts that are all alike'}: "
+        f"which does not fit {f'{HOSTS}={environ[HOSTS]}' if named else 'hosts with equal numbers of processes'}: "
         f"start with --map-by slot, and name the hosts in mpirun's order by -x {HOSTS}=host1:4,host2:2"
     )
 
@@ -101,7 +101,7 @@ def _named(text: str) -> list[tuple[str, int]]:
     """Return the hosts that the user has named, and the processes on each."""
     parts = [part.strip().partition(":") for part in text.split(",") if part.strip()]
     if any(not host or (colon and not (slots.isdecimal() and len(slots) < 10)) for host, colon, slots in parts):
-        raise UsageError(f"{HOSTS}={text!r} is no list of hosts and their processes such as host1:4,host2:2")
+        raise UsageError(f"{HOSTS}={text!r} is not a list of hosts and their processes, such as host1:4,host2:2")
     return [(host, int(slots or 1)) for host, _, slots in parts]
 
 
@@ -147,4 +147,4 @@ def _range(part: str, hosts: str) -> list[str]:
 
 
 def _no_list(hosts: str) -> UsageError:
-    return UsageError(f"SLURM_STEP_NODELIST={shown(hosts)} is no list of hosts such as node[1-4,7]")
+    return UsageError(f"SLURM_STEP_NODELIST={shown(hosts)} is not a list of hosts, such as node[1-4,7]")

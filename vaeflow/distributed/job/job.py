@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-STRANGE = "mpiexec of MPICH or Intel MPI"
+UNSUPPORTED = "mpiexec of MPICH or Intel MPI"
 MOST = 2**20
 """Processes or hosts of a job: more are a mistake, and what is computed for each of them would take for ever."""
 
@@ -27,7 +27,7 @@ _TASKS = re.compile(r"([0-9]{1,9})(?:\(x([0-9]{1,9})\))?")
 
 @dataclass(frozen=True)
 class Job:
-    """A process among those of its job.
+    """The place of a process in its job.
 
     Attributes:
         launcher: what started it, in words; empty for a process that stands alone.
@@ -82,9 +82,9 @@ def whole_number(environ: Mapping[str, str], name: str, default: int | None = No
     if not text and default is not None:
         return default
     if not text:
-        raise UsageError(f"the launcher's environment makes no sense: {name} is not set")
+        raise UsageError(f"the launcher's environment is invalid: {name} is not set")
     if not _WHOLE.fullmatch(text):
-        raise UsageError(f"the launcher's environment makes no sense: {name}={shown(text)} is no whole number")
+        raise UsageError(f"the launcher's environment is invalid: {name}={shown(text)} is not a whole number")
     return int(text)
 
 
@@ -109,7 +109,7 @@ def _placed(
     elastic: bool = False,
     local: tuple[int, int] | tuple[None, None] = (None, None),
 ) -> Job:
-    """Return the job that four variables tell of, whose place on the host may have defaults."""
+    """Return the job from four variables; those of the place on the host may have defaults."""
     names = [variable.format(name) for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")]
     defaults = (None, None, *local)
     numbers = (whole_number(environ, name, default) for name, default in zip(names, defaults, strict=True))
@@ -125,7 +125,7 @@ def _consistent(job: Job, rank: str, size: str, local_rank: str, local_size: str
     """
     problem = _problem(job, rank, size, local_rank, local_size)
     if problem:
-        raise UsageError(f"the launcher's environment makes no sense: {problem}; start the job by its launcher")
+        raise UsageError(f"the launcher's environment is invalid: {problem}; start the job by its launcher")
     return job
 
 
@@ -151,19 +151,19 @@ def _of_tf_config(environ: Mapping[str, str]) -> Job | None:
     if not addresses:
         return None
     if len(chiefs) > 1:
-        raise UsageError(f"TF_CONFIG: {len(chiefs)} chiefs; TensorFlow takes one at most")
+        raise UsageError(f"TF_CONFIG: {len(chiefs)} chiefs; TensorFlow allows at most one")
     if len(set(addresses)) < len(addresses):
         twice = Counter(addresses).most_common(1)[0][0]
-        raise UsageError(f"TF_CONFIG: the address {shown(twice)} is there twice; each process has its own")
+        raise UsageError(f"TF_CONFIG: the address {shown(twice)} is given twice; each process needs its own")
     kind, index = task.get("type", "worker"), task.get("index", 0)
     if kind not in ("chief", "worker"):
-        raise UsageError(f"TF_CONFIG: task type {shown(kind)} does not train; allowed: chief, worker")
+        raise UsageError(f"TF_CONFIG: task type {shown(kind)} is not supported; allowed: chief, worker")
     if isinstance(index, bool) or not _WHOLE.fullmatch(str(index)):
-        raise UsageError(f"TF_CONFIG: task index {shown(index)} is no whole number")
+        raise UsageError(f"TF_CONFIG: task index {shown(index)} is not a whole number")
     number = int(index)
     rank = number + (len(chiefs) if kind == "worker" else 0)
     if number >= len(workers if kind == "worker" else chiefs):
-        raise UsageError(f"TF_CONFIG: there is no {kind} {number}: it lists {len(addresses)} processes")
+        raise UsageError(f"TF_CONFIG: {kind} {number} does not exist: it lists {len(addresses)} processes")
     hosts = [address.rpartition(":")[0] for address in addresses]
     return Job("TF_CONFIG", rank, len(hosts), hosts[:rank].count(hosts[rank]), hosts.count(hosts[rank]))
 
@@ -172,20 +172,20 @@ def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"TF_CONFIG={shown(text)} is not what TensorFlow takes: {error}") from error
+        raise UsageError(f"TF_CONFIG={shown(text)} is not valid JSON: {error}") from error
 
 
 def _table(config: Any, key: str) -> dict[str, Any]:
     found = config.get(key, {}) if isinstance(config, dict) else None
     if not isinstance(found, dict):
-        raise UsageError(f"TF_CONFIG is not what TensorFlow takes: {key!r} is no object: {shown(config)}")
+        raise UsageError(f"TF_CONFIG is not valid: {key!r} is not an object: {shown(config)}")
     return found
 
 
 def _addresses(cluster: dict[str, Any], kind: str) -> list[str]:
     found = cluster.get(kind, [])
     if not isinstance(found, list) or len(found) > MOST:
-        raise UsageError(f"TF_CONFIG: the {kind}s of the cluster are no list of HOST:PORT: {shown(found)}")
+        raise UsageError(f"TF_CONFIG: the {kind}s of the cluster are not a list of HOST:PORT: {shown(found)}")
     for address in found:
         matched = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
         if not matched or not 0 < int(matched[2]) < 2**16:
@@ -201,7 +201,7 @@ def _of_srun(environ: Mapping[str, str]) -> Job | None:
     counts = tasks_per_node(environ.get("SLURM_STEP_TASKS_PER_NODE", str(tasks)))
     if node >= len(counts):
         raise UsageError(
-            f"the launcher's environment makes no sense: SLURM_NODEID={node}, but SLURM_STEP_TASKS_PER_NODE counts "
+            f"the launcher's environment is invalid: SLURM_NODEID={node}, but SLURM_STEP_TASKS_PER_NODE counts "
             f"tasks on {len(counts)} nodes"
         )
     local_rank = whole_number(environ, "SLURM_LOCALID", 0)
@@ -210,11 +210,11 @@ def _of_srun(environ: Mapping[str, str]) -> Job | None:
 
 
 def _of_mpich(environ: Mapping[str, str]) -> Job | None:
-    """Find a launcher whose processes can't be joined, so that they are not trained alone."""
+    """Detect a launcher that is not supported, so that its processes do not each train alone."""
     size = whole_number(environ, "PMI_SIZE", 1)
     if size <= 1:
         return None
-    return _consistent(Job(STRANGE, whole_number(environ, "PMI_RANK", 0), size), "PMI_RANK", "PMI_SIZE", "", "")
+    return _consistent(Job(UNSUPPORTED, whole_number(environ, "PMI_RANK", 0), size), "PMI_RANK", "PMI_SIZE", "", "")
 
 
 def tasks_per_node(text: str) -> list[int]:
@@ -232,8 +232,8 @@ def tasks_per_node(text: str) -> list[int]:
         times = int(matched[2] or 1) if matched else 0
         if not matched or not 0 < int(matched[1]) <= MOST or not 0 < times <= MOST - len(counts):
             raise UsageError(
-                f"the launcher's environment makes no sense: SLURM_STEP_TASKS_PER_NODE={shown(text)} is no list of "
-                "tasks such as 4(x2),1"
+                f"the launcher's environment is invalid: SLURM_STEP_TASKS_PER_NODE={shown(text)} is not a list of "
+                "tasks, such as 4(x2),1"
             )
         counts += [int(matched[1])] * times
     return counts

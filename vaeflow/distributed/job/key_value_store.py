@@ -52,17 +52,17 @@ class KeyValues:
         """
         status, _ = self._request("PUT", key, value)
         if status != http.HTTPStatus.OK:
-            raise ConnectionError("another program answers there")
+            raise ConnectionError("another program uses this address")
 
     def _request(self, method: str, key: str, value: bytes | None = None) -> tuple[int, bytes]:
-        """Ask the server, past any proxy."""
+        """Send a request to the server, without a proxy."""
         connection = http.client.HTTPConnection(self.address, self.port, timeout=ANSWER)
         try:
             connection.request(method, f"/{self.scope}/{key}", value)
             answer = connection.getresponse()
             return answer.status, answer.read(LARGEST)
         except http.client.HTTPException as error:
-            raise ConnectionError(f"another program answers there ({type(error).__name__})") from error
+            raise ConnectionError(f"another program uses this address ({type(error).__name__})") from error
         finally:
             connection.close()
 

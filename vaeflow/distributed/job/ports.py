@@ -1,4 +1,4 @@
-"""Ports that the processes of a job compute alike, and other jobs on the same hosts differently."""
+"""Ports of a job: the same for all its processes, and different from those of other jobs on the same hosts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def first_port(job: Job, environ: Mapping[str, str]) -> int:
         return port_of(name_of_job(job, environ))
     last = LARGEST - job.processes + 1
     if not given.isascii() or not given.isdigit() or len(given) > 5 or not 0 < int(given) <= last:
-        raise UsageError(f"{PORT}={given!r} is no port from 1 to {last}: the first of {job.processes}, one a process")
+        raise UsageError(f"{PORT}={given!r} is not a port from 1 to {last}: {job.processes} ports are used from there")
     return int(given)
 
 

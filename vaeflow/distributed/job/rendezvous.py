@@ -51,7 +51,7 @@ class Rendezvous:
             server = Server((self.address, self.port), RendezvousHandler, 0)
         except OSError as error:
             raise VaeflowError(
-                f"rank 0 cannot listen at {self} ({error.strerror or error}); {PLACE}=HOST:PORT names another place"
+                f"rank 0 cannot listen at {self} ({error.strerror or error}); {PLACE}=HOST:PORT sets another address"
             ) from error
         server.cache[SCOPE] = {"job": self.job.encode()}
         threading.Thread(target=server.serve_forever, name="rendezvous", daemon=True).start()
@@ -73,14 +73,16 @@ class Rendezvous:
         if reason:
             raise VaeflowError(
                 f"rank {rank} did not reach rank 0's rendezvous server at {self} within {patience:g} s: {reason}; "
-                f"{PLACE}=HOST:PORT names another place"
+                f"{PLACE}=HOST:PORT sets another address"
             )
         missing = [other for other in range(size) if wait(end, partial(self._why_not, "GET", f"rank-{other}"))]
         if missing:
-            raise VaeflowError(f"{ranks_in_words(missing)} did not come to {self} within {patience:g} s of rank {rank}")
+            raise VaeflowError(
+                f"{ranks_in_words(missing)} did not connect to {self} within {patience:g} s of rank {rank}"
+            )
 
     def _why_not(self, method: str, key: str, body: bytes | None = None, wanted: bytes | None = None) -> str:
-        """Ask the server, past any proxy; return why it did not answer as wanted, or nothing."""
+        """Send a request to the server, without a proxy; return why it did not answer as wanted, or nothing."""
         connection = http.client.HTTPConnection(self.address, self.port, timeout=ANSWER)
         try:
             connection.request(method, f"/{SCOPE}/{key}", body)
@@ -91,4 +93,4 @@ class Rendezvous:
         finally:
             connection.close()
         fits = answer.status == http.HTTPStatus.OK and wanted in (None, text)
-        return "" if fits else "another program answers there"
+        return "" if fits else "another program uses this address"

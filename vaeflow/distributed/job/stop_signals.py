@@ -15,7 +15,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 class StopRequest:
-    """Whether this process was asked to stop.
+    """Whether this process received a stop signal.
 
     Attributes:
         number: the first signal that came; None before.
@@ -24,7 +24,7 @@ class StopRequest:
     number: signal.Signals | None = None
 
     def remember(self, number: int, _frame: Any) -> None:
-        """Handle a signal. A second Ctrl-C does not wait for anything."""
+        """Handle a signal. A second Ctrl-C ends the process at once."""
         if self.number == number == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = self.number or signal.Signals(number)
@@ -32,7 +32,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Remember signals instead of dying by them, inside the context.
+    """Record stop signals instead of dying from them, inside the context.
 
     Only a process's main thread can: elsewhere, signals do what they did. So does one that is ignored, as Ctrl-C is for
     a shell's background jobs.

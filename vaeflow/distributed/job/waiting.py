@@ -48,7 +48,7 @@ def seconds_of(variable: str, default: float, environ: Mapping[str, str] = os.en
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise UsageError(f"{variable}={text!r} is no number of seconds above 0")
+        raise UsageError(f"{variable}={text!r} is not a number of seconds above 0")
     return seconds
 
 
@@ -68,13 +68,13 @@ def await_others(addresses: Sequence[str], seconds: float) -> None:
     if missing:
         where = ", ".join(missing.values())
         raise VaeflowError(
-            f"{ranks_in_words(list(missing))} did not come within {seconds:g} s: nothing listens at {where}. "
-            f"Look whether all were started and whether a firewall is between; {PATIENCE} sets other seconds"
+            f"{ranks_in_words(list(missing))} did not start within {seconds:g} s: nothing listens at {where}. Check "
+            f"that all were started and that no firewall blocks the connection; {PATIENCE} sets the timeout in seconds"
         )
 
 
 def wait(end: float, why_not: Callable[[], str]) -> str:
-    """Ask until there is no reason left, or the time is over; return the last reason."""
+    """Retry until there is no reason left or the time is over; return the last reason."""
     reason = why_not()
     while reason and time.monotonic() < end:
         time.sleep(PAUSE)

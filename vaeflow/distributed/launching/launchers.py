@@ -38,13 +38,13 @@ class Local:
         training: what is started.
         run_dir: the run's directory; empty for the next free one.
         restarts: how often processes that died are started again.
-        go_on: go on with the run if the directory has it.
+        resume: resume the run if the directory contains it.
     """
 
     training: Training
     run_dir: str = ""
     restarts: int = 0
-    go_on: bool = False
+    resume: bool = False
     command: ClassVar[tuple[str, ...]] = ("bash", "-c")
 
     def text(self) -> str:
@@ -55,7 +55,7 @@ class Local:
             "RESTARTS": str(self.restarts),
         }
         return with_variables(
-            with_arguments(launch_file("local.sh"), _arguments(self.training, self.run_dir, go_on=self.go_on)),
+            with_arguments(launch_file("local.sh"), _arguments(self.training, self.run_dir, resume=self.resume)),
             variables,
         )
 
@@ -69,24 +69,26 @@ class Hosts:
         hosts: NAME:PROCESSES, with commas between.
         interface: network interface; empty for one that horovodrun finds.
         run_dir: the run's directory; empty for the next free one.
-        go_on: go on with the run if the directory has it.
+        resume: resume the run if the directory contains it.
     """
 
     training: Training
     hosts: str
     interface: str = ""
     run_dir: str = ""
-    go_on: bool = False
+    resume: bool = False
     command: ClassVar[tuple[str, ...]] = ("bash", "-c")
 
     def text(self) -> str:
         """Return the shell script."""
-        script = with_arguments(launch_file("horovodrun.sh"), _arguments(self.training, self.run_dir, go_on=self.go_on))
+        script = with_arguments(
+            launch_file("horovodrun.sh"), _arguments(self.training, self.run_dir, resume=self.resume)
+        )
         return with_variables(script, {"HOSTS": self.hosts, **_given(INTERFACE=self.interface)})
 
 
 def processes_on(hosts: str) -> int:
-    """Return how many processes hosts have together.
+    """Return the total number of processes of hosts.
 
     Raises:
         UsageError: if it is no list of hosts.
@@ -156,7 +158,9 @@ class Kubernetes:
             UsageError: if Kubernetes would refuse the name.
         """
         if not _POD_NAME.fullmatch(self.name):
-            raise UsageError(f"--name: {self.name!r} is not made of a-z, 0-9 and -, a letter first, 42 at most")
+            raise UsageError(
+                f"--name: {self.name!r} may only contain a-z, 0-9 and -, start with a letter, at most 42 characters"
+            )
         training = self.training
         run_dir = self.run_dir or f"/runs/{self.name}"
         arguments = [*training.arguments, f"--strategy={training.strategy}", f"--run-dir={run_dir}", "--resume=auto"]
@@ -173,9 +177,9 @@ class Kubernetes:
         return with_values(launch_file("kubernetes/mpijob.yaml"), {**shared, "LAUNCHER_ARGUMENTS": launched})
 
 
-def _arguments(training: Training, run_dir: str, *, go_on: bool) -> list[str]:
+def _arguments(training: Training, run_dir: str, *, resume: bool) -> list[str]:
     directory = [f"--run-dir={run_dir}"] if run_dir else []
-    return [*training.arguments, *directory, *(["--resume=auto"] if go_on else [])]
+    return [*training.arguments, *directory, *(["--resume=auto"] if resume else [])]
 
 
 def _given(**values: str) -> dict[str, str]:

@@ -31,7 +31,7 @@ def start(launcher: Launcher) -> int:
     found = shutil.which(program, path=environment["PATH"])
     if found is None:
         raise VaeflowError(
-            f"{program} is not on PATH; without --run the file is printed, to be taken where {program} is"
+            f"{program} is not on PATH; without --run the file is printed, so that you can use it where {program} is"
         )
     text = launcher.text()
     if program == "bash":

@@ -55,14 +55,15 @@ class Training:
         """
         if self.strategy in ("mirrored", "single"):
             raise UsageError(
-                f"--strategy: {self.strategy} is one process: vaeflow train {self.recipe} needs no launcher"
+                f"--strategy: {self.strategy} uses one process: run vaeflow train {self.recipe} without a launcher"
             )
         if self.strategy not in STRATEGIES:
-            raise UsageError(f"--strategy: {self.strategy!r} starts no processes; {nearest(self.strategy, STRATEGIES)}")
+            raise UsageError(
+                f"--strategy: {self.strategy!r} does not use several processes; {nearest(self.strategy, STRATEGIES)}"
+            )
         composed = compose(self.recipe, [*self.settings, f"strategy.name={self.strategy}"])
         config = resolve(composed, Registry.load(self.modules)).config
         if config.microbatches != "auto" and self.processes > config.microbatches:
             raise UsageError(
-                f"{self.processes} processes are more than microbatches = {config.microbatches}: some would have "
-                "nothing to do"
+                f"{self.processes} processes are more than microbatches = {config.microbatches}: some would be idle"
             )

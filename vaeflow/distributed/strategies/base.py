@@ -54,7 +54,7 @@ class Strategy(Protocol):
     def assign(self, variables: Sequence[tf.Variable], values: Sequence[tf.Tensor]) -> None:
         """Set variables to values that all replicas agree on, in a step."""
 
-    def own_reduction(self, optimizer: Any) -> None:
+    def disable_optimizer_reduction(self, optimizer: Any) -> None:
         """Keep an optimizer from reducing gradients, which the engine has done."""
 
     def close(self) -> None:

@@ -66,7 +66,7 @@ class DistributeStrategy:
         if variables:
             tf.__internal__.distribute.interim.maybe_merge_call(_update, self.inner, list(variables), list(values))
 
-    def own_reduction(self, optimizer: Any) -> None:
+    def disable_optimizer_reduction(self, optimizer: Any) -> None:
         """Replace a Keras optimizer's reduction in a replica by the identity (private to Keras, tested)."""
         optimizer._all_reduce_sum_gradients = lambda pairs: pairs  # noqa: SLF001
 

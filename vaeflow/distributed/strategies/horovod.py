@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from vaeflow.distributed.job.job import Job
 
-KNOCKS = 3  # times that an elastic job's launcher is called: many ranks call at once
+CONNECTION_ATTEMPTS = 3  # to an elastic job's launcher, since many ranks connect at once
 ANSWER = 1.0  # seconds for each
 
 
@@ -71,7 +71,7 @@ def require_launcher(environ: Mapping[str, str] = os.environ) -> None:
     Processes that a cut network leaves without it have to end; it goes on with those that it reaches.
     """
     place = environ["HOROVOD_GLOO_RENDEZVOUS_ADDR"], int(environ["HOROVOD_GLOO_RENDEZVOUS_PORT"])
-    for _ in range(KNOCKS):
+    for _ in range(CONNECTION_ATTEMPTS):
         error = _call(place)
         if not isinstance(error, TimeoutError):
             break
@@ -159,7 +159,7 @@ class HorovodStrategy:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
-    def own_reduction(self, optimizer: Any) -> None:
+    def disable_optimizer_reduction(self, optimizer: Any) -> None:
         """Do nothing: a Keras optimizer knows nothing of Horovod."""
 
     def close(self) -> None:

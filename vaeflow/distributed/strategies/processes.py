@@ -88,7 +88,7 @@ class Processes:
             receive(self.broadcast(payload() if self.chief else b""))
 
     def on_chief(self, action: Callable[[], Json]) -> Json:
-        """Call a function on the chief alone; return its value on every process.
+        """Call a function on rank 0 only; return its value on every process.
 
         Args:
             action: returns a value that JSON can hold: None, a bool, a number, a text, a list or a dict of such. What

@@ -55,7 +55,7 @@ class SingleStrategy:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
-    def own_reduction(self, optimizer: Any) -> None:
+    def disable_optimizer_reduction(self, optimizer: Any) -> None:
         """Do nothing: on one device an optimizer's own reduction is the identity."""
 
     def close(self) -> None:

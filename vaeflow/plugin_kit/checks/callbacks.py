@@ -125,7 +125,7 @@ def life(subject: Subject) -> None:
         callback = build_callback(subject.bound)
         late = _live(callback, view)
         moments = "; ".join(f"{moment} traces {names[0]}" for moment, names in late.items())
-        require(not late, f"{moments} at every call: make a tf.function once, and hand it tensors")
+        require(not late, f"{moments} at every call: create the tf.function once, and pass tensors to it")
         other = build_callback(subject.bound)
         _call(other, "on_start", view)
         _call(other, "on_exception", view, VaeflowError("made up"))
@@ -146,7 +146,7 @@ def remembered(subject: Subject) -> None:
         try:
             kept = json.loads(json.dumps(state, allow_nan=False))
         except (TypeError, ValueError) as error:
-            raise BrokenRuleError(f"state() returned what is no JSON: {error}") from error
+            raise BrokenRuleError(f"state() did not return JSON values: {error}") from error
         restored = build_callback(subject.bound)
         if kept:
             restored.restore(kept)
@@ -185,7 +185,7 @@ def _require_longer_logs(
         grows = bool(content) and logs.get(name, b"") != content and logs.get(name, b"").startswith(content)
         require(
             not grows or got.get(name, b"").startswith(content),
-            f"stopped after epoch {cut} and resumed, {name} has lost what was logged before: open it to append",
+            f"stopped after epoch {cut} and resumed, {name} has lost its earlier content: open it to append",
         )
 
 
@@ -217,7 +217,7 @@ def _require_same_requests(got: list[Asked], wanted: list[Asked], cut: int) -> N
         require(
             ours == theirs,
             f"stopped after epoch {cut} and resumed, it asks {ours or 'nothing more'} after epoch {epoch}, but "
-            f"{theirs or 'nothing more'} where nobody stops it: what it knows must be in state()",
+            f"{theirs or 'nothing more'} in an uninterrupted run: store everything that it needs in state()",
         )
 
 
@@ -228,7 +228,7 @@ def weights(subject: Subject) -> None:
         before = [np.array(v) for v in view.trained.model.variables]
         _live(build_callback(subject.bound), view)
         same = all(np.array_equal(a, b) for a, b in zip(before, view.trained.model.variables, strict=True))
-        require(same, "it changes the model's variables: on the chief's replica alone")
+        require(same, "it changes the model's variables, but only on rank 0")
 
 
 def files(subject: Subject) -> None:
@@ -236,27 +236,30 @@ def files(subject: Subject) -> None:
     with tempfile.TemporaryDirectory() as name:
         runs = Path(name).resolve()
         (runs / "run").mkdir()
-        with watched(subject.place) as deeds:
+        with watched(subject.place) as effects:
             callback = build_callback(subject.bound)
-        require(not deeds.written, f"building it writes {', '.join(deeds.written)}: write in on_start, on the chief")
+        require(
+            not effects.written,
+            f"building it writes {', '.join(effects.written)}: write in on_start, which is called on rank 0 only",
+        )
         with watched(subject.place) as during:
             _live(callback, _view(subject, runs / "run"))
         outside = [path for path in during.written if not _may_write(Path(path).resolve(), runs)]
         require(not outside, f"it writes {', '.join(dict.fromkeys(outside))}, which is not below the run's directory")
-        require_no_pickles(deeds, during)
+        require_no_pickles(effects, during)
         require_clean_import(subject)
 
 
 def _may_write(path: Path, runs: Path) -> bool:
-    """Say whether a file is below the run's directory, or beside it, or was a temporary one that is gone."""
+    """Return whether a file is below the run's directory, or beside it, or was a temporary one that is gone."""
     temporary = path.is_relative_to(Path(tempfile.gettempdir()).resolve()) and not path.exists()
     return path.is_relative_to(runs) or temporary
 
 
 CALLBACK = (
-    Rule("life", f"it lives through {', '.join(MOMENTS)}, and traces nothing anew each time", life),
+    Rule("life", f"{', '.join(MOMENTS)} can be called, and do not trace a graph each time", life),
     Rule("state", "its state is JSON and can be restored", remembered),
-    Rule("resumed", "a run that is stopped and resumed is asked the same by it, and its logs grow on", resumed),
-    Rule("weights", "it leaves the model's variables alone", weights),
+    Rule("resumed", "it makes the same requests in a run that is stopped and resumed, and its logs continue", resumed),
+    Rule("weights", "it does not change the model's variables", weights),
     Rule("files", "it writes below the run's directory, or beside it, nothing while it is built, and no pickle", files),
 )

@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 def dataset(subject: Subject) -> None:
     """Build the data set twice, and in two processes with other seeds of Python's hashes; compare all that is in it."""
     try:
-        with watched(subject.place) as deeds:
+        with watched(subject.place) as effects:
             first, again = (subject.build(Folders.default()) for _ in range(2))
     except UsageError:
         raise
     except VaeflowError as error:
-        raise LeftOutError(f"its data can't be had here: {error}") from error
-    require_no_pickles(deeds)
+        raise LeftOutError(f"its data can't be loaded here: {error}") from error
+    require_no_pickles(effects)
     require_clean_import(subject)
     require(isinstance(first, Dataset), f"build returned {type(first).__name__}, not a vaeflow.contracts.Dataset")
-    require(first.source, "source is empty: say in one line where the examples are from")
+    require(first.source, "source is empty: set it to one line about the origin of the examples")
     for name, split in first.splits().items():
         _require_split(split, name, first.x_shape)
     ours = _digests(first)
@@ -66,13 +66,13 @@ def _digest(array: np.ndarray) -> np.ndarray:
 def _require_same(got: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], when: str) -> None:
     for name in sorted(set(got) | set(wanted)):
         same = name in got and name in wanted and np.array_equal(got[name], wanted[name])
-        require(same, f"{name} is another one {when}")
+        require(same, f"{name} differs {when}")
 
 
 def _require_split(split: Split, name: str, x_shape: tuple[int, ...]) -> None:
     require(len(split) > 0, f"{name} has no examples")
     require(split.x.dtype in (np.uint8, np.float32), f"{name}.x is {split.x.dtype}, not uint8 or float32")
-    require(split.x.shape[1:] == x_shape, f"{name} has examples of shape {split.x.shape[1:]}, train others")
+    require(split.x.shape[1:] == x_shape, f"{name} has examples of shape {split.x.shape[1:]}, but train has others")
     _require_pixels(split.x, f"{name}.x")
     if split.y is not None:
         require(len(split.y) == len(split.x), f"{name} has {len(split.x)} examples and {len(split.y)} labels")
@@ -83,12 +83,12 @@ def _require_split(split: Split, name: str, x_shape: tuple[int, ...]) -> None:
 def _require_pixels(x: np.ndarray, name: str) -> None:
     if x.dtype == np.uint8:
         require(
-            not is_bits(x), f"{name} is 0 or 1 in every byte, and bytes are divided by 255: multiply such pixels by 255"
+            not is_bits(x), f"{name} is 0 or 1 in every byte, but bytes are divided by 255: multiply such pixels by 255"
         )
         return
     for start, block in blocks(x):
         finite = np.isfinite(block.reshape((len(block), -1))).all(axis=1)
-        require(finite.all(), f"{name}[{start + int(finite.argmin())}] has numbers that are not finite")
+        require(finite.all(), f"{name}[{start + int(finite.argmin())}] has values that are not finite")
 
 
 DATASET = (

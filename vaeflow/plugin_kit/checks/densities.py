@@ -18,7 +18,7 @@ ENOUGH = 0.99  # of samples; at some, float32 may leave little of a determinant
 
 
 def is_of_noise(draw: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]], noise: tf.Tensor) -> bool:
-    """Say whether a density is that of the noise by the change of variables, whose determinant has one sign.
+    """Return whether a density is that of the noise by the change of variables, whose determinant has one sign.
 
     log q(z) = log N(noise; 0, I) - log |det dz/dnoise| is then exact, unless several noises lead to one z.
 

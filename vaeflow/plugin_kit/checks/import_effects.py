@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vaeflow.plugin_kit.checks.processes import call
 from vaeflow.plugin_kit.checks.require import require
-from vaeflow.plugin_kit.checks.side_effects import Deeds, require_no_pickles, watched
+from vaeflow.plugin_kit.checks.side_effects import SideEffects, require_no_pickles, watched
 
 if TYPE_CHECKING:
     from vaeflow.plugin_kit.checks.subject import Subject
@@ -23,10 +23,10 @@ def require_clean_import(subject: Subject) -> None:
         subject: the component.
     """
     printed = call(__name__, json.dumps([subject.place, subject.registry.modules]), PATIENCE)
-    deeds = Deeds(**json.loads(printed.splitlines()[-1]))
-    require_no_pickles(deeds, when=" while it is imported")
-    written = ", ".join(dict.fromkeys(deeds.written))
-    require(not written, f"it writes {written} while it is imported, and every rank of a job would")
+    effects = SideEffects(**json.loads(printed.splitlines()[-1]))
+    require_no_pickles(effects, when=" while it is imported")
+    written = ", ".join(dict.fromkeys(effects.written))
+    require(not written, f"it writes {written} while it is imported, which every rank of a job would do")
 
 
 def main() -> None:
@@ -34,9 +34,9 @@ def main() -> None:
     from vaeflow.plugins.registry import Registry
 
     place, modules = json.load(sys.stdin)
-    with watched(place) as deeds:
+    with watched(place) as effects:
         Registry.load(modules)
-    sys.stdout.write(f"\n{json.dumps(vars(deeds))}\n")
+    sys.stdout.write(f"\n{json.dumps(vars(effects))}\n")
 
 
 if __name__ == "__main__":

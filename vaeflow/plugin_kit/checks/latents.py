@@ -175,7 +175,7 @@ def posterior_mean(subject: Subject) -> None:
     """Compare the mean of 50,000 samples with `mean`."""
     z, _, q, _ = _draws(subject, 0)
     if not getattr(q, "mean_is_exact", True):
-        raise LeftOutError("it says that its mean is not exact")
+        raise LeftOutError("it declares that its mean is not exact")
     require_close(np.asarray(q.mean())[0], z.mean(axis=0), "`mean` and the mean of samples", within=_errors_of(z))
 
 

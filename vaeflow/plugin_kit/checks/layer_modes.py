@@ -35,10 +35,10 @@ def modes(subject: Subject) -> None:
         _terms(model, training=True)
     for layer in layers:
         name = f"layer {layer.name!r} ({type(layer).__name__})"
-        require(told[id(layer)], f"{name} is never called: it does nothing in training")
+        require(told[id(layer)], f"{name} is never called, so it has no effect in training")
         require(
             any(told[id(layer)]),
-            f"{name} is called with training=False in training: {_inert(layer)}; leave `training` out of its call, so "
+            f"{name} is called with training=False in training: {_inert(layer)}; call it without `training`, so "
             "that it inherits the model's",
         )
         if layer.trainable:
@@ -46,7 +46,7 @@ def modes(subject: Subject) -> None:
                 if id(variable) not in updates.variables and _for_evaluations_alone(model, variable):
                     require(
                         holds=False,
-                        message=f"{variable.path} of {name} never moves in training, though evaluations use it",
+                        message=f"{variable.path} of {name} never changes in training, although evaluations use it",
                     )
 
 
@@ -90,7 +90,7 @@ def _told(layers: list[keras.layers.Layer]) -> Iterator[dict[int, list[bool]]]:
 
 
 def _for_evaluations_alone(model: VAE, variable: keras.Variable) -> bool:
-    """Say whether other values of a variable matter in evaluations and not in training, as those of averages do."""
+    """Return whether other values of a variable matter in evaluations and not in training, as those of averages do."""
 
     def matters(*, training: bool) -> bool:
         value = tf.convert_to_tensor(variable)
@@ -116,4 +116,4 @@ def _inert(layer: keras.layers.Layer) -> str:
     return f"what it keeps ({', '.join(kept)}) never moves" if kept else "it never acts"
 
 
-MODES = Rule("modes", "layers that take `training` hear of it, and what they keep for evaluations moves", modes)
+MODES = Rule("modes", "layers with a `training` argument get it, and their state for evaluations changes", modes)

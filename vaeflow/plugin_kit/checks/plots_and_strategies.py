@@ -41,10 +41,12 @@ def picture(subject: Subject) -> None:
             metrics = Path(name) / "metrics.jsonl"
             metrics.write_text("".join(f"{json.dumps(_row(epoch))}\n" for epoch in (1, 2)))
             for shown in (examples, replace(examples, y=None)):
-                with watched(subject.place) as deeds:
+                with watched(subject.place) as effects:
                     figure = subject.build()(Drawn(experiment.trained, shown, metrics, "check"))
-                require(not deeds.written, f"it writes {', '.join(deeds.written)}: return the figure, vaeflow saves it")
-                require_no_pickles(deeds)
+                require(
+                    not effects.written, f"it writes {', '.join(effects.written)}: return the figure, vaeflow saves it"
+                )
+                require_no_pickles(effects)
                 if figure is not None:
                     drawn += 1
                     _require_picture(style.save(figure, Path(name) / "plot.png"))

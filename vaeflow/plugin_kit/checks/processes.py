@@ -34,10 +34,10 @@ def call(module: str, asked: str, seconds: float, **variables: str) -> str:
             command, input=asked, env=environment, capture_output=True, text=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
-        raise BrokenRuleError(f"a process of its own has not ended after {seconds:g} s") from None
+        raise BrokenRuleError(f"a separate process has not ended after {seconds:g} s") from None
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-        raise BrokenRuleError(f"in a process of its own: {lines[-1]}")
+        raise BrokenRuleError(f"in a separate process: {lines[-1]}")
     return done.stdout
 
 

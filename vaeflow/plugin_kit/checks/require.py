@@ -43,7 +43,7 @@ def require_tensor(value: Any, what: str, *, shape: tuple[int | None, ...], dtyp
     else:
         require(value.dtype == dtype, f"{what} is {value.dtype.name}, not {dtype}")
     bad = int(tf.reduce_sum(tf.cast(~tf.math.is_finite(tf.cast(value, tf.float32)), tf.int32)))
-    require(bad == 0, f"{what} has {bad} of {tf.size(value)} numbers that are not finite")
+    require(bad == 0, f"{what} has {bad} of {tf.size(value)} values that are not finite")
     return value
 
 

@@ -29,7 +29,7 @@ OF_PYTHON_AND_TENSORFLOW = ("__pycache__", "__autograph_generated_file")
 
 
 @dataclass
-class Deeds:
+class SideEffects:
     """What code of one file (or below one package) did while it was watched.
 
     Attributes:
@@ -43,7 +43,7 @@ class Deeds:
     pickled: list[str] = field(default_factory=list)
 
     def is_its_own(self) -> bool:
-        """Say whether the caller's caller is, somewhere up the stack, code of that place."""
+        """Return whether the caller's caller is, somewhere up the stack, code of that place."""
         frame: Any = sys._getframe(1)  # noqa: SLF001
         while frame is not None:
             if frame.f_code.co_filename.startswith(self.place):
@@ -53,39 +53,39 @@ class Deeds:
 
 
 # An audit hook is the process's own and stays for ever: so is what it looks at.
-_watched: list[Deeds] = []
+_watched: list[SideEffects] = []
 _hooked: list[bool] = []
 
 
 @contextlib.contextmanager
-def watched(place: str) -> Iterator[Deeds]:
+def watched(place: str) -> Iterator[SideEffects]:
     """Note what code of a place writes and pickles in a block.
 
     Args:
         place: see `place_of`.
     """
-    deeds = Deeds(place)
+    effects = SideEffects(place)
     if not _hooked:
         tempfile.gettempdir()  # the first call writes, under a lock: inside the hook it would wait for itself
         sys.addaudithook(_audit)
         _hooked.append(True)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(pickling(lambda what: deeds.pickled.append(what) if deeds.is_its_own() else None))
-        _watched.append(deeds)
+        stack.enter_context(pickling(lambda what: effects.pickled.append(what) if effects.is_its_own() else None))
+        _watched.append(effects)
         try:
-            yield deeds
+            yield effects
         finally:
-            _watched.remove(deeds)
+            _watched.remove(effects)
 
 
-def require_no_pickles(*several: Deeds, when: str = "") -> None:
+def require_no_pickles(*several: SideEffects, when: str = "") -> None:
     """Break the rule if any of them pickled.
 
     Args:
         several: what was watched.
         when: it was, for the message; begins with a space.
     """
-    pickled = dict.fromkeys(one for deeds in several for one in deeds.pickled)
+    pickled = dict.fromkeys(one for effects in several for one in effects.pickled)
     require(not pickled, f"it calls {', '.join(pickled)}{when}: a run trusts no pickle")
 
 
@@ -124,9 +124,9 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     for path in _written(event, arguments):
         if path == tempfile.gettempdir() or any(part in path for part in OF_PYTHON_AND_TENSORFLOW):
             continue
-        for deeds in _watched:
-            if deeds.is_its_own():
-                deeds.written.append(path)
+        for effects in _watched:
+            if effects.is_its_own():
+                effects.written.append(path)
 
 
 def _written(event: str, arguments: tuple[Any, ...]) -> list[str]:

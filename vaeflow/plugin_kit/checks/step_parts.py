@@ -46,9 +46,9 @@ def objective(subject: Subject) -> None:
 
     first = require_tensor(loss(terms), "the loss", shape=(ROWS,))
     fewer = _worse(terms, log_likelihood=FAR)
-    require(bool(tf.reduce_all(loss(fewer) > first)), "the loss does not rise where log p(x given z) falls")
+    require(bool(tf.reduce_all(loss(fewer) > first)), "the loss does not rise if log p(x given z) falls")
     further = loss(_worse(terms, kl=FAR)) - first
-    require(bool(tf.reduce_all(further >= 0.0)), "the loss falls where KL(q, p) rises")
+    require(bool(tf.reduce_all(further >= 0.0)), "the loss falls if KL(q, p) rises")
     require_same_rows(loss(_beside(terms, others)), first, "losses of examples beside other ones")
 
 
@@ -70,7 +70,7 @@ def _beside(terms: Terms, others: Terms) -> Terms:
 
 
 def schedule(subject: Subject) -> None:
-    """Ask for weight and penalty along the run, twice, and for the penalty of examples beside other ones."""
+    """Compute weight and penalty along the run, twice, and for the penalty of examples beside other ones."""
     built: Schedule = subject.build(subject.timeline)
     kl = tf.constant([0.0, 0.5, 1.0, 20.0, 0.1, 3.0, 50.0])
     every, all_steps = subject.timeline.steps_per_epoch, subject.timeline.total_steps
@@ -78,8 +78,8 @@ def schedule(subject: Subject) -> None:
         at = tf.constant(step, tf.int64)
         weight = require_tensor(built.weight(at), f"the weight at step {step}", shape=())
         penalty = require_tensor(built.penalty(kl, at), f"the penalty at step {step}", shape=(ROWS,))
-        require_close(built.weight(at), weight, f"the weight at step {step}, asked twice,", within=0.0)
-        require_close(built.penalty(kl, at), penalty, f"the penalty at step {step}, asked twice,", within=0.0)
+        require_close(built.weight(at), weight, f"the weight at step {step}, computed twice,", within=0.0)
+        require_close(built.penalty(kl, at), penalty, f"the penalty at step {step}, computed twice,", within=0.0)
         for what, others in (("more", kl + 30.0), ("none", 0.0 * kl)):
             beside_others = built.penalty(beside(kl, others), at)
             require_same_rows(beside_others, penalty, f"penalties at step {step} of examples beside others with {what}")
@@ -105,14 +105,14 @@ def _descended(subject: Subject, rate: float) -> float:
 
 
 def learning_rate(subject: Subject) -> None:
-    """Ask for the rate along the run, twice."""
+    """Compute the rate along the run, twice."""
     built = subject.build(subject.timeline)
     steps = (0, 1, subject.timeline.total_steps // 2, subject.timeline.total_steps)
     rates = [float(built(step)) if callable(built) else float(built) for step in steps]
     for step, rate in zip(steps, rates, strict=True):
         require(math.isfinite(rate) and rate >= 0, f"the learning rate at step {step} is {rate:g}")
         again = float(built(step)) if callable(built) else float(built)
-        require(again == rate, f"the learning rate at step {step} is {rate:g}, and asked again {again:g}")
+        require(again == rate, f"the learning rate at step {step} is {rate:g}, but {again:g} when computed again")
 
 
 def metric(subject: Subject) -> None:
@@ -122,7 +122,7 @@ def metric(subject: Subject) -> None:
     figures = require_tensor(built(x, terms), "the figures", shape=(ROWS,))
     other = built(others, other_terms)
     within = 1e-4 * (1 + np.abs(figures[:VALID]))
-    require_close(other[:VALID], figures[:VALID], "figures of examples beside other ones", within=within)
+    require_close(other[:VALID], figures[:VALID], "values of examples in another batch", within=within)
 
 
 def binarization(subject: Subject) -> None:
@@ -141,13 +141,13 @@ def transform(subject: Subject) -> None:
     require(built.noise in NOISES, f"noise is {built.noise!r}, not one of {', '.join(NOISES)}")
     takes = built.noise != "none"
     require((built.noise_size > 0) == takes, f"noise is {built.noise!r}, but noise_size is {built.noise_size}")
-    require(isinstance(built.training_only, bool), f"training_only is {built.training_only!r}, not a truth value")
+    require(isinstance(built.training_only, bool), f"training_only is {built.training_only!r}, not a bool")
     pixels = tf.reshape(uniform(ROWS, int(np.prod(subject.x_shape)), name="pixels"), (ROWS, *subject.x_shape))
     noise = uniform(ROWS, max(1, built.noise_size), name="noise")
     _require_rows(lambda p, n: built(p, n if takes else None), pixels, noise, (ROWS, *built.x_shape))
     if built.training_only:
         same = tuple(built.x_shape) == tuple(subject.x_shape)
-        require(same, f"it is for training only, but makes {built.x_shape} of {subject.x_shape}")
+        require(same, f"it is for training only, but changes the shape {subject.x_shape} to {built.x_shape}")
 
 
 def _require_rows(
@@ -155,7 +155,7 @@ def _require_rows(
 ) -> None:
     """Require a function of rows that looks at each row and its noise alone, and gives the same twice."""
     first = require_tensor(function(pixels, noise), "what it returns", shape=shape)
-    require_close(function(pixels, noise), first, "what it returns for the same twice", within=0.0)
+    require_close(function(pixels, noise), first, "the output for the same input twice", within=0.0)
     other = function(beside(pixels, 1.0 - pixels), beside(noise, 1.0 - noise))
     require_close(other[:VALID], first[:VALID], "examples beside other ones", within=1e-6)
 

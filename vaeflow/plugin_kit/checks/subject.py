@@ -17,7 +17,7 @@ from vaeflow.distributed.strategies.mirrored import MirroredTopology
 from vaeflow.distributed.strategies.single import SingleStrategy
 from vaeflow.engine.precision import built_in
 from vaeflow.plugin_kit.checks.require import require_close
-from vaeflow.plugin_kit.checks.side_effects import Deeds, place_of, watched
+from vaeflow.plugin_kit.checks.side_effects import SideEffects, place_of, watched
 from vaeflow.training.experiment import Experiment, build
 
 if TYPE_CHECKING:
@@ -50,12 +50,12 @@ class Small:
     Attributes:
         experiment: what trains.
         initial: the state before the first step.
-        deeds: what the component's own code did beside while it was built, traced and evaluated.
+        effects: what the component's own code did beside while it was built, traced and evaluated.
     """
 
     experiment: Experiment
     initial: dict[str, np.ndarray]
-    deeds: Deeds
+    effects: SideEffects
 
 
 @dataclass(frozen=True)
@@ -162,12 +162,12 @@ class Subject:
     @cached_property
     def small(self) -> Small:
         """The small run on one replica, after its first step; rules share it, since tracing takes seconds."""
-        with watched(self.place) as deeds:
+        with watched(self.place) as effects:
             experiment = self.experiment()
             initial = experiment.state.arrays()
             experiment.trainer.execute(0, 1)
             experiment.evaluator("test")()
-        return Small(experiment, initial, deeds)
+        return Small(experiment, initial, effects)
 
     def build(self, *positional: Any, precision: str = "float32") -> Any:
         """Return what the component builds, in a precision."""

@@ -38,9 +38,9 @@ def gradients(subject: Subject) -> None:
     for number in range(3):  # one batch may leave a ReLU dark
         for index, gradient in enumerate(_gradients(microbatches, number)):
             name = variables[index].path
-            require(gradient is not None, f"no gradient reaches {name}: what it is used for can't be differentiated")
+            require(gradient is not None, f"no gradient reaches {name}: an operation on it can't be differentiated")
             bad = int(np.sum(~np.isfinite(gradient)))
-            require(bad == 0, f"the gradient of {name} has {bad} of {np.size(gradient)} numbers that are not finite")
+            require(bad == 0, f"the gradient of {name} has {bad} of {np.size(gradient)} values that are not finite")
             sizes[index] += float(np.sum(np.abs(gradient)))
     dead = [variable.path for variable, size in zip(variables, sizes, strict=True) if size == 0.0]
     require(not dead, f"the gradient of {', '.join(dead)} is zero for 3 batches of examples")
@@ -131,13 +131,13 @@ def traces(subject: Subject) -> None:
         experiment.trainer.execute(1, 3)
         evaluator()
         experiment.trainer.execute(4, 2)
-    require(not names, f"{len(names)} graphs are traced anew after the first steps, such as {names[:1]}")
+    require(not names, f"{len(names)} graphs are traced again after the first steps, such as {names[:1]}")
 
 
 def xla(subject: Subject) -> None:
     """Compile forward and backward by XLA and take a step."""
     if not subject.bound.component.xla:
-        raise LeftOutError("it says that XLA can't compile it")
+        raise LeftOutError("it declares that it does not support XLA")
     experiment = subject.experiment(xla=True)
     row = experiment.trainer.execute(0, 1).numpy()
     require(np.isfinite(row).all(), "the log of a step under XLA is not finite")
@@ -166,13 +166,13 @@ def precision(subject: Subject) -> None:
 
 def side_effects(subject: Subject) -> None:
     """Look at what the component's own code did beside while it was imported, built, traced and evaluated."""
-    deeds = subject.small.deeds
-    require_no_pickles(deeds)
+    effects = subject.small.effects
+    require_no_pickles(effects)
     require_clean_import(subject)
     require(
-        not deeds.written,
-        f"it writes {', '.join(dict.fromkeys(deeds.written))}, and every rank of a job would: only callbacks and plots "
-        "write, below the run's directory",
+        not effects.written,
+        f"it writes {', '.join(dict.fromkeys(effects.written))}, which every rank of a job would do: only callbacks "
+        "and plots may write, below the run's directory",
     )
 
 
@@ -180,7 +180,7 @@ GRADIENTS = Rule("gradients", "a finite gradient that is not zero reaches every 
 TRAINING = (
     Rule("bits", "the same bits on 1 replica, on 2 of another process, and after saving and restoring", bits),
     Rule("traces", "steps and evaluations are traced once", traces),
-    Rule("xla", "XLA compiles it, or it says that it can't", xla),
+    Rule("xla", "XLA compiles it, or it declares xla=False", xla),
     Rule("precision", "in mixed_bfloat16 all terms of the ELBO are float32, and no variable is float64", precision),
     Rule("side-effects", "it writes no file and pickles nothing", side_effects),
 )

@@ -22,7 +22,7 @@ def check(kind: str, name: str) -> None:
         UsageError: if there is no such kind, or the name can't be used or is taken; it says what can.
     """
     if kind not in KINDS:
-        raise UsageError(f"there is no kind {kind!r}; {nearest(kind, KINDS)}")
+        raise UsageError(f"unknown kind {kind!r}; {nearest(kind, KINDS)}")
     if not _KEBAB.fullmatch(name):
         raise UsageError(
             f"{name!r} is no name in kebab-case: small letters, digits and single hyphens, a letter first"

@@ -27,16 +27,14 @@ def write_plugin(kind: str, name: str, folder: Path) -> list[Path]:
     Raises:
         UsageError: if there is no such kind, the name can't be used or is taken, or the folder exists: nothing is ever
             overwritten.
-        OSError: if the disk refuses.
+        OSError: if reading or writing fails.
     """
     names.check(kind, name)
     package = folder / f"vaeflow-{name}"
     try:
         package.mkdir(parents=True)
     except FileExistsError:
-        raise UsageError(
-            f"{package} exists already, and nothing is overwritten; choose another name or --out"
-        ) from None
+        raise UsageError(f"{package} already exists and is not overwritten; choose another name or --out") from None
     written = []
     for path, text in _files(kind, name).items():
         file = package / path

@@ -1,1 +1,1 @@
-"""Checkpoints that are valid or not there, and restoring a run from one."""
+"""Write checkpoints atomically, and restore a run from one."""

@@ -1,4 +1,4 @@
-"""Saves checkpoints beside the training, which waits for no disk."""
+"""Save checkpoints in a background thread, so that training does not wait for the disk."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class BackgroundSaves:
-    """One save at a time in a thread of its own. A disk that refuses one does not end the training.
+    """Saves one checkpoint at a time in a background thread. A failed save does not stop the training.
 
     Args:
-        checkpoints: where they go.
-        say: prints one line for people.
+        checkpoints: the folder of checkpoints.
+        say: prints one line.
     """
 
     def __init__(self, checkpoints: CheckpointFolder, say: Callable[[str], None]) -> None:
@@ -30,19 +30,19 @@ class BackgroundSaves:
         self._failure: str | None = None
 
     def save(self, arrays: dict[str, np.ndarray], progress: Progress) -> None:
-        """Begin to save a state.
+        """Start to save a state. The previous save must be finished, see `committed`.
 
         Args:
-            arrays: the state; nobody else changes them.
-            progress: how far the run is. No save is running: `committed` was waited for.
+            arrays: the state; they must not be changed afterwards.
+            progress: of the run.
         """
         self._running = progress.step, self._thread.submit(self._checkpoints.save, arrays, progress)
 
     def committed(self, *, wait: bool) -> int | None:
-        """Return the step of a save that ended well since the last call, if any; one that failed is said.
+        """Return the step of a save that succeeded since the last call, if any; print a warning if it failed.
 
         Args:
-            wait: for one that is running.
+            wait: whether to wait for a running save.
         """
         if self._running is None or not (wait or self._running[1].done()):
             return None
@@ -51,29 +51,29 @@ class BackgroundSaves:
             save.result()
         except (OSError, VaeflowError) as error:
             self._failure = f"step {step} could not be saved: {_reason(error)}"
-            self._say(f"warning: {self._failure}. Earlier checkpoints are whole, and training goes on")
+            self._say(f"warning: {self._failure}. Earlier checkpoints are valid, and training continues")
             return None
         self._failure = None
         return step
 
     def require_saved(self) -> None:
-        """Check that the newest state that was to be saved is on the disk.
+        """Check that the newest save succeeded.
 
         Raises:
-            UnsavedError: if not.
+            UnsavedError: if it failed.
         """
         if self._failure is not None:
             raise UnsavedError(
-                f"{self._failure}. Make room, then `vaeflow resume` repeats the steps since the last one"
+                f"{self._failure}. Free disk space; `vaeflow resume` then repeats the steps since the last checkpoint"
             )
 
     def settle(self, seconds: float) -> None:
-        """Wait some seconds for a save that is running, before the process is ended by force."""
+        """Wait some seconds for a running save, before the process is killed."""
         if self._running is not None:
             wait([self._running[1]], timeout=seconds)
 
     def close(self) -> None:
-        """Wait for a save that is running and end the thread."""
+        """Wait for a running save and end the thread."""
         self._thread.shutdown(wait=True)
 
 

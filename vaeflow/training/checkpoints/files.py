@@ -1,4 +1,4 @@
-"""The files of one checkpoint: arrays in the safetensors format, what belongs to them, and a manifest of checksums."""
+"""The files of one checkpoint: arrays in the safetensors format, text files, and a manifest of checksums."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def write(folder: Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str, st
     """Write a checkpoint's files and wait until they are on the disk.
 
     Args:
-        folder: where; it is there and empty.
+        folder: an existing, empty folder.
         arrays: by name.
         texts: the other files' contents by file name.
 
     Raises:
-        OSError: if the disk refuses.
-        VaeflowError: if an array is of a type that the format does not have, or a text is too long to be read again.
+        OSError: if writing fails.
+        VaeflowError: if an array has a type that the format does not support, or a text is too long to be read again.
     """
     with named(folder / STATE):
         (folder / STATE).write_bytes(_serialized(arrays))
@@ -77,7 +77,7 @@ def read_arrays(folder: Path) -> dict[str, np.ndarray]:
     """Return the arrays of a checkpoint that `require_valid` has passed.
 
     Raises:
-        FileError: if they can't be read, or are others than those that were saved.
+        FileError: if they can't be read, or differ from those that were saved.
     """
     with open_regular(folder / STATE) as file:
         content = file.read()
@@ -86,7 +86,7 @@ def read_arrays(folder: Path) -> dict[str, np.ndarray]:
     except (SafetensorError, KeyError, ValueError) as error:  # a type that numpy does not have is a KeyError
         raise FileError(f"{STATE} can't be read ({error})") from error
     if _sha256_of(arrays) != read_json(folder / MANIFEST).get(ARRAYS):
-        raise FileError(f"{STATE} has other arrays than those that were saved")
+        raise FileError(f"the arrays in {STATE} differ from those that were saved")
     return arrays
 
 
@@ -95,10 +95,10 @@ def require_valid(folder: Path, required: Iterable[str]) -> None:
 
     Args:
         folder: the checkpoint.
-        required: files without which it is none, beside the arrays.
+        required: files that must be there, in addition to the arrays.
 
     Raises:
-        FileError: if not; the message is about the first thing that is wrong.
+        FileError: if not; the message is about the first problem.
     """
     there = _files_in(folder)
     sums, sizes = _read_manifest(folder)
@@ -109,15 +109,15 @@ def require_valid(folder: Path, required: Iterable[str]) -> None:
     for name in sums:
         if name not in there:
             raise FileError(f"{name} is missing")
-    strange = sorted(there.keys() - sums.keys() - {MANIFEST})
-    if strange:
-        raise FileError(f"{strange[0]!r} is not in {MANIFEST}")
-    for name, size in sizes.items():  # before any is read: one may be huge
+    unlisted = sorted(there.keys() - sums.keys() - {MANIFEST})
+    if unlisted:
+        raise FileError(f"{unlisted[0]!r} is not in {MANIFEST}")
+    for name, size in sizes.items():  # check sizes before reading: a file may be huge
         if there[name] != size:
             raise FileError(f"{name} has {there[name]} bytes, not {size}")
     for name, digest in sums.items():
         if _sha256(folder / name) != digest:
-            raise FileError(f"{name} has another checksum")
+            raise FileError(f"{name} has a wrong checksum")
 
 
 def require_texts(folder: Path) -> None:
@@ -162,9 +162,9 @@ def _read_manifest(folder: Path) -> tuple[dict[str, str], dict[str, int]]:
         raise FileError(f"{MANIFEST} is incomplete")
     for name, digest in sums.items():
         if not _NAME.fullmatch(name) or name == MANIFEST or not _is_sha256(digest):
-            raise FileError(f"{MANIFEST} can't be used: {name[:99]!r} is no plain file name with its SHA-256")
+            raise FileError(f"{MANIFEST} can't be used: {name[:99]!r} is not a plain file name with its SHA-256")
     if not all(isinstance(size, int) and not isinstance(size, bool) for size in sizes.values()):
-        raise FileError(f"{MANIFEST} can't be used: a size is no whole number")
+        raise FileError(f"{MANIFEST} can't be used: a size is not a whole number")
     return sums, sizes
 
 

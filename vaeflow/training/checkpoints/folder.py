@@ -1,4 +1,4 @@
-"""Checkpoints that are valid or not there: written aside, checksummed, synced, renamed."""
+"""The folder of checkpoints. Each is written to a temporary name, checksummed, synced and renamed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["CONFIG", "PROGRESS", "Best", "CheckpointFolder", "Progress"]
 
 PROGRESS = "progress.json"
-DUE = "-due"  # ends the name of a checkpoint whose step's evaluation was not done
+DUE = "-due"  # suffix of a checkpoint whose evaluation was not done yet
 NO_CONFIG: Mapping[str, str] = MappingProxyType({CONFIG: ""})
 
 
@@ -29,11 +29,11 @@ class CheckpointFolder:
     """The checkpoints of one run, newest last.
 
     Args:
-        folder: where they are; made when the first is saved.
-        keep: how many of the newest stay.
-        say: prints one line for people.
-        texts: other files that each checkpoint has, by name; its `config.toml` is one of them.
-        beside: a file of the run without which nothing is saved: where a disk was, there may be an empty folder now.
+        folder: of the checkpoints; created when the first one is saved.
+        keep: number of newest checkpoints to keep.
+        say: prints one line.
+        texts: text files of each checkpoint by name, including `config.toml`.
+        beside: a file of the run that must exist to save; it is missing if, for example, the disk was unmounted.
     """
 
     def __init__(
@@ -49,21 +49,21 @@ class CheckpointFolder:
         self._beside = beside
 
     def save(self, arrays: dict[str, np.ndarray], progress: Progress) -> None:
-        """Write a checkpoint; it appears under its name once all of it is on the disk.
+        """Write a checkpoint; it gets its name when all of it is on the disk.
 
         Args:
             arrays: the training state.
-            progress: how far the run is.
+            progress: of the run.
 
         Raises:
-            OSError: if the disk refuses; earlier checkpoints are untouched.
-            VaeflowError: if an array is of a type that no checkpoint has, or the progress could not be read again.
+            OSError: if writing fails; earlier checkpoints are unchanged.
+            VaeflowError: if an array has an unsupported type, or the progress could not be read again.
         """
         if self._beside is not None:
             self._beside.stat()
         final = self._path_of(progress)
         if self._has(final, arrays):
-            return  # a run that was resumed at an earlier step gets here with the same state
+            return  # a run that was resumed at an earlier step saves the same state again
         texts = {PROGRESS: _readable(progress), **self._texts}
         self._folder.mkdir(exist_ok=True)
         self._require_folder()
@@ -75,39 +75,39 @@ class CheckpointFolder:
         self._prune(progress)
 
     def latest(self) -> tuple[dict[str, np.ndarray], Progress]:
-        """Return the newest valid checkpoint; a corrupt newer one is named in a line.
+        """Return the newest valid checkpoint; print a warning for each corrupt newer one.
 
         Raises:
-            CheckpointError: if there is none.
+            CheckpointError: if no checkpoint is valid.
         """
         for found in self.valid():
             return found
         what = "every checkpoint is corrupt" if self._all() else "there is no checkpoint"
-        raise CheckpointError(f"{self._folder}: {what}; nothing was changed. Start again in another directory")
+        raise CheckpointError(f"{self._folder}: {what}; nothing was changed. Start a new run in another directory")
 
     def valid(self) -> Iterator[tuple[dict[str, np.ndarray], Progress]]:
-        """Yield the valid checkpoints, newest first; a corrupt one is named in a line."""
+        """Yield the valid checkpoints, newest first; print a warning for each corrupt one."""
         for path in reversed(self._all()):
             try:
                 found = _read(path)
             except FileError as error:
-                self._say(f"warning: checkpoint {path} is corrupt ({error}); the one before it is used")
+                self._say(f"warning: checkpoint {path} is corrupt ({error}); using the previous one")
             else:
                 yield found
 
     def best(self) -> tuple[dict[str, np.ndarray], Progress]:
-        """Return the best checkpoint that the newest one knows of.
+        """Return the best checkpoint according to the newest one.
 
         Raises:
-            UsageError: if there is none.
+            UsageError: if there is no best checkpoint.
             CheckpointError: if it is corrupt.
         """
         best = self.latest()[1].best
         if best is None:
             raise UsageError(
-                f"{self._folder}: no checkpoint is the best: none was saved after an evaluation of a validation "
-                "split, and no callback chose one. Train with dataset.validation=N (or arrays of your own), or with "
-                "a callback that chooses, such as best-checkpoint"
+                f"{self._folder}: there is no best checkpoint: none was saved after an evaluation on a validation "
+                "split, and no callback chose one. Train with dataset.validation=N (or your own arrays), or with "
+                "a callback such as best-checkpoint"
             )
         try:
             return _read(self._path(best.step))
@@ -115,12 +115,12 @@ class CheckpointFolder:
             raise CheckpointError(f"the best checkpoint {self._path(best.step)} is corrupt ({error})") from error
 
     def text_of(self, progress: Progress, name: str) -> str | None:
-        """Return a text file of a checkpoint that was found valid; None if it has no such file."""
+        """Return a text file of a valid checkpoint; None if it has no such file."""
         path = self._path_of(progress) / name
         return None if kind_of(path) is None else read_text(path, limit=LARGE)
 
     def _has(self, final: Path, arrays: dict[str, np.ndarray]) -> bool:
-        """Say whether a checkpoint is there, valid, and of this state."""
+        """Return whether a valid checkpoint of this state exists."""
         if kind_of(final) is None:
             return False
         try:
@@ -141,14 +141,14 @@ class CheckpointFolder:
         return self._path(progress.step, due=progress.evaluation_is_due)
 
     def _all(self) -> list[Path]:
-        """Return them oldest first; a step's own after the one that was saved before its evaluation."""
+        """Return all checkpoints, oldest first; the one of a step after its `-due` checkpoint."""
         self._require_folder()
         if not self._folder.exists():
             return []
         return sorted((path for path in self._folder.iterdir() if CHECKPOINT.fullmatch(path.name)), key=_age)
 
     def _prune(self, progress: Progress) -> None:
-        """Remove old ones. Later ones do not count: the run went back behind them, for they are corrupt."""
+        """Remove old checkpoints. Newer ones than this are not counted: they are corrupt, since the run went back."""
         best = self._path(progress.best.step) if progress.best else None
         newest = _age(self._path_of(progress))
         for old in [path for path in self._all() if _age(path) <= newest][: -self._keep]:
@@ -175,7 +175,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], Progress]:
 
 
 def _readable(progress: Progress) -> str:
-    """Return the progress as JSON that can be read again: plugins have a part in it."""
+    """Return the progress as JSON, and check that it can be read: plugins contribute to it."""
     text = progress.to_json()
     try:
         Progress.from_json(text)
@@ -192,5 +192,5 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
 def _age(path: Path) -> tuple[int, bool]:
     found = CHECKPOINT.fullmatch(path.name)
     if found is None:
-        raise ValueError(f"{path.name} is no checkpoint's name")
+        raise ValueError(f"{path.name} is not the name of a checkpoint")
     return int(found["step"]), found["due"] is None

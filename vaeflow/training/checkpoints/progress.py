@@ -1,4 +1,4 @@
-"""How far a run is, as a checkpoint keeps it."""
+"""The progress of a run, as stored in a checkpoint."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Best:
     Attributes:
         step: its step.
         value: of the metric.
-        chosen: whether a callback chose it, by a metric of its own.
+        chosen: whether a callback chose it, by another metric.
     """
 
     __pydantic_config__ = ConfigDict(strict=True, extra="forbid")
@@ -39,20 +39,20 @@ class Best:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is; the position in the data follows from it.
+    """The progress of a run; the position in the data follows from it.
 
     Attributes:
         step: optimizer steps taken.
         seconds: training time so far, over all processes that continued the run.
-        window: sums of the log rows since the last log point, so that a resumed run logs the same rows.
-        window_seconds: time that the window's steps took.
+        window: sums since the last log entry, so that a resumed run logs the same values.
+        window_seconds: time of the steps in the window.
         metrics: the newest training and evaluation metrics by name.
         best: the best checkpoint so far; it is never removed.
-        skipped: steps skipped one after another up to this one.
-        callbacks: what callbacks must know after a resume, in their order.
+        skipped: consecutive skipped steps up to this one.
+        callbacks: states of callbacks for a resume, in their order.
         stopped: why a callback ended the run; empty if none did.
-        evaluation_is_due: whether the run was stopped in an evaluation, which a resumed run begins with.
-        changes: what has changed while the run was stopped, and may have changed its bits, in words.
+        evaluation_is_due: whether the run was stopped during an evaluation, which a resumed run does first.
+        changes: changes while the run was stopped that may affect its bits, as text.
     """
 
     __pydantic_config__ = ConfigDict(strict=True, extra="forbid")
@@ -78,11 +78,11 @@ class Progress:
         """Return what `to_json` wrote.
 
         Args:
-            text: as it was written.
-            place: where it is from; errors start with it.
+            text: the JSON text.
+            place: the source of the text; errors start with it.
 
         Raises:
-            FileError: if it is anything else.
+            FileError: if the text is not valid.
 
         >>> Progress.from_json(Progress(7, best=Best(5, -100.0)).to_json()).best
         Best(step=5, value=-100.0, chosen=False)
@@ -101,14 +101,14 @@ class Progress:
 
 
 def better(best: Best | None, step: int, metrics: Mapping[str, float]) -> Best | None:
-    """Return the best checkpoint, where the state that was just evaluated may be one.
+    """Return the best checkpoint, given the metrics of a new one.
 
-    The validation split decides, or a callback: figures of the test split would flatter what was chosen by them.
+    The validation split is used, not the test split: selection by the test split would bias its metrics.
 
     Args:
-        best: up to now.
-        step: of the new state.
-        metrics: of the new state.
+        best: the best checkpoint so far.
+        step: of the new checkpoint.
+        metrics: of the new checkpoint.
     """
     value = metrics.get("validation/elbo")
     if value is None or math.isnan(value) or (best is not None and (best.chosen or best.value >= value)):
@@ -117,14 +117,14 @@ def better(best: Best | None, step: int, metrics: Mapping[str, float]) -> Best |
 
 
 def _contradiction(progress: Progress) -> str | None:
-    """Return which values can't be together."""
+    """Return which values contradict each other."""
     if progress.best is not None and progress.best.step > progress.step:
-        return "best.step is later than step"
+        return "best.step is greater than step"
     for kept in progress.callbacks:
         if kept.keys() != {"callback", "state"} or not isinstance(kept["callback"], str):
             return "callbacks: not a list of names and states"
         if not isinstance(kept["state"], dict):
-            return "callbacks: a state is no table"
+            return "callbacks: a state is not a table"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Puts an experiment where a checkpoint says, unless what its bits depend on has changed since."""
+"""Restore an experiment from a checkpoint, unless config, code or data have changed since."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from vaeflow.training.run_files.directory import RunDirectory
 
 PROVENANCE = "provenance.json"
-"""The file of a checkpoint that holds the record of what its bits depend on."""
+"""The file of a checkpoint with its provenance record."""
 
 OF_MODEL = ("encoder", "decoder", "posterior", "prior", "likelihood")
-"""The components that a model is built of."""
+"""Config keys of the components that make up a model."""
 
 OF_FIGURES = ("dataset", "binarization", *OF_MODEL)
-"""The components, beside transforms and metrics, whose code a trained model's figures depend on."""
+"""Config keys of the components, besides transforms and metrics, that determine a trained model's metrics."""
 
 
 def checkpoints(
@@ -46,9 +46,9 @@ def checkpoints(
 
     Args:
         directory: of the run.
-        config: the run's.
-        record: what the bits depend on; each checkpoint that is saved holds it.
-        tell: prints one line for people.
+        config: of the run.
+        record: the provenance record, which each new checkpoint stores.
+        tell: prints one line.
     """
     from vaeflow.training.checkpoints.folder import CheckpointFolder
 
@@ -60,21 +60,21 @@ def checkpoints(
 def restore_to_train(
     directory: RunDirectory, resolved: Resolved, experiment: Experiment, record: Provenance, *, accept_changes: bool
 ) -> Progress:
-    """Put an experiment where the newest valid checkpoint of a run says, to resume it.
+    """Restore the newest valid checkpoint of a run, to resume training.
 
     Args:
         directory: of the run.
         resolved: the config and its components.
-        experiment: what is changed.
-        record: what the bits depend on now.
+        experiment: its state is replaced.
+        record: the current provenance record.
         accept_changes: whether config, code and data may have changed.
 
     Returns:
-        How far the run is, and what has changed up to there.
+        The progress of the run, including changes so far.
 
     Raises:
-        CheckpointError: if there is no valid checkpoint, or it is another model's.
-        UsageError: if config, code or data have changed, and nobody accepts that.
+        CheckpointError: if there is no valid checkpoint, or it is one of another model.
+        UsageError: if config, code or data have changed and `accept_changes` is not set.
     """
     folder = checkpoints(directory, resolved.config)
     arrays, progress = folder.latest()
@@ -83,12 +83,12 @@ def restore_to_train(
     step = progress.step
     if found.serious and not accept_changes:
         raise UsageError(
-            f"{directory.path}: since the checkpoint of step {step} was saved, {found.listed}. The weights would "
-            "belong to no config. Put it back as it was, or resume with --accept-changes, which the run records"
+            f"{directory.path}: since the checkpoint of step {step} was saved, {found.listed}. The weights would no "
+            "longer follow from one config. Undo the change, or resume with --accept-changes, which the run records"
         )
     experiment.state.assign(arrays)
     for line in found.harmless:
-        say(f"since the checkpoint of step {step}: {line}; no weight depends on it")
+        say(f"since the checkpoint of step {step}: {line}; it does not affect the weights")
     if found.serious:
         say(f"warning: accepted by --accept-changes: since the checkpoint of step {step}, {found.listed}")
     return with_changes(progress, found)
@@ -103,19 +103,19 @@ def restore_to_read(
     best: bool = False,
     accept_changes: bool = False,
 ) -> Progress:
-    """Put an experiment where a checkpoint of a run says, to evaluate it or to draw from it.
+    """Restore a checkpoint of a run, to evaluate the model or to sample from it.
 
     Args:
         directory: of the run.
         resolved: the config and its components.
-        experiment: what is changed.
-        record: what the figures depend on now.
-        best: take the best checkpoint, not the newest valid one.
+        experiment: its state is replaced.
+        record: the current provenance record.
+        best: use the best checkpoint instead of the newest valid one.
         accept_changes: whether config, code and data may have changed.
 
     Raises:
-        CheckpointError: if there is no such checkpoint, or it is another model's.
-        UsageError: if config, code or data have changed, and nobody accepts that.
+        CheckpointError: if there is no such checkpoint, or it is one of another model.
+        UsageError: if config, code or data have changed and `accept_changes` is not set.
     """
     folder = checkpoints(directory, resolved.config, tell=warn)
     arrays, progress = folder.best() if best else folder.latest()
@@ -125,8 +125,8 @@ def restore_to_read(
     found = changes(before, record, resolved.config, packages, length_matters=experiment.length_matters)
     if found.serious and not accept_changes:
         raise UsageError(
-            f"{directory.path}: since the checkpoint of step {progress.step} was saved, {found.listed}. Its figures "
-            "would belong to no run. Put it back as it was, or give --accept-changes"
+            f"{directory.path}: since the checkpoint of step {progress.step} was saved, {found.listed}. The metrics "
+            "would not be those of the run. Undo the change, or use --accept-changes"
         )
     experiment.state.assign(arrays)
     return progress
@@ -135,12 +135,12 @@ def restore_to_read(
 def weights_of(
     source: RunDirectory, resolved: Resolved, record: Provenance
 ) -> tuple[Mapping[str, np.ndarray], Progress]:
-    """Return the newest arrays of another run, whose weights this one starts from; say how the models differ.
+    """Return the newest arrays of another run, to start from its weights; print how the models differ.
 
     Args:
         source: the other run's directory.
         resolved: the config and its components.
-        record: what this run's bits depend on.
+        record: the provenance record of this run.
 
     Raises:
         CheckpointError: if there is no valid checkpoint.
@@ -153,23 +153,23 @@ def weights_of(
         if of_model or (one.part == "code" and one.key in packages and None not in one.values):
             there, here = one.values
             what = f"{one.name} was {there!r} and is {here!r} now"
-            say(f"warning: init_from: the weights of {source.path} are another model's: {what}")
+            say(f"warning: init_from: the weights of {source.path} are from another model: {what}")
     return arrays, progress
 
 
 def with_changes(progress: Progress, found: Changes) -> Progress:
-    """Return a progress that knows what has changed; say what that may do to the bits."""
+    """Return a progress that records changes; print those that may affect the bits."""
     if found.environment:
         changed = "; ".join(found.environment)
-        say(f"from here on the weights may differ, bit for bit, from an uninterrupted run's: {changed}")
+        say(f"from now on the weights may differ, bit for bit, from those of an uninterrupted run: {changed}")
     lines = [f"step {progress.step}: {line}" for line in (*found.serious, *found.environment)]
     return replace(progress, changes=[*progress.changes, *lines])
 
 
 def _record_of(folder: CheckpointFolder, progress: Progress) -> Provenance:
-    """Return the record that a checkpoint holds: it counts, not what stands beside the checkpoints."""
+    """Return the record of a checkpoint, which is used instead of files next to the checkpoints."""
     place = f"the checkpoint of step {progress.step}"
     text = folder.text_of(progress, PROVENANCE)
     if text is None:
-        raise CheckpointError(f"{place} has no {PROVENANCE}: what its weights belong to is not known")
+        raise CheckpointError(f"{place} has no {PROVENANCE}: the config, code and data of its weights are unknown")
     return Provenance.from_tree(parse_json(text, f"{place}: {PROVENANCE}"))

@@ -1,1 +1,1 @@
-"""What the bits of a run depend on: config, code, data and environment. The one place that records and compares it."""
+"""Provenance: record and compare what the bits of a run depend on: config, code, data and environment."""

@@ -1,4 +1,4 @@
-"""What has changed since a checkpoint was saved: what the user must accept, and what is said."""
+"""Changes since a checkpoint was saved, by severity."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Changes:
-    """What has changed, each in words.
+    """Changes, each as text.
 
     Attributes:
-        serious: config, plugin code or data: the weights would belong to no config. An error unless it is accepted.
-        environment: versions, threads, devices: the bits may differ from an uninterrupted run's.
-        harmless: config keys that no weight depends on.
+        serious: config, plugin code or data; an error unless the user accepts them.
+        environment: versions, threads, devices; the bits may differ from those of an uninterrupted run.
+        harmless: config keys that do not affect the weights.
     """
 
     serious: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class Changes:
 
     @property
     def listed(self) -> str:
-        """The serious ones in one line."""
+        """The serious changes in one line."""
         return listed(self.serious)
 
 
@@ -47,14 +47,14 @@ def changes(
     *,
     length_matters: bool = True,
 ) -> Changes:
-    """Return what has changed since a record was made.
+    """Return the changes between two records.
 
     Args:
-        before: the record, of a checkpoint.
-        now: what there is.
-        config: as it is now.
-        packages: the packages and files whose code counts; None for all.
-        length_matters: whether the weights of a step depend on how long the run is.
+        before: the record of a checkpoint.
+        now: the current record.
+        config: the current config.
+        packages: names of packages and files whose code is compared; None for all.
+        length_matters: whether the weights of a step depend on the length of the run.
     """
     found: dict[str, list[str]] = {"serious": [], "environment": [], "harmless": []}
     for one in differences(before, now):
@@ -68,7 +68,7 @@ def changes(
 
 
 def _kind(one: Difference, config: Config, packages: Collection[str] | None) -> str | None:
-    """Return the kind of a change; None where it is none, or not this part's."""
+    """Return the severity of a difference; None if it is ignored."""
     if one.part == "config":
         if one.key.partition(".")[0] in ("strategy", "dataset"):  # any strategy gives the same bits; data are compared
             return None
@@ -79,7 +79,7 @@ def _kind(one: Difference, config: Config, packages: Collection[str] | None) -> 
 
 
 def _kind_of_code(one: Difference, packages: Collection[str] | None) -> str | None:
-    if None in one.values:  # a component came or went: that is the config's
+    if None in one.values:  # a component was added or removed, which is a difference of the config
         return None
     if packages is not None:
         return "serious" if one.key in packages and one.key != VAEFLOW else None

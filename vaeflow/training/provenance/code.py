@@ -1,9 +1,8 @@
 """Fingerprints of code: the files of vaeflow, and those of the plugins that a run uses.
 
-A plugin's version says little: files are edited in place. So the files themselves are read: the plugin's package or
-file, and whatever else it imports that is neither Python's own nor an installed distribution. Of those the versions
-count. Imports are read from the source, also those inside functions; what a plugin opens or executes by other ways is
-not seen.
+Plugins are often edited without a new version, so their files are hashed: the plugin's package or file, and what it
+imports. For installed distributions that it imports, the version is used. Imports are found in the source, including
+those inside functions; code that a plugin opens or executes in other ways is not found.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 VAEFLOW = "vaeflow"
 FOLDERS = frozenset({"site-packages", "dist-packages"})
-LARGEST = 2**24  # bytes of a file whose content counts; of a larger one the size does
+LARGEST = 2**24  # bytes; of larger files only the size is used
 INSTALLED = tuple(
     Path(folder).resolve()
     for folder in (*site.getsitepackages(), *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")))
@@ -36,10 +35,10 @@ INSTALLED = tuple(
 
 
 def fingerprints(components: Iterable[Bound]) -> dict[str, str]:
-    """Return fingerprints by package or file: of vaeflow, and of the code behind components.
+    """Return fingerprints of vaeflow and of the code of components, by package or file.
 
     Args:
-        components: those that are in use.
+        components: the components in use.
 
     Returns:
         `sha256 1f2e...` for vaeflow and for each package or file that holds a component or is not installed;
@@ -66,12 +65,12 @@ def fingerprints(components: Iterable[Bound]) -> dict[str, str]:
 
 
 def packages_of(components: Iterable[Bound]) -> set[str]:
-    """Return the names that `fingerprints` gives the packages or files that hold components."""
+    """Return the names of the packages or files that contain components, as in `fingerprints`."""
     return {_root_of(file).name for bound in components for file in _files_behind(bound)}
 
 
 def _files_behind(bound: Bound) -> Iterator[Path]:
-    """Yield the file of a component's plugin, and the one that its build function is in."""
+    """Yield the file of a component's plugin and the file of its build function."""
     build = inspect.unwrap(getattr(bound.component.build, "func", bound.component.build))
     for module in (getattr(build, "__module__", None), bound.registered.origin.module):
         file = _file_of(module)
@@ -80,7 +79,7 @@ def _files_behind(bound: Bound) -> Iterator[Path]:
 
 
 def _named(digests: Mapping[Path, str]) -> dict[str, str]:
-    """Return digests by the names of files and packages: where a file lies differs between hosts."""
+    """Return digests by the names of files and packages, since paths differ between hosts."""
     named: dict[str, str] = {}
     for root, digest in sorted(digests.items()):
         named[root.name] = f"{named[root.name]}, {digest}" if root.name in named else digest
@@ -88,7 +87,7 @@ def _named(digests: Mapping[Path, str]) -> dict[str, str]:
 
 
 def _file_of(module: str | None) -> Path | None:
-    """Return a module's file, by its name or by the path that --plugin names; None for one without."""
+    """Return a module's file, by its name or by the path given to --plugin; None if it has none."""
     if not module or module in sys.builtin_module_names:
         return None
     if module.endswith(".py"):
@@ -104,7 +103,7 @@ def _file_of(module: str | None) -> Path | None:
 
 
 def _root_of(file: Path) -> Path:
-    """Return the outermost package that a file lies in, or the file."""
+    """Return the outermost package that contains a file, or the file."""
     root = file
     while (root.parent / "__init__.py").is_file():
         root = root.parent
@@ -112,12 +111,12 @@ def _root_of(file: Path) -> Path:
 
 
 def _is_installed(file: Path) -> bool:
-    """Say whether a file is an installed distribution's, here or in an environment below this one."""
+    """Return whether a file belongs to an installed distribution, in this or a parent environment."""
     return not FOLDERS.isdisjoint(file.parts) or any(file.is_relative_to(folder) for folder in INSTALLED)
 
 
 def _version_of(name: str) -> dict[str, str]:
-    """Return the version of the distribution that is called as a package is, if there is one."""
+    """Return the version of the distribution with the same name as a package, if there is one."""
     try:
         return {name: f"version {importlib.metadata.version(name)}"}
     except importlib.metadata.PackageNotFoundError:
@@ -125,7 +124,7 @@ def _version_of(name: str) -> dict[str, str]:
 
 
 def _files_of(root: Path) -> Iterator[Path]:
-    """Yield a package's files in the order of their names: a plugin may bring tables beside its code."""
+    """Yield a package's files in the order of their names, including data files."""
     if root.is_file():
         yield root
         return

@@ -1,4 +1,4 @@
-"""Fingerprints of a data set's arrays: exact up to 2 GiB, of a stated sample beyond."""
+"""Fingerprints of a data set's arrays: of all bytes up to 2 GiB, of a sample beyond."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
     from vaeflow.contracts import Dataset
 
 EXACT_BYTES = 2**31
-"""Arrays up to this size are read to the last byte, which takes about two seconds per 2 GiB."""
+"""Arrays up to this size are hashed completely, which takes about two seconds per 2 GiB."""
 
 BLOCK_BYTES = 2**24
 SAMPLED_BLOCKS, SAMPLED_BYTES = 1024, 2**18
-"""Of a larger array so many blocks of so many bytes are read, evenly spread, the first and the last among them."""
+"""Number and size of the blocks that are hashed of a larger array, evenly spread, including the first and the last."""
 
 
 def fingerprints(dataset: Dataset) -> dict[str, str]:
     """Return a fingerprint of each array of a data set: type, shape and SHA-256, by `train.x`, `train.y` and so on.
 
     Args:
-        dataset: as the run uses it: cut into its splits, before any transform.
+        dataset: with the splits of the run, before any transform.
     """
     arrays = {f"{name}.{axis}": getattr(split, axis) for name, split in dataset.splits().items() for axis in "xy"}
     return {name: fingerprint(array) for name, array in arrays.items() if array is not None}
 
 
 def fingerprint(array: np.ndarray) -> str:
-    """Return type, shape and checksum of an array; equal for equal values, however they lie in memory.
+    """Return type, shape and checksum of an array; independent of its memory layout.
 
     >>> fingerprint(np.zeros((2, 3), np.uint8))
     'uint8 [2, 3] sha256 b0f66adc83641586'
@@ -57,5 +57,5 @@ def _sample(array: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _rows_of(array: np.ndarray, size: int) -> int:
-    """Return how many examples of [N, *X] make about `size` bytes; one at least."""
+    """Return how many examples of [N, *X] have about `size` bytes; at least one."""
     return max(1, size // max(1, array.nbytes // max(1, len(array))))

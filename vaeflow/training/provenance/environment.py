@@ -1,4 +1,4 @@
-"""What a run ran on: versions, processor, devices, threads, components' origins, the commit, the command."""
+"""The environment of a run: versions, processor, devices, threads, origins of components, commit and command."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 PACKAGES = ("tensorflow", "keras", "numpy", "horovod", "pluggy", "tensorboard", "matplotlib")
 COMPUTE = ("tensorflow", "keras", "numpy", "horovod")
-"""Of these, the packages whose versions change the bits."""
+"""The packages whose versions affect the bits."""
 
 INSTRUCTIONS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16")
-"""Vector instructions by which TensorFlow's kernels choose their code; other ones add in another order."""
+"""Vector instructions by which TensorFlow selects kernels; other kernels add in another order."""
 
 VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "TF_SET_ONEDNN_FPMATH_MODE", "TF_XLA_FLAGS", "XLA_FLAGS", "NVIDIA_TF32_OVERRIDE")
 PREFIXES = ("ONEDNN_", "DNNL_", "TF_CUDNN_", "TF_DISABLE_", "TF_ENABLE_")
-"""Variables of the environment, and beginnings of their names, that choose kernels."""
+"""Environment variables, and prefixes of their names, that select kernels."""
 
 SILENT = ("ONEDNN_VERBOSE", "DNNL_VERBOSE", "TF_ENABLE_DEPRECATION_WARNINGS")
 
 
 def before_tensorflow(threads: int) -> dict[str, Any]:
-    """Return what is known of the environment before TensorFlow is imported, and changes bits.
+    """Return the part of the environment that affects bits and is known before TensorFlow is imported.
 
     Args:
-        threads: intra-op threads of a replica.
+        threads: intra-op threads per replica.
     """
     versions = {name: version for name in COMPUTE if (version := _version(name))}
     return {
@@ -50,7 +50,7 @@ def before_tensorflow(threads: int) -> dict[str, Any]:
 
 
 def devices() -> str:
-    """Return the kind of devices that TensorFlow sees: `CPU`, or the names of the GPUs. Not verified on a GPU."""
+    """Return the kind of TensorFlow's devices: `CPU`, or the names of the GPUs. Not tested on a GPU."""
     import tensorflow as tf
 
     gpus = tf.config.get_visible_devices("GPU")
@@ -59,7 +59,7 @@ def devices() -> str:
 
 
 def processor() -> str:
-    """Return the processor's architecture and vector instructions, `x86_64 avx2 fma`."""
+    """Return the processor's architecture and vector instructions, such as `x86_64 avx2 fma`."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # no Linux
@@ -69,7 +69,7 @@ def processor() -> str:
 
 
 def variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the variables of the environment that choose kernels, as far as they are set."""
+    """Return the environment variables that are set and select kernels."""
     return {
         name: value
         for name, value in environ.items()
@@ -78,7 +78,7 @@ def variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def environment(resolved: Resolved, strategy: Strategy) -> dict[str, Any]:
-    """Return what a run ran on: versions, devices, replicas, threads, components' origins, the commit, the command."""
+    """Return the environment of a run: versions, devices, replicas, threads, origins, commit and command."""
     import tensorflow as tf
 
     return {
@@ -114,7 +114,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """Return the commit of the checkout that vaeflow is run from, with a plus if it was changed; None elsewhere."""
+    """Return the git commit of vaeflow's checkout, with a plus if files were changed; None without a checkout."""
     here = Path(__file__).parents[2]
     try:
         commit = _git(here, "rev-parse", "HEAD")

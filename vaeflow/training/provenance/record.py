@@ -1,7 +1,7 @@
-"""The record of what the bits of a run depend on, and how records differ.
+"""The provenance record of a run, and comparison of records.
 
-It is compared wherever a run meets something: the ranks of a job with each other, a resumed run with its checkpoint, a
-run that is evaluated or that another run starts from with what is there now.
+Records are compared between the ranks of a job, between a resumed run and its checkpoint, and between a checkpoint and
+the current state for evaluation or `init_from`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from vaeflow.contracts import Dataset
 
 PARTS = ("config", "code", "data", "environment")
-MOST = 8  # differences that a message lists
-LONGEST = 300  # characters of a value: two long paths shall be told apart
+MOST = 8  # most differences in a message
+LONGEST = 300  # most characters of a value; enough to distinguish two long paths
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the bits of a run depend on.
+    """The provenance record: everything that the bits of a run depend on.
 
     Attributes:
         config: the resolved config, as a tree of tables.
         code: fingerprints of vaeflow and of the plugins in use, see `vaeflow.training.provenance.code`.
-        data: fingerprints of the data set's arrays, see `vaeflow.training.provenance.data`; empty until they are
+        data: fingerprints of the data set's arrays, see `vaeflow.training.provenance.data`; empty before they are
             loaded.
         environment: versions, threads, processor and devices, see `vaeflow.training.provenance.environment`.
     """
@@ -44,53 +44,53 @@ class Provenance:
 
     @classmethod
     def of(cls, resolved: Resolved) -> Provenance:
-        """Return the record of a config and of the code that it selects. Imports no TensorFlow."""
+        """Return the record of a config and the code of its components. Imports no TensorFlow."""
         return cls(tree_of(resolved.config), code.fingerprints(resolved.components().values()))
 
     def with_environment(self, threads: int) -> Provenance:
-        """Return it with what is known of the environment before TensorFlow is imported.
+        """Return a copy with the environment, as far as it is known before TensorFlow is imported.
 
         Args:
-            threads: intra-op threads of a replica.
+            threads: intra-op threads per replica.
         """
         return replace(self, environment=before_tensorflow(threads))
 
     def with_data(self, dataset: Dataset) -> Provenance:
-        """Return it with fingerprints of a data set."""
+        """Return a copy with fingerprints of a data set."""
         return replace(self, data=data.fingerprints(dataset))
 
     def with_devices(self, replicas: int | None) -> Provenance:
-        """Return it with the kind of devices that TensorFlow found.
+        """Return a copy with the kind of TensorFlow's devices.
 
         Args:
-            replicas: that share a step, where the bits depend on their number; else None.
+            replicas: number of replicas if the bits depend on it; else None.
         """
         share = {} if replicas is None else {"replicas": replicas}
         return replace(self, environment={**self.environment, "device_kind": devices(), **share})
 
     def to_json(self) -> str:
-        """Return it as one line of JSON."""
+        """Return the record as one line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_tree(cls, tree: Mapping[str, Any]) -> Provenance:
-        """Return the record that a JSON object holds; parts that are missing or no tables are empty."""
+        """Return the record from a JSON object; parts that are missing or not tables are empty."""
         found = {part: tree.get(part) for part in PARTS}
         return cls(**{part: value for part, value in found.items() if isinstance(value, dict)})
 
     @classmethod
     def from_json(cls, text: str) -> Provenance:
-        """Return what `to_json` gave."""
+        """Return the record from the text of `to_json`."""
         return cls.from_tree(json.loads(text))
 
 
 class Difference(NamedTuple):
-    """One thing in which records differ.
+    """A value that differs between records.
 
     Attributes:
         part: `config`, `code`, `data` or `environment`.
-        key: within the part, with dots.
-        values: of each record; None where one has none.
+        key: dotted, within the part.
+        values: of each record; None if the record has no such value.
     """
 
     part: str
@@ -99,13 +99,13 @@ class Difference(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What differs, in words."""
+        """The value's name for messages."""
         words = {"config": self.key, "code": f"the code of {self.key}", "data": f"the data's {self.key}"}
         return words.get(self.part, self.key)
 
 
 def differences(*records: Provenance) -> list[Difference]:
-    """Return all in which some records differ, by part and key. A part that one of them lacks is not compared.
+    """Return all values that differ between records, by part and key. Parts that are missing in one are skipped.
 
     >>> differences(Provenance({"seed": 0}), Provenance({"seed": 1}))
     [Difference(part='config', key='seed', values=(0, 1))]
@@ -121,7 +121,7 @@ def differences(*records: Provenance) -> list[Difference]:
 
 
 def differences_of_trees(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Return what differs between two trees of tables: the key with dots, its value before and now; None for none.
+    """Return the differences of two trees of tables: dotted key, value before and value now (None if missing).
 
     >>> differences_of_trees({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2})
     [('a.b', 1, 3)]
@@ -132,7 +132,7 @@ def differences_of_trees(before: Mapping[str, Any], now: Mapping[str, Any]) -> l
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a tree of tables as one, with dots in its keys; lists of tables too.
+    """Flatten a tree of tables, including lists of tables, to one table with dotted keys.
 
     >>> flat({"a": {"b": 1}, "c": [{"name": "x"}]})
     {'a.b': 1, 'c.0.name': 'x'}
@@ -146,11 +146,11 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def listed(lines: Sequence[str]) -> str:
-    """Return the first of some lines as one, and how many more there are."""
+    """Join the first lines to one line, with the number of further ones."""
     more = f"; and {len(lines) - MOST} more" if len(lines) > MOST else ""
     return "; ".join(lines[:MOST]) + more
 
 
 def shown(value: object) -> str:
-    """Return a record's value as a message shows it; None is what a record lacks."""
+    """Return a value for a message; 'missing' for None."""
     return "missing" if value is None else repr(value)[:LONGEST]

@@ -1,1 +1,1 @@
-"""The directory of a run: its files' names, and who may write them."""
+"""The directory of a run: names of its files, and locking."""

@@ -1,4 +1,4 @@
-"""What a run leaves on the disk, and who may write it."""
+"""The directory of a run: its files and its lock."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 class Begun(Enum):
-    """How far a directory's run is, by what is there."""
+    """The state of a run directory, by its files."""
 
-    NOTHING = "nothing but a lock and partial files: no run has begun"
-    UNTOUCHED = "a config, and what is written before the first checkpoint: its state is still the config's"
+    NOTHING = "only a lock and partial files: no run was started"
+    UNTOUCHED = "a config and files that are written before the first checkpoint"
     TRAINED = "checkpoints"
-    LOST = "what training leaves, and no checkpoint"
-    OTHER = "no run's"
+    LOST = "files that training writes, but no checkpoint"
+    OTHER = "not a run directory"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class RunDirectory:
 
     @property
     def config(self) -> Path:
-        """The config as resolved."""
+        """The resolved config."""
         return self.path / run_layout.CONFIG
 
     @property
@@ -56,12 +56,12 @@ class RunDirectory:
 
     @property
     def summary(self) -> Path:
-        """Final figures; there once the run has ended."""
+        """Final metrics; written when the run has ended."""
         return self.path / run_layout.SUMMARY
 
     @property
     def metrics(self) -> Path:
-        """The log's rows."""
+        """The log of metrics."""
         return self.path / run_layout.METRICS
 
     @property
@@ -71,54 +71,54 @@ class RunDirectory:
 
     @classmethod
     @contextlib.contextmanager
-    def claimed(cls, wanted: Path | None, name: str, *, go_on: bool) -> Iterator[tuple[RunDirectory, bool]]:
-        """Hold a directory for a run, so that no other process writes there.
+    def claimed(cls, wanted: Path | None, name: str, *, resume: bool) -> Iterator[tuple[RunDirectory, bool]]:
+        """Lock a directory for a run, so that no other process writes there.
 
         Args:
-            wanted: where the user wants it; None takes the next free `runs/NAME`, `runs/NAME-2` and so on.
+            wanted: the directory that the user chose; None creates the next free `runs/NAME`, `runs/NAME-2` and so on.
             name: the recipe's name.
-            go_on: whether a run that is there already is resumed.
+            resume: whether an existing run is resumed.
 
         Yields:
-            The directory, and whether it has a run; if not, nothing has begun there.
+            The directory, and whether it contains a run.
 
         Raises:
-            UsageError: if the directory holds something else or is in use.
-            CheckpointError: if it has a run whose checkpoints are gone.
-            VaeflowError: if the disk refuses.
+            UsageError: if the directory contains something else or is in use.
+            CheckpointError: if it contains a run whose checkpoints are missing.
+            VaeflowError: if the directory can't be created.
         """
         try:
-            directory = cls(_next_free(Path("runs"), name) if wanted is None else _made(wanted, go_on=go_on))
+            directory = cls(_next_free(Path("runs"), name) if wanted is None else _made(wanted, resume=resume))
         except OSError as error:
             where = error.filename or wanted or "runs"
-            raise VaeflowError(f"the run directory {where} can't be made: {error.strerror}") from error
+            raise VaeflowError(f"the run directory {where} can't be created: {error.strerror}") from error
         with directory.locked():
-            yield directory, directory.has_run(go_on=go_on)  # another process may have begun one meanwhile
+            yield directory, directory.has_run(resume=resume)  # another process may have started one meanwhile
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
-        """Return the directory of a run that exists. Nothing in it leads out of it.
+        """Return the directory of an existing run, after a check that its files are not links.
 
         Raises:
-            UsageError: if it is none, or one of its names is that of a link or the like.
-            CheckpointError: if its checkpoints are gone.
+            UsageError: if it is not a run directory, or one of its files is a link or not a regular file.
+            CheckpointError: if its checkpoints are missing.
         """
         directory = cls(path)
         if not path.is_dir():
-            raise UsageError(f"{path} is no run directory: it does not exist")
+            raise UsageError(f"{path} is not a run directory: it does not exist")
         begun = directory.begun()
         if begun in (Begun.NOTHING, Begun.OTHER):
-            raise UsageError(f"{path} is no run directory: it has no config.toml{directory._hint()}")
+            raise UsageError(f"{path} is not a run directory: it has no config.toml{directory._hint()}")
         run_layout.require_usual(path)
         if begun is Begun.LOST:
             raise CheckpointError(
-                f"{path}: the checkpoints are missing, but the run was trained: {directory.trace()} is there; nothing "
-                "was changed. Put the checkpoints back, or train in another directory"
+                f"{path}: the checkpoints are missing, but {directory.trace()} shows that the run was trained; nothing "
+                "was changed. Restore the checkpoints, or train in another directory"
             )
         return directory
 
     def begun(self) -> Begun:
-        """Say how far the directory's run is: the one rule of what it means that nothing has begun."""
+        """Return the state of the run directory."""
         names = run_layout.used_names(self.path)
         if not names:
             return Begun.NOTHING
@@ -128,49 +128,49 @@ class RunDirectory:
             return Begun.TRAINED
         return Begun.UNTOUCHED if run_layout.is_untouched(self.path) else Begun.LOST
 
-    def has_run(self, *, go_on: bool) -> bool:
-        """Say whether a run is there; False if nothing has begun.
+    def has_run(self, *, resume: bool) -> bool:
+        """Return whether the directory contains a run.
 
         Args:
-            go_on: whether it is resumed then.
+            resume: whether an existing run is resumed.
 
         Raises:
-            UsageError: if something else is there, or a run that is not resumed.
-            CheckpointError: if it has a run whose checkpoints are gone.
+            UsageError: if it contains something else, or a run and `resume` is not set.
+            CheckpointError: if it contains a run whose checkpoints are missing.
         """
         if self.begun() is Begun.NOTHING:
             run_layout.require_usual(self.path)  # the lock may be a link
             return False
-        if not go_on:
+        if not resume:
             raise UsageError(
-                f"--run-dir: {self.path} exists already; a run is never overwritten: `vaeflow resume {self.path}` goes "
-                "on with it, or name another"
+                f"--run-dir: {self.path} already exists, and a run is never overwritten: resume it by `vaeflow resume "
+                f"{self.path}`, or choose another directory"
             )
         RunDirectory.open(self.path)
         return True
 
     def _hint(self) -> str:
-        """Return what can be done where there is no config.toml."""
+        """Return a hint for a directory without config.toml."""
         if run_layout.has_checkpoint(self.path):
-            return "; each checkpoint has a copy of it, which can be put back"
-        return "; nothing has begun there: `vaeflow train` can begin in it" if self.begun() is Begun.NOTHING else ""
+            return "; each checkpoint has a copy of it, which can be restored"
+        return "; no run was started there: `vaeflow train` can use it" if self.begun() is Begun.NOTHING else ""
 
     def trace(self) -> str:
-        """Return a name that shows that a run was trained."""
+        """Return the name of a file that shows that the run was trained."""
         first = {run_layout.CONFIG, run_layout.ENVIRONMENT, run_layout.INIT}
         return next(name for name in run_layout.used_names(self.path) if name not in first)
 
     def untouched(self) -> bool:
-        """Say whether the run was stopped before it saved or logged anything: its state is still the config's."""
+        """Return whether the run was stopped before it saved or logged anything."""
         return self.begun() is Begun.UNTOUCHED
 
     def require_same(self, resolved: Resolved) -> None:
-        """Raise a UsageError if the run's config is another one; how replicas are run does not count."""
+        """Raise a UsageError if the run has another config; `strategy` may differ."""
         for key, there, here in self._changes(resolved):
             if _stem(key) != "strategy":
                 raise UsageError(
-                    f"--resume: {self.path} has another run: {key} is {there!r} there and {here!r} here; name another "
-                    "directory"
+                    f"--resume: {self.path} contains another run: {key} is {there!r} there and {here!r} here; choose "
+                    "another directory"
                 )
 
     def _changes(self, resolved: Resolved) -> list[tuple[str, Any, Any]]:
@@ -178,10 +178,10 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other jobs out while this one writes.
+        """Lock the directory while this job writes.
 
         Raises:
-            UsageError: if another process holds the run, or its file system has no locks.
+            UsageError: if another process has the lock, or the file system has no locks.
         """
         from filelock import FileLock, Timeout
 
@@ -189,7 +189,9 @@ class RunDirectory:
         try:
             lock.acquire()
         except Timeout:
-            raise UsageError(f"{self.path} is in use by another process: wait for it, or train elsewhere") from None
+            raise UsageError(
+                f"{self.path} is in use by another process: wait for it, or use another directory"
+            ) from None
         except NotImplementedError:  # some network file systems
             raise UsageError(f"{self.path} is on a file system without locks: use another") from None
         try:
@@ -198,10 +200,10 @@ class RunDirectory:
             lock.release()
 
     def describe(self, resolved: Resolved, strategy: Strategy, record: Provenance) -> None:
-        """Write the config and the environment of a run that begins.
+        """Write the config and the environment of a new run.
 
         Raises:
-            OSError: if the disk refuses; nothing is left then, since nothing could be resumed.
+            OSError: if writing fails; the directory is then removed, since the run could not be resumed.
         """
         try:
             write_text(self.config, resolved.to_toml())
@@ -214,22 +216,22 @@ class RunDirectory:
             raise
 
     def describe_again(self, resolved: Resolved, strategy: Strategy, record: Provenance) -> None:
-        """Write the environment of a run that was stopped before its first checkpoint, and that begins again.
+        """Write the environment of a run that was stopped before its first checkpoint and restarts.
 
         Raises:
-            UsageError: if the config is not all there: no checkpoint has another copy of it.
+            UsageError: if the config is incomplete; no checkpoint has a copy of it.
         """
         text = read_text(self.config)
         missing = next((key for key, there, _ in self._changes(resolved) if there is None), None)
         if missing is not None or not text.endswith("\n"):
-            what = f"{missing} is missing" if missing else "its last line is cut"
+            what = f"{missing} is missing" if missing else "its last line is truncated"
             raise UsageError(
-                f"{self.config} is incomplete: {what}. Nothing was trained yet: remove {self.path} and begin anew"
+                f"{self.config} is incomplete: {what}. Nothing was trained yet: remove {self.path} and start again"
             )
         write_json(self.environment, _environment(resolved, strategy, record))
 
     def origins(self) -> set[str]:
-        """Return where the components of the run were from, `vaeflow-flows 0.1.0`; nothing if that can't be read."""
+        """Return the origins of the run's components, such as `vaeflow-flows 0.1.0`; empty if they can't be read."""
         try:
             components = read_json(self.environment, limit=LARGE).get("components")
         except FileError:
@@ -239,10 +241,10 @@ class RunDirectory:
     def describe_resumed(
         self, resolved: Resolved, strategy: Strategy, record: Provenance, step: int, changes: Sequence[str]
     ) -> str:
-        """Write the environment that a run is resumed in at a step, and what has changed by then, in words.
+        """Write the environment in which a run is resumed at a step, and the changes so far.
 
         Returns:
-            Why what the run began with can't be read; an empty text if it can.
+            Why the run's original environment can't be read; an empty text if it can.
         """
         content = {**_environment(resolved, strategy, record), "changes": list(changes)}
         write_json(self.path / f"environment-{step:09d}.json", content)
@@ -261,32 +263,32 @@ def _stem(key: str) -> str:
     return key.partition(".")[0]
 
 
-def require_free(wanted: Path, *, go_on: bool = False) -> None:
-    """Check that a run can begin in a directory, before anything is written there.
+def require_free(wanted: Path, *, resume: bool = False) -> None:
+    """Check that a directory can be used for a run, before anything is written there.
 
     Args:
-        wanted: the directory; it need not be there.
-        go_on: whether a run that is there already is resumed.
+        wanted: the directory; it need not exist.
+        resume: whether an existing run is resumed.
 
     Raises:
-        UsageError: if something else is there, or a run that is not resumed.
-        CheckpointError: if it has a run whose checkpoints are gone.
+        UsageError: if it contains something else, or a run and `resume` is not set.
+        CheckpointError: if it contains a run whose checkpoints are missing.
     """
     kind = kind_of(wanted, follow=True)
     if kind not in (DIRECTORY, None):
-        raise UsageError(f"--run-dir: {wanted} exists already, and is {kind}: name another")
+        raise UsageError(f"--run-dir: {wanted} already exists and is {kind}: choose another directory")
     if kind is not None:
-        RunDirectory(wanted).has_run(go_on=go_on)
+        RunDirectory(wanted).has_run(resume=resume)
 
 
-def _made(wanted: Path, *, go_on: bool) -> Path:
-    require_free(wanted, go_on=go_on)
+def _made(wanted: Path, *, resume: bool) -> Path:
+    require_free(wanted, resume=resume)
     wanted.mkdir(parents=True, exist_ok=True)
     return wanted
 
 
 def _next_free(folder: Path, name: str) -> Path:
-    """Make the first of `NAME`, `NAME-2` and so on that is free; another process may be looking for one too."""
+    """Create the first of `NAME`, `NAME-2` and so on that is free, also if other processes do the same."""
     folder.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:

@@ -1,4 +1,4 @@
-"""The names that a run uses in its directory, and what may have them."""
+"""The names of the files and folders in a run directory."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ METRICS = "metrics.jsonl"
 LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
 CHECKPOINT = re.compile(r"step-(?P<step>\d{9}|[1-9]\d{9,17})(?P<due>-due)?")
-"""The name of a checkpoint; one with `-due` was saved before its step's evaluation was done."""
+"""The name of a checkpoint; `-due` marks one that was saved before its step's evaluation was done."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """What a folder of a run holds.
+    """The contents of a folder of a run.
 
     Attributes:
-        files: patterns of the names of regular files.
-        folders: what is in folders, by the pattern of their names.
+        files: name patterns of regular files.
+        folders: contents of folders, by the pattern of their names.
     """
 
     files: tuple[str, ...] = ()
@@ -50,17 +50,17 @@ RUN = Folder(
 
 
 def require_usual(path: Path, layout: Folder = RUN) -> None:
-    """Check that a run's names are those of regular files and real directories; other names are left alone.
+    """Check that the files of a run are regular files and its folders real directories; other names are ignored.
 
-    So nothing is read, written or deleted outside the directory, and nothing that is opened blocks.
+    This ensures that nothing outside the directory is read, written or deleted, and that opening a file never blocks.
 
     Args:
-        path: the directory; it may itself be reached over a link.
-        layout: what it should hold.
+        path: the directory; it may itself be a link.
+        layout: its expected contents.
 
     Raises:
-        UsageError: if a name is that of a link, a FIFO, a device, a socket, or of a directory in place of a file.
-        OSError: if the disk refuses.
+        UsageError: if a file is a link, a FIFO, a device, a socket or a directory.
+        OSError: if reading fails.
     """
     for name in sorted(os.listdir(path)):  # noqa: PTH208
         _require(path / name, layout)
@@ -74,18 +74,18 @@ def _require(path: Path, layout: Folder) -> None:
     wanted, found = REGULAR if inner is None else DIRECTORY, kind_of(path)
     if found not in (wanted, None):
         raise UsageError(
-            f"{path} is {found}, not {wanted}: a run is never read or written through it, and nothing was changed. "
-            "Put back what was there, or remove it"
+            f"{path} is {found}, not {wanted}: vaeflow does not use it, and nothing was changed. Restore the original, "
+            "or remove it"
         )
     if inner is not None and found is not None:
         require_usual(path, inner)
 
 
 def clean(path: Path) -> None:
-    """Remove what killed processes left half written in a run's directory. The lock is held.
+    """Remove partial files that killed processes left in a run directory. The caller must have its lock.
 
     Args:
-        path: the directory; `require_usual` has passed.
+        path: the directory, checked by `require_usual`.
     """
     plots = path / "plots"
     for folder in (path, path / "tensorboard", plots, *plots.glob("epoch-*")):
@@ -96,17 +96,17 @@ def clean(path: Path) -> None:
 
 
 def used_names(path: Path) -> list[str]:
-    """Return the names in a run's directory that say that something has begun: all but the lock and partial files."""
+    """Return all names in a run directory except the lock and partial files."""
     return sorted(entry.name for entry in os.scandir(path) if not _is_nothing(entry))
 
 
 def has_checkpoint(path: Path) -> bool:
-    """Say whether the directory holds a checkpoint, valid or not."""
+    """Return whether the directory contains a checkpoint, valid or not."""
     return any(CHECKPOINT.fullmatch(name) for name in _names(path / CHECKPOINTS))
 
 
 def is_untouched(path: Path) -> bool:
-    """Say whether a run's directory holds its config and what is written before the first checkpoint, and no more."""
+    """Return whether a run directory contains only the files that are written before the first checkpoint."""
     saves = all(is_partial(name) for name in _names(path / CHECKPOINTS))
     return saves and set(used_names(path)) <= {CONFIG, ENVIRONMENT, INIT, CHECKPOINTS}
 

@@ -1,4 +1,4 @@
-"""Components tried on examples of zeros before the disk is touched: in a graph, errors are long and come late."""
+"""Call each component on examples of zeros before anything is written: errors in a graph are long and late."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["NOISES", "Built", "sanity_check"]
 
 @dataclass(frozen=True)
 class Built:
-    """What components have built.
+    """The objects that components have built.
 
     Attributes:
         x_shape: X of the stored examples.
         transforms: in their order.
         model: the autoencoder.
-        objective: terms to a loss.
-        schedule: how the KL divergence enters it.
+        objective: computes the loss.
+        schedule: the weight of the KL divergence.
         metrics: by name.
     """
 
@@ -40,12 +40,12 @@ class Built:
 
 
 def sanity_check(resolved: Resolved, built: Built) -> None:
-    """Compute with each component once. Layers that wait for their input's shape have their weights afterwards.
+    """Call each component once. This also creates the weights of layers that are built on their first call.
 
     Raises:
-        UsageError: if the decoder's output is not what the likelihood takes.
-        PluginError: in a component's name, if it fails, returns something else than its kind must, or uses variables
-            that the model does not have.
+        UsageError: if the decoder's output does not fit the likelihood.
+        PluginError: with the component's name, if it fails, returns a wrong type or shape, or uses variables that the
+            model does not have.
     """
     given = built.x_shape
     for bound, transform in zip(resolved.transforms, built.transforms, strict=True):

@@ -1,4 +1,4 @@
-"""Variables that a component uses and hides from the model."""
+"""Find variables that a component uses but the model does not contain."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from vaeflow.model.vae import VAE
 
 
-def strays(model: VAE, used: tuple[tf.Variable, ...]) -> list[tf.Variable]:
-    """Return trainable variables that are used, but hidden from the model."""
+def hidden_variables(model: VAE, used: tuple[tf.Variable, ...]) -> list[tf.Variable]:
+    """Return trainable variables that are used but not contained in the model."""
     strategy = tf.distribute.get_strategy()
     values = [variable.value for variable in model.variables]
     known = {id(one) for value in values for one in (value, *strategy.experimental_local_results(value))}
@@ -21,15 +21,15 @@ def strays(model: VAE, used: tuple[tf.Variable, ...]) -> list[tf.Variable]:
 
 
 def require_none(found: list[tf.Variable], whose: str) -> None:
-    """Refuse hidden variables.
+    """Check that there are no hidden variables.
 
     Raises:
-        PluginError: if there are any.
+        PluginError: if there are.
     """
     if found:
         name, shape = found[0].name, tuple(found[0].shape)
         raise PluginError(
             f"{whose} uses variable {name!r} of shape {shape}, which is in no Keras layer of the model: it would be "
-            "neither trained nor saved; what holds it must be a posterior, prior, likelihood or network that is a "
+            "neither trained nor saved; make it a variable of a posterior, prior, likelihood or network that is a "
             "keras.layers.Layer"
         )

@@ -1,4 +1,4 @@
-"""A forward pass, component by component; what each one returns is looked at before the next one takes it."""
+"""Run a forward pass component by component, and check each returned value before the next component gets it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 from vaeflow.errors import UsageError
 from vaeflow.model import elbo
 from vaeflow.model.modes import in_mode
-from vaeflow.training.sanity_check.hidden_variables import require_none, strays
+from vaeflow.training.sanity_check.hidden_variables import hidden_variables, require_none
 from vaeflow.training.sanity_check.returned import computed, described, has, tensor
 
 if TYPE_CHECKING:
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from vaeflow.model.vae import VAE
     from vaeflow.plugins.registered import Bound
 
-B, L = 3, 2  # examples and samples of z of each
+B, L = 3, 2  # examples, and samples of z per example
 BOTH = "sample_and_log_prob"
 
 
 def try_model(resolved: Resolved, model: VAE) -> None:
-    """Compute the terms of a few examples, which makes the variables of layers that wait for their input's shape.
+    """Compute the terms of a few examples. This also creates the weights of layers that are built on their first call.
 
     Raises:
-        UsageError: if the decoder's output is not what the likelihood takes.
-        PluginError: in a component's name, if it fails, returns what the next one can't take, or hides variables from
-            the model.
+        UsageError: if the decoder's output does not fit the likelihood.
+        PluginError: with the component's name, if it fails, returns a wrong value, or uses variables that the model
+            does not contain.
     """
     tried = _Tried(resolved, model)
     with tf.GradientTape() as tape:
@@ -42,13 +42,13 @@ def try_model(resolved: Resolved, model: VAE) -> None:
         p_x = tried.likelihood(tried.decoder(tf.reshape(z, (L * B, model.latent_size))))
         tried.prior(q, z)
         tried.densities(p_x)
-    hidden = strays(model, tape.watched_variables())
+    hidden = hidden_variables(model, tape.watched_variables())
     holders = [bound for bound, part in _parts(resolved, model) if _holds(part, hidden)]
     require_none(hidden, holders[0].registered.label if holders else "a component")
 
 
 class _Tried:
-    """The components of a model, each tried on what the one before it returned."""
+    """Calls each component of a model on the value that the previous one returned."""
 
     def __init__(self, resolved: Resolved, model: VAE) -> None:
         self._resolved, self._model = resolved, model
@@ -59,7 +59,7 @@ class _Tried:
         model, x = self._model, self._x
         label, what = self._resolved.encoder.registered.label, f"x {described(x)}"
         features = computed(label, what, lambda: model.encoder(x, training=False))
-        mend = "return one tensor, a row of features an example"
+        mend = "return one tensor, with one row of features per example"
         if isinstance(features, (list, tuple, dict)):
             mend = "return one tensor; several can be joined by keras.layers.Concatenate()"
         elif tf.is_tensor(features) and features.shape.rank != 2:
@@ -71,7 +71,7 @@ class _Tried:
             f"{label} returned for x of {B - 1} examples of ones",
             wanted=f"features [B, {features.shape[1]}], as for {B} examples of zeros",
             shape=(B - 1, features.shape[1]),
-            mend="F must depend on no example and not on their number",
+            mend="F must not depend on the examples or their number",
         )
         return tf.cast(features, tf.float32)
 
@@ -83,11 +83,11 @@ class _Tried:
         wanted = tuple(model.likelihood.parameters_shape)
         if tf.is_tensor(parameters) and tuple(parameters.shape) != (z.shape[0], *wanted):
             raise UsageError(
-                f"decoder {resolved.decoder.name!r} puts out {tuple(parameters.shape[1:])}, but likelihood "
-                f"{resolved.likelihood.name!r} takes {wanted} for examples of shape {model.x_shape}: end with "
-                f"keras.layers.Dense({math.prod(wanted)}) and keras.layers.Reshape({wanted}), or what has that shape"
+                f"decoder {resolved.decoder.name!r} returns shape {tuple(parameters.shape[1:])}, but likelihood "
+                f"{resolved.likelihood.name!r} needs {wanted} for examples of shape {model.x_shape}: end with "
+                f"keras.layers.Dense({math.prod(wanted)}) and keras.layers.Reshape({wanted}), or layers of that shape"
             )
-        mend = "return one tensor, the parameters of an example in each row"
+        mend = "return one tensor, with the parameters of one example per row"
         tensor(
             parameters,
             f"{label} returned for {what}",
@@ -98,7 +98,7 @@ class _Tried:
         return tf.cast(parameters, tf.float32)
 
     def posterior(self, features: tf.Tensor) -> tuple[Distribution, tf.Tensor]:
-        """Return q(z given x), and samples of it, whose log-density is right too."""
+        """Return q(z given x) and samples of it; check its log-density too."""
         model, label = self._model, self._resolved.posterior.registered.label
         what = f"features {described(features)}"
         q = self._own(label, what, "posterior", lambda: model.posterior.distribution(features))
@@ -107,7 +107,7 @@ class _Tried:
             f"{label}: distribution(features) returned for {what}",
             (("sample", BOTH), ("log_prob", BOTH), ("mean",)),
             wanted="q(z given x) with sample(noise), log_prob(z) and mean()",
-            mend="such as vaeflow.model.distributions.DiagonalNormal(mu, log_var)",
+            mend="for example vaeflow.model.distributions.DiagonalNormal(mu, log_var)",
         )
         noise = tf.zeros((L, B, model.posterior.noise_size))
         what = f"noise {described(noise)}"
@@ -120,7 +120,7 @@ class _Tried:
             f"{label}: {how} returned for {what}",
             wanted="z [L, B, D] with D = latent_size, floats",
             shape=(L, B, size),
-            mend=f"here [{L}, {B}, {size}]; noise has L samples in front, and parameters [B, D] broadcast",
+            mend=f"here [{L}, {B}, {size}]; noise has the axis of L samples first, and parameters [B, D] broadcast",
         )
         self._density(log_q, f"{label}: log_prob(z) returned for z {described(z)}", "log q(z given x)", "the D latents")
         mean = self._own(label, "q", "posterior", q.mean)
@@ -139,9 +139,9 @@ class _Tried:
             tensor(
                 closed,
                 f"{label} or {its}: kl_terms returned for {B} examples",
-                wanted="[B, K], float32, or None where no closed form is known",
+                wanted="[B, K], float32, or None if no closed form is known",
                 shape=(B, None),
-                mend="keep the axis of the terms; K is D where KL(q, p) is a sum over latents, else 1",
+                mend="keep the axis of the terms; K is D if KL(q, p) is a sum over latents, else 1",
                 exact=True,
             )
 
@@ -156,7 +156,7 @@ class _Tried:
             f"{label}: distribution(parameters) returned for {what}",
             (("sample",), ("log_prob",), ("mean",)),
             wanted="p(x given z) with sample(noise), log_prob(x) and mean()",
-            mend="such as vaeflow.model.distributions.Bernoulli(logits, rank=len(x_shape))",
+            mend="for example vaeflow.model.distributions.Bernoulli(logits, rank=len(x_shape))",
         )
         return p_x
 
@@ -177,7 +177,7 @@ class _Tried:
 
     @staticmethod
     def _density(value: Any, who: str, name: str, axes: str) -> None:
-        mend = f"here [{L}, {B}]; sum over {axes}, and keep those in front"
+        mend = f"here [{L}, {B}]; sum over {axes}, and keep the leading axes"
         tensor(value, who, wanted=f"{name} [L, B], float32 in nats", shape=(L, B), mend=mend, exact=True)
 
 
@@ -190,7 +190,7 @@ def _parts(resolved: Resolved, model: VAE) -> Iterator[tuple[Bound, object]]:
 
 
 def _holds(part: object, variables: list[tf.Variable]) -> bool:
-    """Say whether an object has one of some variables as an attribute, or a Keras variable around it."""
+    """Return whether an attribute of an object is one of some variables, or a Keras variable that wraps one."""
     attributes = getattr(part, "__dict__", {}).values()
     held = {id(one.value if isinstance(one, keras.Variable) else one) for one in attributes}
     return any(id(variable) in held for variable in variables)

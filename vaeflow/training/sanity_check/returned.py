@@ -1,4 +1,4 @@
-"""What a component computed, looked at: the right thing, or one line in the component's name."""
+"""Check the values that components return; errors are one line with the component's name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vaeflow.errors import PluginError, VaeflowError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-LONGEST = 300  # characters of another library's error
+LONGEST = 300  # most characters of another library's error
 LIBRARIES = ("/tensorflow/", "/keras/", "/numpy/", "/importlib/", "/contextlib.py", "/functools.py")
 COLOURS, PLACES = r"\x1b\[[0-9;]*m", r"\{\{.*?\}\}|\[Op:\w+\]|name: ?$"
 LAYERS = r"Exception encountered when calling [^.]*\.call\(\)\."
@@ -22,51 +22,51 @@ INVISIBLE = re.compile(f"{COLOURS}|{PLACES}|{LAYERS}")
 
 
 def computed(label: str, what: str, compute: Callable[[], Any]) -> Any:
-    """Return what a component computes.
+    """Return the result of a component's computation.
 
     Args:
-        label: the component in words.
-        what: of what it is computed, after "failed on".
+        label: the component's name for messages.
+        what: its input, for the message "failed on ...".
         compute: the computation.
 
     Raises:
-        VaeflowError: as the component raises it.
-        PluginError: in the component's name, if it raises anything else.
+        VaeflowError: if the component raises one.
+        PluginError: with the component's name, if it raises another error.
     """
     try:
         return compute()
     except VaeflowError:
         raise
     except Exception as error:
-        raise PluginError(f"{label} failed on {what}: {said(error)}") from error
+        raise PluginError(f"{label} failed on {what}: {error_line(error)}") from error
 
 
 def tensor(
     value: Any, who: str, *, wanted: str, shape: Sequence[int | None], mend: str, exact: bool = False
 ) -> tf.Tensor:
-    """Return a tensor of floats of a shape.
+    """Check that a value is a tensor of floats of a given shape, and return it.
 
     Args:
-        value: what a component returned.
-        who: the component, and what it returned it for: "encoder 'x' of y returned for x float32 [3, 28, 28, 1]".
-        wanted: in words, with the letters of the contract.
-        shape: None where any size will do.
-        mend: what to do.
-        exact: whether only float32 will do.
+        value: the value that a component returned.
+        who: the component and its input: "encoder 'x' of y returned for x float32 [3, 28, 28, 1]".
+        wanted: the expected value, with the letters of the contract.
+        shape: the expected shape; None for any size.
+        mend: how to fix it.
+        exact: whether the type must be float32.
 
     Raises:
-        PluginError: if it is something else.
+        PluginError: if the value is something else.
     """
     if tf.is_tensor(value) and not isinstance(value, tf.IndexedSlices):
         given = tuple(value.shape)
         fits = len(given) == len(shape) and all(w in (None, g) for w, g in zip(shape, given, strict=True))
         if fits and (value.dtype == tf.float32 if exact else value.dtype.is_floating):
             return value
-    raise PluginError(f"{who}: {described(value)}; wanted is {wanted}: {mend}")
+    raise PluginError(f"{who}: {described(value)}; expected {wanted}: {mend}")
 
 
 def described(value: Any) -> str:
-    """Return a value in words: type and shape of a tensor, and how many outputs there are of several.
+    """Describe a value: type and shape of a tensor, or the number of outputs.
 
     >>> described(tf.zeros((3, 7, 7, 8)))
     'float32 [3, 7, 7, 8]'
@@ -83,8 +83,8 @@ def described(value: Any) -> str:
     return "None" if value is None else f"an object of type {type(value).__name__}"
 
 
-def said(error: Exception) -> str:
-    """Return an error in one line, without what TensorFlow and Keras write around it, and where it was raised."""
+def error_line(error: Exception) -> str:
+    """Return an error in one line, without the text that TensorFlow and Keras add, and where it was raised."""
     text = " ".join(INVISIBLE.sub(" ", str(error).partition("\n\nArguments received by")[0]).split())
     text = f"{text[:LONGEST]}..." if len(text) > LONGEST else text
     frames = traceback.extract_tb(error.__traceback__)
@@ -95,20 +95,20 @@ def said(error: Exception) -> str:
 
 
 def has(value: Any, who: str, members: Sequence[tuple[str, ...]], *, wanted: str, mend: str) -> None:
-    """Require an object to have methods.
+    """Check that an object has methods.
 
     Args:
-        value: what a component returned.
+        value: the value that a component returned.
         who: the component, as in `tensor`.
-        members: names of each method, any of which will do.
-        wanted: in words.
-        mend: what to do.
+        members: alternative names of each method.
+        wanted: the expected value.
+        mend: how to fix it.
 
     Raises:
-        PluginError: if it lacks one.
+        PluginError: if a method is missing.
     """
     lacking = [names[0] for names in members if not any(callable(getattr(value, name, None)) for name in names)]
     if lacking:
         several = isinstance(value, (list, tuple, dict)) or tf.is_tensor(value) or value is None
         lacks = "" if several else f", which has no {', '.join(lacking)}"
-        raise PluginError(f"{who}: {described(value)}{lacks}; wanted is {wanted}: {mend}")
+        raise PluginError(f"{who}: {described(value)}{lacks}; expected {wanted}: {mend}")

@@ -1,4 +1,4 @@
-"""Transforms, metrics and objectives tried on examples of zeros."""
+"""Call transforms, metrics and objectives on examples of zeros, and check the results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from vaeflow.errors import PluginError, nearest
 from vaeflow.model.modes import in_mode
-from vaeflow.training.sanity_check.hidden_variables import require_none, strays
+from vaeflow.training.sanity_check.hidden_variables import hidden_variables, require_none
 from vaeflow.training.sanity_check.returned import computed, described
 
 if TYPE_CHECKING:
@@ -20,38 +20,36 @@ if TYPE_CHECKING:
     from vaeflow.plugins.registered import Bound
 
 NOISES = ("none", "step", "example")
-TRIED = 3  # examples that a plugin's transform or metric is tried with
+TRIED = 3  # number of examples
 
 
 def try_transform(bound: Bound, transform: Transform, given: tuple[int, ...]) -> None:
-    """Transform examples.
+    """Check a transform.
 
     Args:
         bound: the component.
-        transform: what it built.
+        transform: the object that it built.
         given: X of the examples.
 
     Raises:
-        PluginError: if it fails, or returns something else than it says.
+        PluginError: if it fails, or its result does not match its `x_shape`.
     """
     if transform.noise not in NOISES:
-        raise PluginError(
-            f"{bound.registered.label} takes noise {transform.noise!r}; {nearest(transform.noise, NOISES)}"
-        )
+        raise PluginError(f"{bound.registered.label} has noise {transform.noise!r}; {nearest(transform.noise, NOISES)}")
     noise = None if transform.noise == "none" else tf.fill((TRIED, transform.noise_size), 0.5)
     _try(bound, lambda: transform(tf.zeros((TRIED, *given)), noise), tuple(transform.x_shape))
 
 
 def try_metrics(bounds: Sequence[Bound], metrics: Mapping[str, Metric], model: VAE) -> None:
-    """Compute metrics of examples.
+    """Check metrics.
 
     Args:
         bounds: the components.
-        metrics: what they built, by name.
+        metrics: the objects that they built, by name.
         model: the autoencoder.
 
     Raises:
-        PluginError: if one fails, or returns something else than [B] float32.
+        PluginError: if one fails, or does not return [B] float32.
     """
     if not bounds:
         return
@@ -62,29 +60,29 @@ def try_metrics(bounds: Sequence[Bound], metrics: Mapping[str, Metric], model: V
 
 
 def try_objective(bound: Bound, objective: Objective, schedule: Schedule, model: VAE) -> None:
-    """Compute the loss of examples.
+    """Check an objective.
 
     Args:
         bound: the component.
-        objective: what it built.
-        schedule: how the divergence enters the loss.
+        objective: the object that it built.
+        schedule: the weight of the KL divergence.
         model: the autoencoder.
 
     Raises:
-        PluginError: if it fails, returns something else than [B] float32, or has trainable variables.
+        PluginError: if it fails, does not return [B] float32, or has trainable variables.
     """
     noise = tf.zeros((objective.samples, TRIED, model.posterior.noise_size))
     terms = model.terms(tf.zeros((TRIED, *model.x_shape)), noise)
     with tf.GradientTape() as tape:
         at = tf.constant(0, tf.int64)
         _try(bound, lambda: in_mode(lambda: objective.loss(terms, schedule, at), training=False), ())
-    require_none(strays(model, tape.watched_variables()), bound.registered.label)
+    require_none(hidden_variables(model, tape.watched_variables()), bound.registered.label)
 
 
 def _try(bound: Bound, compute: Callable[[], tf.Tensor], shape: tuple[int, ...]) -> None:
-    """Compute something of examples of zeros, before the disk is touched: in a graph, errors are long and come late."""
+    """Call a component on examples of zeros and check the type and shape of the result."""
     label, wanted = bound.registered.label, f"float32{(TRIED, *shape)}"
     values = computed(label, f"{TRIED} examples of zeros", compute)
     returned = f"{values.dtype.name}{tuple(values.shape)}" if tf.is_tensor(values) else described(values)
     if returned != wanted:
-        raise PluginError(f"{label} returned {returned} for {TRIED} examples, not {wanted}")
+        raise PluginError(f"{label} returned {returned} for {TRIED} examples, expected {wanted}")
