@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Key = tuple[str, int, str]  # a code's file, first line and name
+_tried: set[tuple[Key, Any]] = set()  # what another process wrote down before, with its options
 
 
 def record(descriptor: int) -> None:
@@ -27,7 +28,8 @@ def record(descriptor: int) -> None:
     transform, out = api._TRANSPILER.transform, open(descriptor, "wb", buffering=0)  # noqa: SIM115
 
     def noted(entity: Any, user: Any) -> Any:
-        pickle.dump((_key(entity.__code__), user.options.as_tuple()), out)
+        if not api._TRANSPILER._cache.has(entity, user.options):
+            pickle.dump((_key(entity.__code__), user.options.as_tuple()), out)
         return transform(entity, user)
 
     api._TRANSPILER.transform = noted
@@ -38,15 +40,24 @@ def convert(descriptor: int) -> None:
     from tensorflow.python.autograph.core.converter import ConversionOptions, ProgramContext
     from tensorflow.python.autograph.impl import api
 
+    written = set(_written(descriptor)) - _tried
+    if not written:
+        return
+    _tried.update(written)
     gc.unfreeze()  # what is frozen is not listed
     functions = dict(_functions())
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    with open(descriptor, "rb") as written, contextlib.suppress(EOFError):
-        while True:
-            key, options = pickle.load(written)
-            if key in functions:
-                api._TRANSPILER.transform(functions[key], ProgramContext(options=ConversionOptions(*options)))
+    for key, options in written:
+        if key in functions:
+            api._TRANSPILER.transform(functions[key], ProgramContext(options=ConversionOptions(*options)))
     gc.freeze()
+
+
+def _written(descriptor: int) -> Iterator[tuple[Key, Any]]:
+    """Yield what a process wrote; one that was killed may have written a part of the last."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with open(descriptor, "rb", closefd=False) as written, contextlib.suppress(EOFError, pickle.UnpicklingError):
+        while True:
+            yield pickle.load(written)
 
 
 def _key(code: types.CodeType) -> Key:

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from helpers.small_runs import CALL
+from helpers.fork_server import worker_of
+from helpers.small_runs import python
 
 HOROVOD = pytest.mark.skipif(
     importlib.util.find_spec("horovod") is None, reason="Horovod is not installed: vaeflow horovod install"
@@ -50,7 +51,12 @@ def job(kind: str, count: int, *arguments: object, **options: Any) -> Finished:
 
 
 def begin(
-    kind: str, count: int, *arguments: object, cwd: Path | None = None, program: tuple[str, ...] = ("-c", CALL)
+    kind: str,
+    count: int,
+    *arguments: object,
+    cwd: Path | None = None,
+    program: tuple[str, ...] = ("-m", "vaeflow"),
+    plain: bool = False,
 ) -> list[subprocess.Popen[str]]:
     """Start `vaeflow ARGUMENTS` as a job; return the processes that were started, which are launchers or ranks.
 
@@ -59,12 +65,13 @@ def begin(
         count: replicas.
         arguments: of the command; `strategy=KIND` follows them.
         cwd: where it runs.
-        program: what Python runs instead of vaeflow's command.
+        program: what Python runs.
+        plain: start Python as a shell does, not from the fork server.
     """
     settings = [f"strategy={kind}"]
     if kind == "mirrored":
         settings.append(f"strategy.replicas={count}")
-    command = [sys.executable, *program, *map(str, arguments), *settings]
+    command = [*python(plain=plain), *program, *map(str, arguments), *settings]
     if kind == "horovod":
         horovodrun = [str(Path(sys.executable).parent / "horovodrun"), "-np", str(count), "--gloo"]
         return [start([*horovodrun, *command], cwd)]
@@ -83,13 +90,14 @@ def process_of_rank(kind: str, rank: int, processes: list[subprocess.Popen[str]]
         mark: an argument of the command that no other process has.
     """
     if kind != "horovod":
-        return processes[rank].pid
+        return worker_of(processes[rank].pid)
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             arguments = (path / "cmdline").read_bytes().split(b"\0")
             environ = (path / "environ").read_bytes().split(b"\0")
-            if str(mark).encode() in arguments and b"-c" in arguments and f"HOROVOD_RANK={rank}".encode() in environ:
-                return int(path.name)
+            ours = b"vaeflow" in arguments and str(mark).encode() in arguments
+            if ours and f"HOROVOD_RANK={rank}".encode() in environ:
+                return worker_of(int(path.name))
     raise LookupError(f"rank {rank} of {mark} does not run")
 
 

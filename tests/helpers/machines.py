@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 PROGRAMS = ("unshare", "nsenter", "setpriv", "ip", "mount")
-CALL = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
 NETWORK = "10.77.0"
 CARD = "hv0"
 """The network interface that joins two machines."""
@@ -127,7 +126,7 @@ def tools(folder: Path) -> dict[str, str]:
     beside = folder / "bin"
     beside.mkdir()
     script = beside / "vaeflow"
-    script.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{CALL}" "$@"\n')
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m vaeflow "$@"\n')
     script.chmod(0o755)
     path = os.pathsep.join([str(beside), str(Path(sys.executable).parent), "/usr/sbin", os.environ["PATH"]])
     return {"PATH": path, "HOME": str(folder), "PYTHONPATH": str(ROOT)}

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from helpers.fork_server import server
 from vaeflow.cli import main
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CALL = "import sys; from vaeflow.cli import main; sys.exit(main())"
-SHORT = ("batch_size=32", "log.every_steps=5", "log.tensorboard=false")
+RUN = "import runpy; runpy.run_module('vaeflow', run_name='__main__', alter_sys=True)"
+"""What `python -c` runs after what a test puts before the command."""
+SHORT = ("batch_size=32", "log.every_steps=5", "log.tensorboard=false", "plots.draw=[]")
 SMALL = ("encoder=mlp", "encoder.hidden=[8]", "decoder=mlp", "decoder.hidden=[8]")
 
 
@@ -40,10 +42,20 @@ def train(run_dir: Path, data: Path, *settings: str) -> Path:
     return run_dir
 
 
-def vaeflow(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own to its end."""
-    command = [sys.executable, "-c", CALL, *map(str, arguments)]
-    return subprocess.run(command, check=False, text=True, **{"capture_output": True, **options})
+def python(*, plain: bool = False) -> tuple[str, ...]:
+    """Return the start of a command: Python, from the fork server unless the start should be a shell's."""
+    return (sys.executable,) if plain else server().python
+
+
+def command_line(*arguments: object, plain: bool = False) -> list[str]:
+    """Return the command `vaeflow ARGUMENTS`; see `python`."""
+    return [*python(plain=plain), "-m", "vaeflow", *map(str, arguments)]
+
+
+def vaeflow(*arguments: object, plain: bool = False, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run `vaeflow ARGUMENTS` in a process of its own to its end; see `python`."""
+    called = command_line(*arguments, plain=plain)
+    return subprocess.run(called, check=False, text=True, **{"capture_output": True, **options})
 
 
 def summary(run_dir: Path) -> dict[str, Any]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 
 import pytest
 from helpers.jobs import HOROVOD, begin, finish, free_ports, start, tf_configs
 from helpers.other_values import keys_of, other_settings
-from helpers.small_runs import CALL, on, write_digits
+from helpers.small_runs import RUN, command_line, on, python, write_digits
 
 from vaeflow.config.compose import compose
 from vaeflow.config.resolve import resolve
@@ -41,7 +40,7 @@ def data(tmp_path, mnist_content):
     return write_digits(tmp_path / "digits.npz", mnist_content)
 
 
-def ranks(strategy, *commands, program=CALL):
+def ranks(strategy, *commands, program=RUN):
     """Run a command on each rank, without a launcher of Horovod's: what it would set, and a server as it runs one."""
     if strategy == "multiworker":
         environments = [{"TF_CONFIG": config} for config in tf_configs(len(commands))]
@@ -55,10 +54,10 @@ def ranks(strategy, *commands, program=CALL):
         return _finished(commands, [place | sizes | number for number in numbers], strategy, program)
 
 
-def _finished(commands, environments, strategy, program=CALL):
+def _finished(commands, environments, strategy, program=RUN):
     started = time.monotonic()
     processes = [
-        start([sys.executable, "-c", program, *_with_strategy(command, strategy)], **environment)
+        start([*python(), "-c", program, *_with_strategy(command, strategy)], **environment)
         for command, environment in zip(commands, environments, strict=True)
     ]
     done = finish(processes)
@@ -108,7 +107,7 @@ def test_a_setting_of_one_rank(tmp_path, data, strategy, setting):
 @HOROVOD
 def test_horovodrun_itself(tmp_path, data):
     """Its own server is the meeting's place; its exit code is 1 whatever went wrong."""
-    other = "import os, sys; sys.argv += ['seed=1'] * (os.environ['HOROVOD_RANK'] == '1'); " + CALL
+    other = "import os, sys; sys.argv += ['seed=1'] * (os.environ['HOROVOD_RANK'] == '1'); " + RUN
     run = tmp_path / "run"
     done = finish(begin("horovod", 2, *training(run, data), program=("-c", other)))
     assert done.codes == [1]
@@ -147,7 +146,7 @@ def test_other_code_in_the_plugin_file(tmp_path, data, strategy):
 
 def _in_folders(strategy, commands):
     """Run each rank in a folder of its own."""
-    inside = "import os, sys; os.chdir(sys.argv.pop(1)); " + CALL
+    inside = "import os, sys; os.chdir(sys.argv.pop(1)); " + RUN
     return ranks(strategy, *([folder, *command] for folder, command in commands), program=inside)
 
 
@@ -184,9 +183,9 @@ def test_other_threads_are_named_and_accepted(tmp_path, data):
 
 def test_ranks_that_do_not_come_are_named(tmp_path, data):
     configs = tf_configs(3)
-    command = [sys.executable, "-c", CALL, *map(str, training(tmp_path / "run", data)), "strategy=multiworker"]
+    worker = command_line(*training(tmp_path / "run", data), "strategy=multiworker")
     patience = {"VAEFLOW_RENDEZVOUS_TIMEOUT": "3"}
-    done = finish([start(command, TF_CONFIG=configs[rank], **patience) for rank in (0, 2)])
+    done = finish([start(worker, TF_CONFIG=configs[rank], **patience) for rank in (0, 2)])
     assert done.codes == [1, 1]
     assert "rank 1 did not connect to 127.0.0.1:" in done.outputs[0]
 

@@ -78,7 +78,7 @@ def command(settings, board):
 def watched_run(server, arguments, run):
     """Run to the end and return what changed."""
     log = run.with_suffix(".log")
-    done = server.run(*arguments, run, environment=watched(run, log), timeout=PATIENCE, learn=True)
+    done = server.run(*arguments, run, environment=watched(run, log), timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (0, "")
     return changes(log)
 

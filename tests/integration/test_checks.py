@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers.paths import HELPERS, ROOT
 from helpers.plugin_packages import GOOD, HEAD, site_in
-from helpers.small_runs import CALL
+from helpers.small_runs import vaeflow
 
 from vaeflow.cli import main
 from vaeflow.plugin_kit.testing import check
@@ -110,11 +110,7 @@ def test_bad_input_is_one_line(arguments, line, capsys):
 
 
 def test_an_unknown_rule_names_the_nearest():
-    done = subprocess.run(
-        [sys.executable, "-c", CALL, "plugins", "check", "encoder", "mlp", "--rule", "shape"],
-        capture_output=True,
-        text=True,
-    )
+    done = vaeflow("plugins", "check", "encoder", "mlp", "--rule", "shape")
     assert done.returncode == 2
     assert "--rule: unknown rule 'shape'; did you mean 'shapes'?" in done.stderr
 

@@ -86,9 +86,7 @@ def make_runs(folder, mnist_content, server) -> Runs:
     made = {}
     for seed, name in enumerate(("mine", "other")):
         finished, stopped = folder / name / "finished", folder / name / "stopped"
-        done = server.run(
-            "train", "mnist-2d", "--run-dir", finished, *settings, f"seed={seed}", timeout=120, learn=not seed
-        )
+        done = server.run("train", "mnist-2d", "--run-dir", finished, *settings, f"seed={seed}", timeout=120)
         assert (done.returncode, done.stderr) == (0, "")
         shutil.copytree(finished, stopped)
         shutil.rmtree(stopped / "checkpoints" / f"step-{STEPS:09d}")
@@ -98,7 +96,7 @@ def make_runs(folder, mnist_content, server) -> Runs:
     scores, shrinking = {}, folder / "shrinking"
     shutil.copytree(made["mine"]["finished"], shrinking)
     for step in range(STEPS, -1, -EVERY):
-        scores[step] = metrics_of(server.run("evaluate", shrinking, timeout=120, learn=step == STEPS))
+        scores[step] = metrics_of(server.run("evaluate", shrinking, timeout=120))
         shutil.rmtree(shrinking / "checkpoints" / f"step-{step:09d}")
     assert len({json.dumps(score) for score in scores.values()}) == len(scores)
     return Runs(settings, **made["mine"], other=made["other"], scores=scores)

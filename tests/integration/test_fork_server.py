@@ -39,9 +39,7 @@ def test_the_bits_are_those_of_a_plain_start(tmp_path, server, settings, topolog
     plain = vaeflow("train", "mnist-2d", "--run-dir", tmp_path / "plain", *settings, *topology)
     assert (plain.returncode, plain.stderr) == (0, "")
     for name in ("first", "second"):
-        done = server.run(
-            "train", "mnist-2d", "--run-dir", tmp_path / name, *settings, *topology, timeout=PATIENCE, learn=True
-        )
+        done = server.run("train", "mnist-2d", "--run-dir", tmp_path / name, *settings, *topology, timeout=PATIENCE)
         assert (done.returncode, done.stderr, done.hung) == (0, "", False)
         assert summary(tmp_path / name) == summary(tmp_path / "plain")
         assert rows(tmp_path / name) == rows(tmp_path / "plain")

@@ -17,7 +17,7 @@ from textwrap import dedent
 
 import pytest
 from helpers.jobs import HOROVOD, begin, finish, process_of_rank, start, tf_configs
-from helpers.small_runs import CALL, SMALL, on, write_digits
+from helpers.small_runs import SMALL, command_line, on, write_digits
 
 from vaeflow.distributed.heartbeat.cut_connections import cut_connections
 from vaeflow.distributed.heartbeat.link import BEAT, Link
@@ -204,9 +204,9 @@ def test_a_chief_that_fails_takes_the_others_with_it(tmp_path, digits, kind, cou
 
 @pytest.mark.distributed
 def test_multiworker_names_ranks_that_do_not_come(tmp_path, digits):
-    command = [sys.executable, "-c", CALL, "train", "mnist-2d", "--run-dir", str(tmp_path / "run"), *on(digits)]
+    worker = command_line("train", "mnist-2d", "--run-dir", tmp_path / "run", *on(digits), "strategy=multiworker")
     environ = {"TF_CONFIG": tf_configs(3)[0], "VAEFLOW_RENDEZVOUS_TIMEOUT": "1"}
-    finished = finish([start([*command, "strategy=multiworker"], **environ)])
+    finished = finish([start(worker, **environ)])
     assert finished.codes == [1]
     assert finished.outputs[0].count("vaeflow: ranks 1, 2 did not connect to 127.0.0.1:") == 1
     assert not (tmp_path / "run").exists()

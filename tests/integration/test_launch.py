@@ -418,7 +418,7 @@ def with_tools(folder: Path, monkeypatch) -> None:
     """Put this tree's `vaeflow` on PATH, and what lies beside this Python."""
     (folder / "bin").mkdir()
     script = folder / "bin" / "vaeflow"
-    script.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{small_runs.CALL}' \"$@\"\n")
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m vaeflow "$@"\n')
     script.chmod(0o755)
     beside = Path(sys.executable).parent
     monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{beside}{os.pathsep}{os.environ['PATH']}")
@@ -441,7 +441,7 @@ def test_the_same_command_resumes_a_local_job_that_was_killed(expected, tmp_path
     with_tools(tmp_path, monkeypatch)
     run_dir = tmp_path / "run"
     command = ["launch", "local", "--strategy=multiworker", "--run", f"--run-dir={run_dir}", "--resume=auto"]
-    start = [sys.executable, "-c", small_runs.CALL, *command, *arguments, "checkpoint.every_steps=1"]
+    start = small_runs.command_line(*command, *arguments, "checkpoint.every_steps=1")
     with subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         while not list(run_dir.glob("checkpoints/step-*[1-9]")):
             assert process.poll() is None, process.stdout.read()

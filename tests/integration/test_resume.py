@@ -8,12 +8,12 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from textwrap import dedent
 
 import pytest
-from helpers.small_runs import CALL, on, rows, summary, train, tree, vaeflow, write_digits
+from helpers.fork_server import worker_of
+from helpers.small_runs import command_line, on, rows, summary, train, tree, vaeflow, write_digits
 
 from vaeflow.cli import main
 
@@ -62,12 +62,12 @@ def partials(run):
 
 def killed(run, moment, *arguments):
     """Start the command and kill it without warning at a moment that is given by a function of the run."""
-    command = [sys.executable, "-c", CALL, *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command_line(*arguments), **streams) as process:
         while not _stopped(process, moment, run):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.0005)
-        process.kill()
+        os.kill(worker_of(process.pid), signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert not (run / "summary.json").exists()
 

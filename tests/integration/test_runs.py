@@ -7,14 +7,13 @@ import json
 import math
 import os
 import subprocess
-import sys
 from textwrap import dedent
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.small_runs import CALL, on, rows, summary, train, write_digits
+from helpers.small_runs import RUN, on, python, rows, summary, train, write_digits
 
 import vaeflow as vf
 from vaeflow.callbacks import Callback, Callbacks, RunView
@@ -231,7 +230,7 @@ def test_a_number_of_microbatches_gives_the_same_bits_on_any_number_of_cores(tmp
     cores = sorted(os.sched_getaffinity(0))
     processes = []
     for number, mine in enumerate([cores, cores[:1]]):
-        command = [sys.executable, "-c", f"import os; os.sched_setaffinity(0, {mine}); {CALL}"]
+        command = [*python(), "-c", f"import os; os.sched_setaffinity(0, {mine}); {RUN}"]
         settings = on(digits, "microbatches=4", "batch_size=30")
         arguments = ["train", "mnist-2d", "--run-dir", tmp_path / str(number), *settings]
         processes.append(subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True))

@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from helpers.small_runs import CALL, on, summary, train, vaeflow, write_digits
+from helpers.small_runs import RUN, command_line, on, summary, train, vaeflow, write_digits
 
 SECONDS = 60  # in which a process must have come to a moment
 LONG = ("microbatches=4", "steps=5000", "batch_size=8", "log.every_steps=500", "checkpoint.every_steps=50")
@@ -90,9 +90,9 @@ def finished(tmp_path_factory, digits):
     return train(tmp_path_factory.mktemp("finished") / "run", digits, "steps=3", "plots.draw=['samples']")
 
 
-def begin(*arguments, **options):
-    command = [sys.executable, "-c", CALL, *map(str, arguments)]
-    return subprocess.Popen(command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options})
+def begin(*arguments, plain=False, **options):
+    called = command_line(*arguments, plain=plain)
+    return subprocess.Popen(called, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options})
 
 
 def wait_for(found, process):
@@ -123,9 +123,9 @@ def test_a_terminal_that_is_closed_stops_a_run(tmp_path, digits):
     run = tmp_path / "run"
     ours, theirs = pty.openpty()
     streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "start_new_session": True}
-    controlled = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); {CALL}"
-    command = [sys.executable, "-c", controlled, "train", "mnist-2d", "--run-dir", str(run), *on(digits, *LONG)]
-    process = subprocess.Popen(command, **streams)
+    controlled = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); {RUN}"
+    called = [sys.executable, "-c", controlled, "train", "mnist-2d", "--run-dir", str(run), *on(digits, *LONG)]
+    process = subprocess.Popen(called, **streams)
     os.close(theirs)
     wait_for(lambda: list((run / "checkpoints").glob("step-*[1-9]*")), process)
     os.close(ours)
@@ -156,7 +156,8 @@ def test_two_interrupts_end_a_run_at_any_moment(where, tmp_path, digits):
         settings += ["nonfinite.stop_after=1", "nonfinite.action=stop", "learning_rate=1e38", "optimizer=sgd"]
     command = ("train", "mnist-2d", "--plugin", plugin, "--run-dir", tmp_path / "run", *settings)
     began = time.monotonic()
-    done = vaeflow(*command, env={**os.environ, "SLOW": where}, timeout=SECONDS)
+    plain = where in ("import", "start")
+    done = vaeflow(*command, plain=plain, env={**os.environ, "SLOW": where}, timeout=SECONDS)
     assert done.returncode == 130, (done.returncode, done.stderr)
     assert done.stderr.strip() == "vaeflow: interrupted"
     assert time.monotonic() - began < 35
@@ -165,7 +166,7 @@ def test_two_interrupts_end_a_run_at_any_moment(where, tmp_path, digits):
 @pytest.mark.parametrize("pause", [0.0, 0.02, 0.1, 0.3])
 def test_two_interrupts_end_a_command(pause, finished):
     """Also where the second one comes while the first is reported, or the interpreter ends."""
-    process = begin("plot", finished)
+    process = begin("plot", finished, plain=True)
     wait_for(lambda: "matplotlib" in process_maps(process), process)
     time.sleep(pause)
     process.send_signal(signal.SIGINT)

@@ -10,7 +10,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from helpers.small_runs import CALL, on, vaeflow
+from helpers.small_runs import RUN, command_line, on, vaeflow
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -186,9 +186,8 @@ def test_closed_streams(closed):
         for number in closed:
             os.close(number)
 
-    command = [sys.executable, "-c", CALL]
     for arguments, code in (["recipes"], 0), (["train", "nope"], 2):
-        done = subprocess.run([*command, *arguments], capture_output=True, preexec_fn=close, timeout=60)
+        done = subprocess.run(command_line(*arguments, plain=True), capture_output=True, preexec_fn=close, timeout=60)
         assert done.returncode == code
         assert b"Traceback" not in done.stdout + done.stderr
 
@@ -202,8 +201,8 @@ def test_a_disk_that_is_full_is_said(arguments):
 
 def test_too_little_memory_for_tensorflow_is_said(tmp_path, mnist_content):
     np.savez(tmp_path / "data.npz", x_train=mnist_content.x_train[:64])
-    script = f"import resource; resource.setrlimit(resource.RLIMIT_AS, (10**9, 10**9)); {CALL}"
-    command = [sys.executable, "-c", script, "train", "mnist-2d", *on(tmp_path / "data.npz"), "--dry-run"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    script = f"import resource; resource.setrlimit(resource.RLIMIT_AS, (10**9, 10**9)); {RUN}"
+    called = [sys.executable, "-c", script, "train", "mnist-2d", *on(tmp_path / "data.npz"), "--dry-run"]
+    done = subprocess.run(called, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr.startswith("vaeflow: TensorFlow can't be imported: ")

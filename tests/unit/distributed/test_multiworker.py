@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import socket
-import sys
 import time
 
 import pytest
 from helpers.jobs import finish, start, summary_of, tf_configs
-from helpers.small_runs import CALL, on, write_digits
+from helpers.small_runs import command_line, on, write_digits
 
 from vaeflow.distributed.job.job import Job
 from vaeflow.distributed.job.ports import first_port, port_of
@@ -122,7 +121,6 @@ def test_a_job_of_one_process_trains(tmp_path, mnist_content, launcher):
     data = write_digits(tmp_path / "digits.npz", mnist_content)
     environ = srun(0, tasks=[1], nodes="n1") if launcher == "srun" else {"TF_CONFIG": tf_configs(1)[0]}
     run_dir, settings = tmp_path / "run", on(data, "steps=2", "strategy=multiworker", "microbatches=2")
-    command = [sys.executable, "-c", CALL, "train", "mnist-2d", "--run-dir", str(run_dir), *settings]
-    finished = finish([start(command, **environ)])
+    finished = finish([start(command_line("train", "mnist-2d", "--run-dir", run_dir, *settings), **environ)])
     assert finished.codes == [0], finished.outputs
     assert (summary_of(run_dir)["strategy"], summary_of(run_dir)["replicas"]) == ("multiworker", 1)

@@ -13,7 +13,7 @@ import sys
 import time
 
 import pytest
-from helpers.small_runs import CALL, on, rows, summary, train, tree, vaeflow, write_digits
+from helpers.small_runs import command_line, on, rows, summary, train, tree, vaeflow, write_digits
 
 from vaeflow.cli import main
 from vaeflow.errors import FileError
@@ -568,9 +568,7 @@ def test_two_processes_begin_in_one_directory(tmp_path, digits, finished):
     run = tmp_path / "run"
     arguments = ["train", "mnist-2d", "--run-dir", str(run), "--resume", "auto", *on(digits, *SETTINGS)]
     both = [
-        subprocess.Popen(
-            [sys.executable, "-c", CALL, *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        subprocess.Popen(command_line(*arguments), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
     ends = [process.communicate(timeout=120) for process in both]
