@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -76,11 +77,13 @@ def _stopped(process, moment, run):
     """Stop the process if the moment has come; let it go on if it has passed before the process stood still."""
     if not moment(run):
         return False
-    process.send_signal(signal.SIGSTOP)
-    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+    worker = worker_of(process.pid)
+    os.kill(worker, signal.SIGSTOP)
+    while "State:\tT" not in Path(f"/proc/{worker}/status").read_text():
+        time.sleep(0.0005)
     if moment(run):
         return True
-    process.send_signal(signal.SIGCONT)
+    os.kill(worker, signal.SIGCONT)
     return False
 
 
