@@ -17,7 +17,7 @@ FORWARDED = {
     *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2),
     *(signal.SIGQUIT, signal.SIGALRM, signal.SIGTSTP, signal.SIGCONT),
 }
-LIMITS = (resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_CORE)
+LIMITS = (resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_CORE, resource.RLIMIT_AS)
 
 
 def request(arguments: list[str], environment: dict[str, str], cwd: str) -> dict[str, object]:
@@ -48,7 +48,8 @@ def main() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
         status, _ = json.loads(server.recv(64))
     if os.WIFSIGNALED(status):
-        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
+        if os.WTERMSIG(status) in FORWARDED:
+            signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
         os.kill(os.getpid(), os.WTERMSIG(status))
     os._exit(os.WEXITSTATUS(status))
 

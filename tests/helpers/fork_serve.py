@@ -180,6 +180,7 @@ def _become(request: dict[str, Any], files: list[int]) -> None:
 
 def _run(how: str, *rest: str) -> None:
     """Do what `python HOW REST...` does."""
+    sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     if how == "-m":
         sys.argv = list(rest)
         sys.path.insert(0, os.getcwd())  # noqa: PTH109

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from helpers.paths import HELPERS, ROOT
 from helpers.plugin_packages import GOOD, HEAD, site_in
+from helpers.rules import found_by
 from helpers.small_runs import vaeflow
 
 from vaeflow.cli import main
@@ -43,14 +42,7 @@ def builtin() -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def found():
     """What the quick rules find of every built-in component."""
-    asked = "\n".join(json.dumps([*component, QUICK, given(*component)]) for component in builtin())
-    command = [sys.executable, str(HELPERS / "many_checks.py")]
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=True)
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
-    return {
-        component: [row[2:] for row in rows if tuple(row[:2]) == component]
-        for component in {tuple(row[:2]) for row in rows}
-    }
+    return found_by((component, QUICK, given(*component)) for component in builtin())
 
 
 @pytest.mark.slow
@@ -98,7 +90,7 @@ def test_the_fixture_says_what_there_is_not(contract):
         (["check", "encoder", "mlp", "--x-shape", "8x8"], "'8x8' is not a shape, such as 28,28,1"),
         (["check", "encoder", "mlp", "--with", "prior"], "--with: 'prior' is not KIND=NAME, such as prior="),
         (["check", "encoder", "mlp", "--with", "plot=x"], "--with: kind 'plot' can't be combined with a component; "),
-        (["check", "encoder", "mlp", "--with", "encoder=mlp"], "--with: encoder=mlp: it is the encoder itself"),
+        (["check", "encoder", "mlp", "--with", "encoder=mlp"], "encoder=mlp: the encoder is the component under check"),
         (["check", "encoder", "mlp", "--with", "prior=no"], "unknown prior 'no'"),
         (["check", "--of", "vaeflo"], "--of: 'vaeflo' has no components; did you mean 'vaeflow'?"),
     ],
@@ -194,7 +186,7 @@ def test_a_callback_is_tried_with_a_metric(contract):
     watching = {"metric": "test/squared-error"}
     (found,) = check("callback", "early-stopping", rules=["life"], **watching)
     assert found.outcome == "broken"
-    assert found.message.startswith("no evaluation has the metric 'test/squared-error'; there ")
+    assert found.message.startswith("no evaluation has the metric 'test/squared-error'; available: ")
     contract("callback", "early-stopping", rules=["life"], partners={"metric": "squared-error"}, **watching)
 
 

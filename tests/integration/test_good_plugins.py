@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import pytest
 from helpers import good_modes, good_plugins
-from helpers.paths import HELPERS
+from helpers.rules import found_by
 
 MODULES = (good_plugins, good_modes)
 COMPONENTS = [(one.kind, one.name) for module in MODULES for one in module.vaeflow_components()]
@@ -25,11 +21,7 @@ LEFT_OUT = {(kind, name): set() for kind, name in COMPONENTS} | {
 @pytest.fixture(scope="module")
 def found():
     """What all rules find, by component."""
-    asked = "\n".join(json.dumps([*component, [], {}]) for component in COMPONENTS)
-    command = [sys.executable, str(HELPERS / "many_checks.py"), *(module.__file__ for module in MODULES)]
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=True)
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
-    return {component: [row[2:] for row in rows if tuple(row[:2]) == component] for component in COMPONENTS}
+    return found_by([(one, (), {}) for one in COMPONENTS], *(module.__file__ for module in MODULES))
 
 
 @pytest.mark.slow

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import pytest
 from helpers.paths import HELPERS
+from helpers.rules import found_by
 
 FILES = ("broken_plugins.py", "broken_latents.py", "broken_modes.py")
 ONE_RULE = {
@@ -23,11 +20,7 @@ ONE_RULE = {
 @pytest.fixture(scope="module")
 def found():
     """What all rules find, by component."""
-    asked = "\n".join(json.dumps([*component, [], {}]) for component in ONE_RULE)
-    command = [sys.executable, str(HELPERS / "many_checks.py"), *(str(HELPERS / name) for name in FILES)]
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=True)
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
-    return {component: [row[2:] for row in rows if tuple(row[:2]) == component] for component in ONE_RULE}
+    return found_by([(one, (), {}) for one in ONE_RULE], *(HELPERS / name for name in FILES))
 
 
 @pytest.mark.slow

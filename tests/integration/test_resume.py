@@ -190,7 +190,6 @@ def test_a_finished_run_is_not_changed(finished, capfd):
 def test_killed_after_the_last_checkpoint(finished, tmp_path):
     run = shutil.copytree(finished, tmp_path / "run")
     (run / "summary.json").unlink()
-    shutil.rmtree(run / "plots")
     assert main(["resume", str(run)]) == 0
     assert_equal_runs(run, finished)
 

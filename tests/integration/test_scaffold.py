@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from helpers.small_runs import tree
+from helpers.small_runs import python, tree
 
 from vaeflow.cli import main
 from vaeflow.errors import UsageError
@@ -145,7 +145,7 @@ def test_those_that_are_seen_train_and_their_output_appears(packages, tmp_path, 
     header, row = (run / "own-callback.csv").read_text().splitlines()
     assert header == "step,epoch,test/elbo"
     assert row.startswith("3,1.0,-")
-    assert re.search(r"^largest sum: \d+ bytes a replica$", capfd.readouterr().err, re.MULTILINE)
+    assert re.search(r"^largest sum: \d+ bytes per replica$", capfd.readouterr().err, re.MULTILINE)
 
 
 def test_its_own_tests_pass(packages):
@@ -186,7 +186,7 @@ def test_a_wheel_can_be_installed_and_its_tests_pass_there(packages, tmp_path):
 def own_tests(*arguments, cwd, modules):
     """Run tests of packages in a fresh process and return how many passed; all must."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+        [*python(), "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": modules},
         capture_output=True,

@@ -115,7 +115,7 @@ def test_a_hangup_saves_and_stops(tmp_path, digits):
     process.send_signal(signal.SIGHUP)
     out, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 75, (out, err)
-    assert "stopped by SIGHUP at rank 0, at step" in err
+    assert "stopped by SIGHUP at rank 0 at step" in err
 
 
 def test_a_terminal_that_is_closed_stops_a_run(tmp_path, digits):

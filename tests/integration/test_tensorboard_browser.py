@@ -5,13 +5,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.small_runs import python
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -51,7 +51,7 @@ def run_dir(tmp_path_factory, mnist_content):
     code = (
         "import sys; from vaeflow.api import train; train('mnist-mlp-20', overrides=sys.argv[2:], run_dir=sys.argv[1])"
     )
-    subprocess.run([sys.executable, "-c", code, str(folder / "run"), *settings], check=True)
+    subprocess.run([*python(), "-c", code, str(folder / "run"), *settings], check=True)
     return folder / "run"
 
 
@@ -60,7 +60,7 @@ def address(run_dir):
     """The address of a TensorBoard that serves the run, once all its plugins have found what they show."""
     log = run_dir.with_suffix(".log")
     command = [
-        sys.executable,
+        *python(),
         "-m",
         "tensorboard.main",
         "--logdir",

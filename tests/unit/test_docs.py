@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 import pytest
 from helpers.paths import ROOT
+from helpers.small_runs import python
 
 from vaeflow.callbacks import Callback, Control
 from vaeflow.cli import main
@@ -80,8 +81,8 @@ def code_of(page: Path) -> str:
 
 
 def run_python(*arguments: str, cwd: Path) -> str:
-    """Run Python in a fresh process and return what it printed."""
-    done = subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    """Run Python in a process of its own and return what it printed."""
+    done = subprocess.run([*python(), *arguments], cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -54,9 +54,6 @@ def evaluate_run(
         UsageError: if there is no such run or split, or ranks differ.
         CheckpointError: if no checkpoint is valid.
     """
-    from vaeflow.distributed.strategies.processes import Processes
-    from vaeflow.training.checkpoints.restore import restore_to_read
-
     asked = {"split": split, "samples": samples, "best": best}
     with FirstMeeting(accept_changes=accept_changes, **asked) as meeting:
         directory = RunDirectory.open(run_dir)
@@ -64,6 +61,9 @@ def evaluate_run(
         experiment, record = prepare_to_read(
             resolved, folders, topology=resolved.strategy.build(), meeting=meeting, accept_changes=accept_changes
         )
+    from vaeflow.distributed.strategies.processes import Processes
+    from vaeflow.training.checkpoints.restore import restore_to_read
+
     processes = Processes(experiment.strategy)
     with contextlib.closing(experiment.strategy):
         processes.on_chief(

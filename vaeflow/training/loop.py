@@ -74,6 +74,7 @@ class Loop:
         self._verify()
         if self.position.step == 0:  # a disk that can't be written must be found before training, not after
             self._save()
+            self.saves.committed(wait=True)  # without `on_checkpoint`: `on_start` is the first call
             self._require_saved()
         self.requests.begin(self.position.step)
         self.callbacks.tell("on_start")

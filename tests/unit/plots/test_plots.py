@@ -3,13 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from helpers import by_hand
 from helpers.builders import tf
+from helpers.small_runs import python
 from scipy.stats import norm
 
 from vaeflow.commands.plot import plot_run
@@ -223,7 +223,7 @@ def test_a_run_is_plotted_from_its_directory(tmp_path, tiny_arrays):
     code = (
         "import sys; from vaeflow.api import train; train('mnist-mlp-20', overrides=sys.argv[2:], run_dir=sys.argv[1])"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "run"), *settings], check=True)
+    subprocess.run([*python(), "-c", code, str(tmp_path / "run"), *settings], check=True)
     drawn = sorted((tmp_path / "run" / "plots").iterdir())
     for file in drawn:
         file.unlink()

@@ -64,7 +64,8 @@ class BackgroundSaves:
         """
         if self._failure is not None:
             raise UnsavedError(
-                f"{self._failure}. Free disk space; `vaeflow resume` then repeats the steps since the last checkpoint"
+                f"{self._failure}. Remove the cause, such as a full disk; `vaeflow resume` then repeats the steps "
+                "since the last checkpoint"
             )
 
     def settle(self, seconds: float) -> None:
