@@ -6,18 +6,31 @@ RECIPE ?= mnist-2d
 
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: train test test-cluster test-faults check-components lint docs package horovod clean
+.PHONY: train test test-quick test-all test-cluster test-faults check-components lint docs package horovod clean
 
 train: $(VENV)/installed
 	$(BIN)/vaeflow train $(RECIPE) $(SETTINGS)
 
-test: $(VENV)/installed-dev lint
-	$(BIN)/vaeflow data fetch mnist
-	$(BIN)/vaeflow horovod install --if-possible
+# All that is promised, in about 12 minutes on two cores. tests/README.md says what each tier needs and takes.
+test: prepared lint
 	$(BIN)/python -m pytest plugins/vaeflow-flows
 	$(BIN)/python -m pytest plugins/vaeflow-mlflow
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not distributed"
-	$(BIN)/python -m pytest -m distributed
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not distributed" $(MORE)
+	$(BIN)/python -m pytest -m distributed $(MORE)
+
+# What needs seconds: no job, no long run.
+test-quick: $(VENV)/installed-dev
+	$(BIN)/vaeflow data fetch mnist
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit vaeflow --quick
+
+# Repetitions as well: more seeds, more ranks, the contract of every kind.
+test-all: MORE = --all
+test-all: test
+
+.PHONY: prepared
+prepared: $(VENV)/installed-dev
+	$(BIN)/vaeflow data fetch mnist
+	$(BIN)/vaeflow horovod install --if-possible
 
 horovod: $(VENV)/installed
 	$(BIN)/vaeflow horovod install
@@ -31,18 +44,16 @@ test-cluster: $(VENV)/installed-dev
 
 # Real processes: a hundred killed at random moments, which takes about an hour; 300 killed at single changes of the disk;
 # 2,000 damaged run directories: docs/faults.md says what one of each costs. Ranks that differ in each key of the config: minutes.
-test-faults: $(VENV)/installed-dev
-	$(BIN)/vaeflow data fetch mnist
-	$(BIN)/vaeflow horovod install --if-possible
+test-faults: prepared
 	VAEFLOW_KILLS=100 $(BIN)/python -m pytest tests/integration/test_faults.py
 	VAEFLOW_AIMED_KILLS=300 $(BIN)/python -m pytest -n 2 tests/integration/test_aimed_kills.py
 	VAEFLOW_DAMAGES=2000 $(BIN)/python -m pytest -n 2 tests/integration/test_damaged_runs.py
-	VAEFLOW_MATRIX=1 $(BIN)/python -m pytest tests/integration/test_agreement.py
+	$(BIN)/python -m pytest tests/integration/test_agreement.py --all
 
 # Every rule on every component, built in and of plugins/; it writes docs/checked.md. It takes about half an hour.
 check-components: $(VENV)/installed-dev
 	$(BIN)/python docs/checked.py
-	VAEFLOW_ALL_CONTRACTS=1 $(BIN)/python -m pytest tests/integration/test_scaffold.py -k contract
+	$(BIN)/python -m pytest tests/integration/test_scaffold.py -k contract --all
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Tests that start SLURM and sshd. They take root and packages, so they run only when `--cluster` asks for them."""
+"""Tests that start SLURM and sshd. They take root and packages, so they are skipped without `--cluster`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,6 @@ if TYPE_CHECKING:
 
 SETTINGS = ("microbatches=4", "steps=6")
 PACKAGES = "slurm-wlm munge openssh-server iproute2"
-
-
-def pytest_addoption(parser):
-    parser.addoption("--cluster", action="store_true", help="run the tests that start SLURM and sshd, as root")
-
-
-def pytest_collection_modifyitems(config, items):
-    if config.getoption("--cluster", default=False):
-        return
-    skip = pytest.mark.skip(reason="starts SLURM or sshd, which takes root and packages: make test-cluster")
-    for item in items:
-        if item.get_closest_marker("cluster"):
-            item.add_marker(skip)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 
 import pytest
@@ -18,7 +17,6 @@ from vaeflow.plugins.registry import Registry
 from vaeflow.training.agreement import judge
 from vaeflow.training.provenance.record import Provenance
 
-FULL = os.environ.get("VAEFLOW_MATRIX") == "1"
 LIMIT = 15.0  # seconds from the last rank's start to the end of all
 PLUGIN = """
 from vaeflow import Component, hookimpl
@@ -209,7 +207,7 @@ def test_every_key_of_the_schema_is_compared():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not FULL, reason="four minutes: VAEFLOW_MATRIX=1, as `make test-faults` does")
+@pytest.mark.repetition
 @pytest.mark.parametrize("strategy", BOTH)
 def test_every_key_between_two_processes(tmp_path, data, strategy):
     common = ["dataset=arrays", f"dataset.path={data}", f"strategy={strategy}"]
