@@ -197,4 +197,4 @@ def test_the_command_names_the_culprit(tmp_path, monkeypatch):
     label = r"encoder 'wrong-shape' of .*broken_plugins\.py \(--plugin\)"
     assert re.match(rf"vaeflow: {label} breaks the rule 'shapes': the output for 1 rows has shape \(1, 2, 4\)", line)
     assert re.search(r"^  BROKEN    shapes ", done.stdout, re.MULTILINE)
-    assert re.search(r"^  left out  rows +not run, because the rule 'shapes' is broken", done.stdout, re.MULTILINE)
+    assert re.search(r"^  skipped   rows +not run, because the rule 'shapes' is broken", done.stdout, re.MULTILINE)

@@ -209,7 +209,7 @@ def test_one_cause_is_said_once(tmp_path):
     assert first.outcome == "broken"
     assert first.message.endswith("could not be built: KeyError: 'width'")
     assert (second.outcome, second.message) == (
-        "left out",
+        "skipped",
         "not run, because the rule 'shapes' is broken: fix that first",
     )
 

@@ -34,8 +34,8 @@ class Found:
         name: the component's.
         origin: the plugin that it is of.
         rule: the rule's name.
-        outcome: `ok`, `broken` or `left out`.
-        message: of a broken rule the tensor and the numbers; of one left out, why; else empty.
+        outcome: `ok`, `broken` or `skipped`.
+        message: of a broken rule the tensor and the numbers; of a skipped one the reason; otherwise empty.
     """
 
     kind: str

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("vaeflow")
 
-LEFT_OUT = "no:"
+DISABLED_PREFIX = "no:"
 """Before a name among the modules: leave that installed plugin out."""
 
 
@@ -170,9 +170,9 @@ def _sources(modules: Sequence[str]) -> tuple[list[Source], list[Origin]]:
     """Return what to load and what not; named modules come before installed ones, so that they fail loudly."""
     installed = list(discovery.installed())
     by_module = {source.origin.module: replace(source, demanded=True) for source in installed}
-    wanted = [module for module in dict.fromkeys(modules) if not module.startswith(LEFT_OUT)]
+    wanted = [module for module in dict.fromkeys(modules) if not module.startswith(DISABLED_PREFIX)]
     named = [by_module.get(module) or discovery.named(module) for module in wanted]
-    unwanted = {module.removeprefix(LEFT_OUT) for module in modules if module.startswith(LEFT_OUT)}
+    unwanted = {module.removeprefix(DISABLED_PREFIX) for module in modules if module.startswith(DISABLED_PREFIX)}
     names = {name for source in installed for name in _names(source.origin)}
     for name in sorted(unwanted - names):
         raise UsageError(f"--disable-plugin: no plugin {name!r} is installed; {nearest(name, names)}")

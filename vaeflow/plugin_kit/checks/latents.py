@@ -14,7 +14,7 @@ from vaeflow.engine.precision import built_in
 from vaeflow.errors import UsageError
 from vaeflow.model import elbo
 from vaeflow.plugin_kit.checks.densities import ERRORS, is_of_noise, require_density
-from vaeflow.plugin_kit.checks.require import BrokenRuleError, LeftOutError, require, require_close, require_tensor
+from vaeflow.plugin_kit.checks.require import BrokenRuleError, SkippedRuleError, require, require_close, require_tensor
 from vaeflow.plugin_kit.checks.rule import Rule
 from vaeflow.plugin_kit.checks.subject import ROWS, beside, normal, require_same_rows, shake
 
@@ -116,18 +116,18 @@ def _in_few_dimensions(subject: Subject, test: Callable[[Subject], None]) -> Non
     """Test a density in 1, 2 and 3 dimensions: a wrong constant may be right in one of them.
 
     Raises:
-        LeftOutError: if there is none of these in which it can be tested.
+        SkippedRuleError: if there is none of these in which it can be tested.
     """
     why: list[str] = []
     for size in DIMENSIONS:
         try:
             test(replace(subject, latent_size=size))
-        except (LeftOutError, UsageError) as error:  # there may be a least number of dimensions
+        except (SkippedRuleError, UsageError) as error:  # there may be a least number of dimensions
             why.append(str(error))
         except BrokenRuleError as broken:
             raise BrokenRuleError(f"with D = {size}: {broken}") from broken
     if len(why) == len(DIMENSIONS):
-        raise LeftOutError(why[0])
+        raise SkippedRuleError(why[0])
 
 
 def _posterior_samples_fit(subject: Subject) -> None:
@@ -175,7 +175,7 @@ def posterior_mean(subject: Subject) -> None:
     """Compare the mean of 50,000 samples with `mean`."""
     z, _, q, _ = _draws(subject, 0)
     if not getattr(q, "mean_is_exact", True):
-        raise LeftOutError("it declares that its mean is not exact")
+        raise SkippedRuleError("it declares that its mean is not exact")
     require_close(np.asarray(q.mean())[0], z.mean(axis=0), "`mean` and the mean of samples", within=_errors_of(z))
 
 
@@ -197,7 +197,7 @@ def divergence(subject: Subject) -> None:
     posterior, q = _posterior(subject, ROWS)
     closed = _closed_forms(q, prior)
     if not closed:
-        raise LeftOutError("there is no closed form, so samples estimate it in training too")
+        raise SkippedRuleError("there is no closed form, so samples estimate it in training too")
     features = _features(ROWS)
     for row in range(2):
         z, log_q, _, _ = _draws_of(posterior, features[row : row + 1])

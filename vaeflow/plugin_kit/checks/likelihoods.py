@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from vaeflow.errors import UsageError
 from vaeflow.plugin_kit.checks.densities import ERRORS, require_density
-from vaeflow.plugin_kit.checks.require import BrokenRuleError, LeftOutError, require, require_close, require_tensor
+from vaeflow.plugin_kit.checks.require import BrokenRuleError, SkippedRuleError, require, require_close, require_tensor
 from vaeflow.plugin_kit.checks.rule import Rule
 from vaeflow.plugin_kit.checks.subject import ROWS, beside, normal, require_same_rows, shake, uniform
 
@@ -88,7 +88,7 @@ def density(subject: Subject) -> None:
         try:
             likelihood = _likelihood(subject, shape)
         except UsageError as error:
-            raise LeftOutError(f"it makes no x of shape {shape}, which could be tried: {error}") from error
+            raise SkippedRuleError(f"it makes no x of shape {shape}, which could be tried: {error}") from error
         for row in range(2):
             _require_fitting_samples(likelihood, shape, row)
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from vaeflow.errors import UsageError
 from vaeflow.plugin_kit.checks.callbacks import evaluated, logged
 from vaeflow.plugin_kit.checks.import_effects import require_clean_import
-from vaeflow.plugin_kit.checks.require import LeftOutError, require
+from vaeflow.plugin_kit.checks.require import SkippedRuleError, require
 from vaeflow.plugin_kit.checks.rule import Rule
 from vaeflow.plugin_kit.checks.side_effects import require_no_pickles, watched
 
@@ -88,7 +88,7 @@ def _launcher(subject: Subject) -> list[str]:
         import importlib.util
 
         if importlib.util.find_spec("horovod") is None:
-            raise LeftOutError("Horovod is not installed: vaeflow horovod install")
+            raise SkippedRuleError("Horovod is not installed: vaeflow horovod install")
         return [str(Path(sys.executable).parent / "horovodrun"), "-np", "2", "--gloo"]
     return ["TF_CONFIG"]
 

@@ -12,8 +12,8 @@ class BrokenRuleError(Exception):
     """A component breaks a rule; the message names the tensor and the numbers."""
 
 
-class LeftOutError(Exception):
-    """A rule has nothing to say of a component; the message says why."""
+class SkippedRuleError(Exception):
+    """A rule does not apply to a component; the message gives the reason."""
 
 
 def require(holds: Any, message: str) -> None:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from vaeflow.errors import VaeflowError
-from vaeflow.plugin_kit.checks.require import BrokenRuleError, LeftOutError
+from vaeflow.plugin_kit.checks.require import BrokenRuleError, SkippedRuleError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vaeflow.plugin_kit.checks.subject import Subject
 
-Outcome = Literal["ok", "broken", "left out"]
+Outcome = Literal["ok", "broken", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Rule:
     Attributes:
         name: what it is called by.
         doc: what it requires, one line.
-        test: raises BrokenRuleError, or LeftOutError.
+        test: raises BrokenRuleError, or SkippedRuleError.
     """
 
     name: str
@@ -37,8 +37,8 @@ class Result:
 
     Attributes:
         rule: its name.
-        outcome: `ok`, `broken`, or `left out`.
-        message: of a broken rule the tensor and the numbers; of one left out, why; else empty.
+        outcome: `ok`, `broken`, or `skipped`.
+        message: of a broken rule the tensor and the numbers; of a skipped one the reason; otherwise empty.
     """
 
     rule: str
@@ -52,8 +52,8 @@ def run(rule: Rule, subject: Subject) -> Result:
         rule.test(subject)
     except BrokenRuleError as broken:
         return Result(rule.name, "broken", " ".join(str(broken).split()))
-    except LeftOutError as why:
-        return Result(rule.name, "left out", str(why))
+    except SkippedRuleError as why:
+        return Result(rule.name, "skipped", str(why))
     except VaeflowError as error:
         return Result(rule.name, "broken", str(error))
     except Exception as error:  # noqa: BLE001 A plugin's error is the finding.

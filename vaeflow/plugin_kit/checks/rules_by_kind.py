@@ -101,14 +101,14 @@ def check(subject: Subject, names: Collection[str] = ()) -> Iterator[Result]:
     for rule in rules_of(subject.kind, names):
         culprit = next((culprits[needed] for needed in NEEDS.get(rule.name, ()) if needed in culprits), None)
         if culprit is not None:
-            result = Result(rule.name, "left out", f"not run, because the rule {culprit!r} is broken: fix that first")
+            result = Result(rule.name, "skipped", f"not run, because the rule {culprit!r} is broken: fix that first")
         else:
             result = run(rule, subject)
         if result.outcome == "broken":
             culprit = causes.setdefault(result.message, rule.name)
             if culprit != rule.name:
                 result = Result(
-                    rule.name, "left out", f"the error that breaks the rule {culprit!r} also breaks this one"
+                    rule.name, "skipped", f"the error that breaks the rule {culprit!r} also breaks this one"
                 )
         if culprit is not None:
             culprits[rule.name] = culprit

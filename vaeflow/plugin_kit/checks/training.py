@@ -12,7 +12,7 @@ from vaeflow.engine.step_row import StepRow
 from vaeflow.model.modes import in_mode
 from vaeflow.plugin_kit.checks.import_effects import require_clean_import
 from vaeflow.plugin_kit.checks.in_subprocess import elsewhere
-from vaeflow.plugin_kit.checks.require import LeftOutError, require, require_tensor
+from vaeflow.plugin_kit.checks.require import SkippedRuleError, require, require_tensor
 from vaeflow.plugin_kit.checks.rule import Rule
 from vaeflow.plugin_kit.checks.side_effects import require_no_pickles, traced
 
@@ -137,7 +137,7 @@ def traces(subject: Subject) -> None:
 def xla(subject: Subject) -> None:
     """Compile forward and backward by XLA and take a step."""
     if not subject.bound.component.xla:
-        raise LeftOutError("it declares that it does not support XLA")
+        raise SkippedRuleError("it declares that it does not support XLA")
     experiment = subject.experiment(xla=True)
     row = experiment.trainer.execute(0, 1).numpy()
     require(np.isfinite(row).all(), "the log of a step under XLA is not finite")
