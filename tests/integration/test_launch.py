@@ -276,7 +276,7 @@ def test_local_gives_each_process_its_place(stand_in):
     assert (folder / "arguments").read_text() == "train r a=b c --strategy multiworker\n"
 
 
-def test_local_gives_each_process_one_of_the_gpus_that_are_named(stand_in):
+def test_local_gives_each_process_one_of_the_named_gpus(stand_in):
     folder = stand_in('echo "$CUDA_VISIBLE_DEVICES" > "gpu-$RANDOM$RANDOM"')
     command = ("local.sh", "--processes", "2", "--strategy", "multiworker", "r")
     assert run(*command, CUDA_VISIBLE_DEVICES="2,GPU-5").returncode == 0
@@ -300,7 +300,7 @@ def test_local_asks_the_machine_for_its_gpus(stand_in, monkeypatch):
     assert {path.read_text() for path in folder.glob("gpu-*")} == {"all\n"}
 
 
-def test_local_ends_all_when_one_fails_with_the_code_of_the_first(stand_in):
+def test_local_ends_all_with_the_code_of_the_first_failure(stand_in):
     folder = stand_in(
         """echo $$ >> pids
         case $TF_CONFIG in *'"index": 1'*) sleep 0.3; exit 7 ;; esac

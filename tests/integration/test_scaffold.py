@@ -60,7 +60,7 @@ def registry(packages):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_its_component_is_found_with_typed_and_described_options(kind, registry, packages):
+def test_its_component_has_typed_and_described_options(kind, registry, packages):
     registered = registry.get(kind, name_of(kind))
     assert registered.origin.module == str(module_of(packages, kind))
     found = registered.options()
