@@ -174,7 +174,7 @@ def _join(
     if strategy.replicas > 1:
         _prove(strategy, config, record, accept_changes=accept_changes)
         where = f"{strategy.replicas} replicas in {strategy.processes} process{'es' if strategy.processes > 1 else ''}"
-        say(f"strategy {strategy.name}: {where}; a test of its sums came out right")
+        say(f"strategy {strategy.name}: {where}; all-reduce self-test passed")
     from vaeflow.training.experiment import build
 
     return build(resolved, dataset, strategy), record
