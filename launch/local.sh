@@ -31,7 +31,7 @@ done
 [[ $PROCESSES =~ ^[1-9][0-9]*$ ]] || complain "--processes: '$PROCESSES' is not a whole number of at least 1"
 [[ $RESTARTS =~ ^[0-9]+$ ]] || complain "--restarts: '$RESTARTS' is not a whole number"
 if [ "$RESTARTS" != 0 ]; then
-  [[ " $* " == *" --run-dir"* ]] || complain "--restarts needs --run-dir: the run to go on with"
+  [[ " $* " == *" --run-dir"* ]] || complain "--restarts needs --run-dir: the run to resume"
   set -- "$@" --resume auto
 fi
 
@@ -140,5 +140,5 @@ for ((restart = 1; ; restart++)); do
   [ "$restart" -le "$RESTARTS" ] && { [ "$code" = 1 ] || [ "$code" -ge 128 ]; } || exit "$code"
   end_jobs
   rm -f "$scratch/code"
-  echo "local.sh: a process ended with $code; all start again from the newest checkpoint ($restart of $RESTARTS)" >&2
+  echo "local.sh: a process ended with $code; all are restarted from the newest checkpoint ($restart of $RESTARTS)" >&2
 done

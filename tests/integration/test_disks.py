@@ -152,7 +152,7 @@ class Harmed:
                 rf"warning: step {step} could not be saved: .*[:;] {reason}[.] Earlier checkpoints", out
             ), out
         (line,) = err.splitlines()
-        assert re.fullmatch(rf"vaeflow: step 12 could not be saved: .*[:;] {reason}[.] Make room, then .*", line), line
+        assert re.fullmatch(rf"vaeflow: step 12 could not be saved: .*[:;] {reason}[.] Free disk space; .*", line), line
 
     def assert_left(self, steps):
         """Check which checkpoints there are, and nothing half-written."""

@@ -250,7 +250,7 @@ def run(script: str, *arguments: str, **environment: str) -> subprocess.Complete
         ("local.sh", ("--processes", "0", "r"), "local.sh: --processes: '0' is not a whole number of at least 1"),
         ("local.sh", ("--strategy", "x", "r"), "local.sh: --strategy: 'x' is not horovod or multiworker"),
         ("local.sh", ("--strategy", "mirrored", "r"), "local.sh: mirrored is one process: vaeflow train r"),
-        ("local.sh", ("--restarts", "1", "r"), "local.sh: --restarts needs --run-dir: the run to go on with"),
+        ("local.sh", ("--restarts", "1", "r"), "local.sh: --restarts needs --run-dir: the run to resume"),
         ("elastic.sh", (), "elastic.sh: which recipe? For example"),
         ("elastic.sh", ("r",), "elastic.sh: RUN_DIR names the run's directory"),
         ("horovodrun.sh", (), "horovodrun.sh: which recipe? For example"),

@@ -230,7 +230,7 @@ def test_nothing_is_overwritten(tmp_path, capsys):
         ("encoder", "2d", "for example 'd'"),
         ("encoder", "../wide", "for example 'wide'"),
         ("encoder", "", "'' is no name in kebab-case"),
-        ("encoder", "vaeflow-wide", "leave out vaeflow, .*; for example 'wide'"),
+        ("encoder", "vaeflow-wide", "starts with vaeflow already.*; for example 'wide'"),
         ("encoder", "lambda", "'lambda' is a word of Python or TOML; choose another, such as 'my-lambda'"),
         ("encoder", "true", "'true' is a word of Python or TOML"),
         ("encoder", "keras", "'keras' is used in the code of the template"),

@@ -325,6 +325,6 @@ def test_a_network_that_fails_is_no_fault_of_the_plugin(fail, run):
     said = []
     callbacks = Callbacks([Called.own(Sends())], replace(run, say=said.append))
     callbacks.tell("on_log", Record(1, 1.0, {}))
-    assert re.fullmatch(r"warning: callback Sends could not write \(network: .+\); training goes on", said[0])
+    assert re.fullmatch(r"warning: callback Sends could not write \(network: .+\); training continues", said[0])
     with pytest.raises(UnsavedError, match="network: "):
         callbacks.require_written()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def dataset(subject: Subject) -> None:
-    """Build the data set twice, and in two processes with other seeds of Python's hashes; compare all that is in it."""
+    """Build the data set twice here, and in two processes with other seeds of Python's hashes; compare all arrays."""
     try:
         with watched(subject.place) as effects:
             first, again = (subject.build(Folders.default()) for _ in range(2))

@@ -1,6 +1,6 @@
-"""A function of a component called in a process of its own: imported anew, with another seed of Python's hashes.
+"""Call a function of a component in a separate process: imported again, with another seed of Python's hashes.
 
-Ranks of a job are such processes. What a component draws at import, or keeps in a set, is other in each of them.
+Ranks of a job are such processes. Random numbers drawn at import, or the order of a set, differ between them.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def elsewhere(
     """Call a function of a module in another process.
 
     Args:
-        subject: the component, which is looked up anew there.
-        function: is called with the component and with what is given.
+        subject: the component, which is looked up again there.
+        function: called with the component and `given`.
         given: arrays by name.
-        hash_seed: PYTHONHASHSEED of that process.
+        hash_seed: PYTHONHASHSEED of the process.
 
     Returns:
-        What the function returned.
+        The function's result.
 
     Raises:
         BrokenRuleError: if it fails there, or has not ended after ten minutes.
@@ -59,7 +59,7 @@ def elsewhere(
 
 
 def main() -> None:
-    """Do what standard input asks for."""
+    """Run the request from standard input."""
     from vaeflow.distributed.strategies.mirrored import make_logical_cpus
     from vaeflow.plugins.registry import Registry
     from vaeflow.runtime.tensorflow_setup import Runtime, start_tensorflow
@@ -81,5 +81,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except Exception as error:  # noqa: BLE001 The last line is what the rule says.
+    except Exception as error:  # noqa: BLE001 The last line becomes the rule's message.
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -1,4 +1,4 @@
-"""A rule of a kind's contract, and what came out of it."""
+"""A rule of a kind's contract, and its result."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Rule:
     """One rule of a contract.
 
     Attributes:
-        name: what it is called by.
-        doc: what it requires, one line.
+        name: its name.
+        doc: its requirement, one line.
         test: raises BrokenRuleError, or SkippedRuleError.
     """
 
@@ -33,7 +33,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Result:
-    """What came out of a rule.
+    """The result of a rule.
 
     Attributes:
         rule: its name.
@@ -47,7 +47,7 @@ class Result:
 
 
 def run(rule: Rule, subject: Subject) -> Result:
-    """Run a rule. Whatever a component raises breaks the rule."""
+    """Run a rule; any error of the component breaks it."""
     try:
         rule.test(subject)
     except BrokenRuleError as broken:
@@ -56,6 +56,6 @@ def run(rule: Rule, subject: Subject) -> Result:
         return Result(rule.name, "skipped", str(why))
     except VaeflowError as error:
         return Result(rule.name, "broken", str(error))
-    except Exception as error:  # noqa: BLE001 A plugin's error is the finding.
+    except Exception as error:  # noqa: BLE001 A plugin may raise anything.
         return Result(rule.name, "broken", f"{type(error).__name__}: {' '.join(str(error).split())}")
     return Result(rule.name, "ok")
