@@ -89,7 +89,7 @@ class LoadedRun:
 
         Args:
             x: from `examples` or `prepare`.
-            any_values: let values pass that no prepared example of the run has, such as probabilities.
+            any_values: allow values that no prepared example of the run has, such as probabilities.
 
         Raises:
             UsageError: if x has other values, as stored pixels do, or another shape.
