@@ -1,4 +1,4 @@
-"""Runs every rule on every component there is, and writes what came out into docs/checked.md; it takes some minutes.
+"""Run all rules on all components, and write the results into docs/checked.md; this takes some minutes.
 
 python docs/checked.py
 """
@@ -31,9 +31,9 @@ REQUIRED: dict[tuple[str, str], dict[str, object]] = {
     ("dataset", "arrays"): {"path": "made.npz"},
     ("dataset", "idx"): {"train_images": "made-idx3-ubyte"},
 }
-"""Options of components that must be told some; the files are made for them."""
+"""Options of components with required ones; the files are created for the checks."""
 
-HEAD = """Every component that was there, with all rules of its kind, by `python docs/checked.py` on the machine of
+HEAD = """All components, checked with all rules of their kinds, by `python docs/checked.py` on the machine of
 [](results.md). A rule is skipped if it does not apply to the component; the last column gives the reason.
 """
 

@@ -57,8 +57,8 @@ def evaluate_run(
     from vaeflow.distributed.strategies.processes import Processes
     from vaeflow.training.checkpoints.restore import restore_to_read
 
-    asked = {"split": split, "samples": samples, "best": best}
-    with FirstMeeting(accept_changes=accept_changes, **asked) as meeting:
+    requested = {"split": split, "samples": samples, "best": best}
+    with FirstMeeting(accept_changes=accept_changes, **requested) as meeting:
         directory = RunDirectory.open(run_dir)
         resolved = resolve_run(directory, modules, of_strategy(settings))
         experiment, record = prepare_to_read(

@@ -66,7 +66,7 @@ class ExactSum:
     """Sums that do not depend on order or grouping.
 
     A part of a gradient is rounded to 2^-(30 - ceil(log2 V)) of the largest magnitude in its block of 64 elements, or
-    finer, so that two sums share an int64: TensorFlow keeps int32 in host memory, whatever the device. State and sums
+    finer, so that two sums share an int64: TensorFlow keeps int32 in host memory on any device. State and sums
     have 62 bits and a scale for each element, and with more than 64 microbatches gradients have 62 bits, too.
 
     Args:

@@ -1,7 +1,7 @@
 """The first exchange of a job's processes: each sends a text, rank 0 compares them and returns a verdict to all.
 
 It takes place before TensorFlow is imported and before any strategy joins the processes, so it needs neither: what
-differs between ranks would make collectives wait for each other for ever. If horovodrun started the job, its own
+differs between ranks would make collectives wait for each other forever. If horovodrun started the job, its own
 rendezvous server is used. Else rank 0 serves one, at the address that the others will use later, and
 stops before TensorFlow or Horovod take the port.
 """

@@ -75,7 +75,7 @@ def _require_density_near(
     if of_noise and weights.mean() < 1.0 + ERRORS * error + 1e-4:
         return  # less than 1 means that r has mass where the samples, on a bent sheet, have not
     if error > 0.2 * max(weights.mean(), 1e-3):
-        raise SkippedRuleError(f"samples of {what} are spread too far for 50,000 of them to tell")
+        raise SkippedRuleError(f"samples of {what} are spread too far for a test with 50,000 of them")
     total = weights.mean()
     if abs(total - 1.0) > ERRORS * error + 1e-4:
         raise BrokenRuleError(f"{what} integrates to {total:.4g} (standard error {error:.1g}), not to 1")

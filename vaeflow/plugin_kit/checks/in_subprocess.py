@@ -46,14 +46,14 @@ def elsewhere(
     """
     with tempfile.TemporaryDirectory() as name:
         np.savez(Path(name) / "given.npz", **given)  # type: ignore[arg-type]  # of numpy's own parameters
-        asked = {
+        request = {
             "folder": name,
             "function": [function.__module__, function.__qualname__],
             "modules": subject.registry.modules,
             "subject": [subject.kind, subject.name, dict(subject.options)],
             "tried": [subject.x_shape, subject.latent_size, dict(subject.partners)],
         }
-        call(__name__, json.dumps(asked), PATIENCE, PYTHONHASHSEED=hash_seed)
+        call(__name__, json.dumps(request), PATIENCE, PYTHONHASHSEED=hash_seed)
         with np.load(Path(name) / "found.npz") as found:
             return dict(found)
 
@@ -64,18 +64,18 @@ def main() -> None:
     from vaeflow.plugins.registry import Registry
     from vaeflow.runtime.tensorflow_setup import Runtime, start_tensorflow
 
-    asked = json.load(sys.stdin)
+    request = json.load(sys.stdin)
     start_tensorflow(Runtime(threads=1))
     make_logical_cpus(2)
     from vaeflow.plugin_kit.checks.subject import Subject
 
-    kind, name, options = asked["subject"]
-    x_shape, latent_size, partners = asked["tried"]
-    module, function = asked["function"]
-    subject = Subject(Registry.load(asked["modules"]), kind, name, options, tuple(x_shape), latent_size, partners)
-    with np.load(Path(asked["folder"]) / "given.npz") as given:
+    kind, name, options = request["subject"]
+    x_shape, latent_size, partners = request["tried"]
+    module, function = request["function"]
+    subject = Subject(Registry.load(request["modules"]), kind, name, options, tuple(x_shape), latent_size, partners)
+    with np.load(Path(request["folder"]) / "given.npz") as given:
         found = getattr(importlib.import_module(module), function)(subject, dict(given))
-    np.savez(Path(asked["folder"]) / "found.npz", **found)
+    np.savez(Path(request["folder"]) / "found.npz", **found)
 
 
 if __name__ == "__main__":

@@ -166,4 +166,4 @@ OPTIMIZER = (Rule("descent", "a Keras optimizer that makes a square smaller, at 
 LEARNING_RATE = (Rule("rate", "a finite rate, 0 or more, a function of the step alone", learning_rate),)
 METRIC = (Rule("figures", "a finite float32 figure [B] of each example alone", metric),)
 BINARIZATION = (Rule("pixels", "float32 x of the pixels' shape, a function of each row and its noise", binarization),)
-TRANSFORM = (Rule("pixels", "float32 pixels of the shape it says, a function of each row and its noise", transform),)
+TRANSFORM = (Rule("pixels", "float32 pixels of the declared shape, a function of each row and its noise", transform),)
