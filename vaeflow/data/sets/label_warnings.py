@@ -68,7 +68,8 @@ def _warn_about_neighbours(train: LookedAt) -> Iterator[str]:
     if share < chance + ERRORS * np.sqrt(chance * (1.0 - chance) / len(queries)):
         yield (
             f"labels of train seem to be unrelated to its images: of {len(queries)} examples, {share:.0%} have the "
-            f"label of the most similar one, and {chance:.0%} would by chance; labels and images may be in different order"
+            f"label of the most similar one, and {chance:.0%} would by chance; labels and images may be in different "
+            "order"
         )
 
 
