@@ -320,7 +320,7 @@ def test_local_starts_again_what_died_and_nothing_else(code, tries, stand_in):
     assert done.returncode == code
     calls = (folder / "calls").read_text().splitlines()
     assert calls == ["train r --run-dir=a --resume auto --strategy multiworker"] * tries
-    assert done.stderr.count("all start again from the newest checkpoint") == tries - 1
+    assert done.stderr.count("all are restarted from the newest checkpoint") == tries - 1
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])

@@ -145,7 +145,7 @@ def test_those_that_are_seen_train_and_their_output_appears(packages, tmp_path, 
     header, row = (run / "own-callback.csv").read_text().splitlines()
     assert header == "step,epoch,test/elbo"
     assert row.startswith("3,1.0,-")
-    assert re.search(r"^largest sum: \d+ bytes a replica$", capfd.readouterr().err, re.MULTILINE)
+    assert re.search(r"^largest sum: \d+ bytes per replica$", capfd.readouterr().err, re.MULTILINE)
 
 
 def test_its_own_tests_pass(packages):
