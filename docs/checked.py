@@ -1,4 +1,4 @@
-"""Runs every rule on every component there is, and writes what came out into docs/checked.md; it takes some minutes.
+"""Run all rules on all components, and write the results into docs/checked.md; this takes some minutes.
 
 python docs/checked.py
 """
@@ -31,10 +31,10 @@ REQUIRED: dict[tuple[str, str], dict[str, object]] = {
     ("dataset", "arrays"): {"path": "made.npz"},
     ("dataset", "idx"): {"train_images": "made-idx3-ubyte"},
 }
-"""Options of components that must be told some; the files are made for them."""
+"""Options of components with required ones; the files are created for the checks."""
 
-HEAD = """Every component that was there, with all rules of its kind, by `python docs/checked.py` on the machine of
-[](results.md). A rule that is left out has nothing to say of the component; the reason is its own.
+HEAD = """All components, checked with all rules of their kinds, by `python docs/checked.py` on the machine of
+[](results.md). A rule is skipped if it does not apply to the component; the last column gives the reason.
 """
 
 
@@ -45,7 +45,7 @@ def main() -> None:
         found = [one.component for one in Registry.load().all()]
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             rows = list(pool.map(lambda one: _row(one.kind, one.name, Path(folder)), found))
-    text = table(("kind", "name", "of", "rules kept", "broken", "left out", "why"), rows)
+    text = table(("kind", "name", "of", "rules kept", "broken", "skipped", "why"), rows)
     (Path(__file__).parent / "checked.md").write_text(f"{HEAD}\n{text}\n", encoding="utf-8")
 
 
@@ -64,8 +64,8 @@ def _row(kind: str, name: str, folder: Path) -> tuple[str, ...]:
     counts = collections.Counter(one.outcome for one in found)
     sys.stderr.write(f"{kind} {name}: {dict(counts)}\n")
     sys.stderr.writelines(f"  {one.rule}: {one.message}\n" for one in found if one.outcome == "broken")
-    why = "; ".join(f"{one.rule}: {one.message}" for one in found if one.outcome == "left out")
-    numbers = [str(counts[outcome]) for outcome in ("ok", "broken", "left out")]
+    why = "; ".join(f"{one.rule}: {one.message}" for one in found if one.outcome == "skipped")
+    numbers = [str(counts[outcome]) for outcome in ("ok", "broken", "skipped")]
     return f"`{kind}`", f"`{name}`", found[0].origin, *numbers, cell(why or "-")
 
 

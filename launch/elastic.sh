@@ -3,9 +3,9 @@
 #
 #   HOSTS_FILE=hosts RUN_DIR=/shared/run launch/elastic.sh RECIPE [KEY=VALUE]...
 #
-# HOSTS_FILE has a line NAME:PROCESSES per host that may be used now. You can change it at any time (write a new file and
-# rename it). Every host must see RUN_DIR. Set `microbatches` to a number of at least MOST: then the weights are those of an
-# uninterrupted run, bit for bit.
+# HOSTS_FILE has a line NAME:PROCESSES per host that may be used now. You can change it at any time (write a new file
+# and rename it). Every host must see RUN_DIR. Set `microbatches` to a number of at least MOST: then the weights are
+# those of an uninterrupted run, bit for bit.
 set -euo pipefail
 
 export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-2} # horovodrun imports TensorFlow, which prints lines
@@ -31,8 +31,8 @@ export HOSTS_FILE
 "$DISCOVERY" >/dev/null || complain "DISCOVERY: $DISCOVERY failed; it must print NAME:PROCESSES lines"
 command -v horovodrun >/dev/null || complain "there is no horovodrun: vaeflow horovod install"
 
-# The launcher treats a host as alive until its ssh ends. By default ssh waits for many minutes if a host disappears, and
-# horovodrun has no option for this. So a wrapper in the PATH makes ssh give up after 4 s.
+# The launcher treats a host as alive until its ssh ends. By default ssh waits for many minutes if a host disappears,
+# and horovodrun has no option for this. So a wrapper in the PATH makes ssh give up after 4 s.
 if ssh=$(command -v ssh); then
   beside=$(mktemp -d)
   trap 'rm -rf "$beside"' EXIT
@@ -46,11 +46,11 @@ horovodrun -np "$START" --min-np "$LEAST" ${MOST:+--max-np "$MOST"} --host-disco
   --blacklist-cooldown-range $COOLDOWN ${INTERFACE:+--network-interfaces "$INTERFACE"} $HOROVODRUN_OPTIONS \
   $VAEFLOW train "$@" --strategy horovod --run-dir "$RUN_DIR" --resume auto &
 child=$!
-asked=''
-trap 'asked=yes; kill -TERM $child 2>/dev/null' INT TERM # a background child does not get Ctrl-C
+stopped=''
+trap 'stopped=yes; kill -TERM $child 2>/dev/null' INT TERM # a background child does not get Ctrl-C
 code=0
 wait $child || code=$?
 while kill -0 $child 2>/dev/null; do code=0; wait $child || code=$?; done # a signal interrupts `wait`
 # After a signal the launcher of an elastic job ends with 0, like a finished run, or with 1.
-[ -e "$RUN_DIR/summary.json" ] || { [ "$code" != 0 ] && [ -z "$asked" ]; } || exit 75
+[ -e "$RUN_DIR/summary.json" ] || { [ "$code" != 0 ] && [ -z "$stopped" ]; } || exit 75
 exit "$code"

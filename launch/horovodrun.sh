@@ -4,8 +4,8 @@
 #   HOSTS=host1:4,host2:4 launch/horovodrun.sh RECIPE [KEY=VALUE]...
 #
 # A host is NAME:PROCESSES, with one process per GPU. The arguments are passed to `vaeflow train`. Every host needs the
-# same environment at the same path; horovodrun passes on PATH and other variables. Rank 0, on the first host, writes the
-# run.
+# same environment at the same path; horovodrun passes on PATH and other variables. Rank 0, on the first host, writes
+# the run.
 set -euo pipefail
 
 export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-2} # horovodrun imports TensorFlow, which prints lines

@@ -3,9 +3,9 @@
 #
 #   launch/local.sh [--processes N] [--strategy horovod|multiworker] [--restarts N] RECIPE [KEY=VALUE]...
 #
-# Arguments after the options are passed to `vaeflow train`. If one process fails, the others are ended; the exit code is
-# that of the first that failed. Ctrl-C and TERM end all of them. With --restarts, and --run-dir among the arguments, all
-# processes are restarted from the newest checkpoint after one has died. Needs bash 4.3 and setsid.
+# Arguments after the options are passed to `vaeflow train`. If one process fails, the others are ended; the exit code
+# is that of the first that failed. Ctrl-C and TERM end all of them. With --restarts, and --run-dir among the arguments,
+# all processes are restarted from the newest checkpoint after one has died. Needs bash 4.3 and setsid.
 set -euo pipefail
 
 export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-2} # horovodrun imports TensorFlow, which prints lines
@@ -31,7 +31,7 @@ done
 [[ $PROCESSES =~ ^[1-9][0-9]*$ ]] || complain "--processes: '$PROCESSES' is not a whole number of at least 1"
 [[ $RESTARTS =~ ^[0-9]+$ ]] || complain "--restarts: '$RESTARTS' is not a whole number"
 if [ "$RESTARTS" != 0 ]; then
-  [[ " $* " == *" --run-dir"* ]] || complain "--restarts needs --run-dir: the run to go on with"
+  [[ " $* " == *" --run-dir"* ]] || complain "--restarts needs --run-dir: the run to resume"
   set -- "$@" --resume auto
 fi
 
@@ -64,8 +64,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 trap 'exit 129' HUP
 
-# The shell that horovodrun starts around vaeflow. horovodrun returns 1 for every failure, so the first process that fails
-# writes its exit code to a file. TERM is passed on, because a waiting shell does not do so.
+# The shell that horovodrun starts around vaeflow. horovodrun returns 1 for every failure, so the first process that
+# fails writes its exit code to a file. TERM is passed on, because a waiting shell does not do so.
 # shellcheck disable=SC2016
 REPORTING='
   trap "kill -TERM \$child" TERM
@@ -136,9 +136,10 @@ for ((restart = 1; ; restart++)); do
     wait -n || { code=$?; sleep "$PAUSE"; break; }
   done
   if [ -s "$scratch/code" ]; then code=$(cat "$scratch/code"); fi
-  # 1: environment error, or another process failed; 128 and more: killed. Other codes are vaeflow's and are not retried.
+  # 1: environment error, or another process failed; 128 and more: killed. Other codes are vaeflow's and are not
+  # retried.
   [ "$restart" -le "$RESTARTS" ] && { [ "$code" = 1 ] || [ "$code" -ge 128 ]; } || exit "$code"
   end_jobs
   rm -f "$scratch/code"
-  echo "local.sh: a process ended with $code; all start again from the newest checkpoint ($restart of $RESTARTS)" >&2
+  echo "local.sh: a process ended with $code; all are restarted from the newest checkpoint ($restart of $RESTARTS)" >&2
 done

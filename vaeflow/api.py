@@ -1,4 +1,4 @@
-"""vaeflow from Python: train a config, load a run."""
+"""Use vaeflow from Python: train a config, load a run."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ EXAMPLES_AT_A_TIME = 10_000
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run from the disk. Arrays are NumPy's; B examples of shape X, D latents.
+    """A run that was loaded from disk. Arrays are NumPy's; B examples of shape X, D latents.
 
     Attributes:
-        directory: where it lies.
-        experiment: what it was trained with, its state restored.
+        directory: the run's directory.
+        experiment: its components, with the restored state.
     """
 
     directory: Path
@@ -89,7 +89,7 @@ class LoadedRun:
 
         Args:
             x: from `examples` or `prepare`.
-            any_values: let values pass that no prepared example of the run has, such as probabilities.
+            any_values: allow values that no prepared example of the run has, such as probabilities.
 
         Raises:
             UsageError: if x has other values, as stored pixels do, or another shape.
@@ -127,7 +127,7 @@ def train(
         config: a `Config`, a recipe's name or a TOML file.
         overrides: settings on top of a recipe or file, such as `epochs=5`.
         run_dir: the run's directory; None takes the next free one below `runs/`.
-        plugins: modules with components, for plugins that are not installed; `no:NAME` leaves an installed one out.
+        plugins: modules with components, for plugins that are not installed; `no:NAME` disables an installed one.
         data_dir: the user's folder of data sets.
 
     Returns:

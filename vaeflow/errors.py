@@ -81,7 +81,7 @@ class MembersChangedError(VaeflowError):
 
 
 class LeavingError(StoppedError):
-    """A signal told this process to leave an elastic job; the remaining workers resume. Exit code 75."""
+    """A signal made this process leave an elastic job; the remaining workers resume. Exit code 75."""
 
 
 class NonFiniteError(VaeflowError):

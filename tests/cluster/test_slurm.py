@@ -71,14 +71,14 @@ def test_nodes_on_two_machines_train_to_the_same_bits(strategy, two_machines, ho
     assert all(host.bytes_sent() - before > 500_000 for host, before in zip(hosts, sent, strict=True))
 
 
-def test_what_is_wrong_ends_the_job_with_the_exit_code_of_vaeflow(one_machine):
+def test_an_error_ends_the_job_with_vaeflows_exit_code(one_machine):
     batch = str(LAUNCH / "slurm-horovod.sbatch")
     code, printed = one_machine.sbatch("--nodes=2", "--ntasks-per-node=1", batch, "mnist-2d", "epoch=1")
     assert code == 2
     assert printed.count("vaeflow: command line: epoch: unknown key; did you mean 'epochs'?") == 1  # by rank 0
 
 
-def test_a_job_whose_time_is_over_saves_and_goes_back_into_the_queue(one_machine, tmp_path, expected):
+def test_a_job_at_its_time_limit_saves_and_is_requeued(one_machine, tmp_path, expected):
     """SLURM's own time limit is a minute at least: its signal is sent by hand, as SLURM sends it."""
     arguments = (*expected.arguments, "steps=100000", "evaluate.every_epochs=100000", "checkpoint.every_steps=100000")
     run_dir = tmp_path / "run"

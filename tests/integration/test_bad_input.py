@@ -568,7 +568,7 @@ def damage(run, number):
     return path
 
 
-def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(run, finished, capfd):
+def test_corrupt_newest_checkpoint_is_named_and_an_older_used(run, finished, capfd):
     (run / "summary.json").unlink()
     path = damage(run, -1)
     assert main(["resume", str(run)]) == 0

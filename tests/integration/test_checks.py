@@ -90,7 +90,7 @@ def test_the_fixture_says_what_there_is_not(contract):
         (["check", "encoder", "mlp", "--x-shape", "8x8"], "'8x8' is not a shape, such as 28,28,1"),
         (["check", "encoder", "mlp", "--with", "prior"], "--with: 'prior' is not KIND=NAME, such as prior="),
         (["check", "encoder", "mlp", "--with", "plot=x"], "--with: kind 'plot' can't be combined with a component; "),
-        (["check", "encoder", "mlp", "--with", "encoder=mlp"], "encoder=mlp: the encoder is the component under check"),
+        (["check", "encoder", "mlp", "--with", "encoder=mlp"], "the encoder is the component under check"),
         (["check", "encoder", "mlp", "--with", "prior=no"], "unknown prior 'no'"),
         (["check", "--of", "vaeflo"], "--of: 'vaeflo' has no components; did you mean 'vaeflow'?"),
     ],
@@ -201,7 +201,7 @@ def test_one_cause_is_said_once(tmp_path):
     assert first.outcome == "broken"
     assert first.message.endswith("could not be built: KeyError: 'width'")
     assert (second.outcome, second.message) == (
-        "left out",
+        "skipped",
         "not run, because the rule 'shapes' is broken: fix that first",
     )
 

@@ -377,7 +377,7 @@ def test_all_ranks_do_what_the_chiefs_callbacks_ask(tmp_path, digits, alone, *, 
 
 
 @pytest.mark.distributed
-def test_killed_between_two_reductions_and_resumed_on_two_replicas(tmp_path, digits, plugin, alone):
+def test_killed_between_reductions_and_resumed_on_two_replicas(tmp_path, digits, plugin, alone):
     run, at = tmp_path / "run", by_oracle(alone)[0][0] + 3
     killed = long_run(digits, f"{{name='signals', number={int(signal.SIGKILL)}, at={at}}}")
     arguments = ["train", "mnist-2d", "--run-dir", run, *killed, "microbatches=4", "--plugin", plugin]

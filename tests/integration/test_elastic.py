@@ -147,7 +147,7 @@ def undisturbed(tmp_path_factory, settings, hurry):
     return run
 
 
-def test_grows_and_shrinks_with_the_bits_of_the_run_that_nobody_disturbed(tmp_path, settings, hurry, undisturbed):
+def test_elastic_run_has_the_bits_of_an_undisturbed_one(tmp_path, settings, hurry, undisturbed):
     """2 -> 1 (the chief is killed) -> 2 (its host comes back) -> 3 (a slot more) -> 2 (a host less)."""
     run = tmp_path / "run"
     with ElasticJob(tmp_path, ("localhost:1", "127.0.0.1:1"), *settings) as elastic:
@@ -172,9 +172,7 @@ def test_grows_and_shrinks_with_the_bits_of_the_run_that_nobody_disturbed(tmp_pa
     assert not list(run.rglob("*.partial"))
 
 
-def test_one_that_hangs_is_left_behind_one_that_is_asked_leaves_and_all_that_are_asked_stop(
-    tmp_path, settings, hurry, undisturbed
-):
+def test_one_rank_hangs_one_leaves_and_all_stop(tmp_path, settings, hurry, undisturbed):
     """2 -> 1 (SIGSTOP) -> 2 -> 1 (SIGTERM at the chief) -> stopped by SIGTERM at the launcher, and resumed."""
     run = tmp_path / "run"
     with ElasticJob(tmp_path, ("localhost:1", "127.0.0.1:1"), *settings) as elastic:

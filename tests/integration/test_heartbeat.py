@@ -132,7 +132,7 @@ def test_silence_and_closing_of_a_link():
     link.close()
 
 
-def test_connections_to_a_host_that_libraries_hold_are_cut_and_no_others(tmp_path):
+def test_only_connections_to_the_given_host_are_cut(tmp_path):
     lost, theirs = connected("127.0.0.2")
     kept, other = connected("127.0.0.3")
     left, right = socket.socketpair()
@@ -171,7 +171,7 @@ GUARDED = """
 
 
 @pytest.mark.parametrize(("how", "code"), [("close", 0), ("stop", -signal.SIGKILL), ("die", 3)])
-def test_a_guardian_kills_a_process_that_hangs_and_outlives_none(how, code):
+def test_a_guardian_kills_a_hung_process_and_outlives_none(how, code):
     done = subprocess.run([sys.executable, "-c", dedent(GUARDED), how], capture_output=True, text=True, timeout=60)
     pid, lives = done.stdout.splitlines()
     assert (done.returncode, lives) == (code, "lives"), done.stderr

@@ -250,7 +250,7 @@ def run(script: str, *arguments: str, **environment: str) -> subprocess.Complete
         ("local.sh", ("--processes", "0", "r"), "local.sh: --processes: '0' is not a whole number of at least 1"),
         ("local.sh", ("--strategy", "x", "r"), "local.sh: --strategy: 'x' is not horovod or multiworker"),
         ("local.sh", ("--strategy", "mirrored", "r"), "local.sh: mirrored is one process: vaeflow train r"),
-        ("local.sh", ("--restarts", "1", "r"), "local.sh: --restarts needs --run-dir: the run to go on with"),
+        ("local.sh", ("--restarts", "1", "r"), "local.sh: --restarts needs --run-dir: the run to resume"),
         ("elastic.sh", (), "elastic.sh: which recipe? For example"),
         ("elastic.sh", ("r",), "elastic.sh: RUN_DIR names the run's directory"),
         ("horovodrun.sh", (), "horovodrun.sh: which recipe? For example"),
@@ -276,7 +276,7 @@ def test_local_gives_each_process_its_place(stand_in):
     assert (folder / "arguments").read_text() == "train r a=b c --strategy multiworker\n"
 
 
-def test_local_gives_each_process_one_of_the_gpus_that_are_named(stand_in):
+def test_local_gives_each_process_one_of_the_named_gpus(stand_in):
     folder = stand_in('echo "$CUDA_VISIBLE_DEVICES" > "gpu-$RANDOM$RANDOM"')
     command = ("local.sh", "--processes", "2", "--strategy", "multiworker", "r")
     assert run(*command, CUDA_VISIBLE_DEVICES="2,GPU-5").returncode == 0
@@ -300,7 +300,7 @@ def test_local_asks_the_machine_for_its_gpus(stand_in, monkeypatch):
     assert {path.read_text() for path in folder.glob("gpu-*")} == {"all\n"}
 
 
-def test_local_ends_all_when_one_fails_with_the_code_of_the_first(stand_in):
+def test_local_ends_all_with_the_code_of_the_first_failure(stand_in):
     folder = stand_in(
         """echo $$ >> pids
         case $TF_CONFIG in *'"index": 1'*) sleep 0.3; exit 7 ;; esac
@@ -320,7 +320,7 @@ def test_local_starts_again_what_died_and_nothing_else(code, tries, stand_in):
     assert done.returncode == code
     calls = (folder / "calls").read_text().splitlines()
     assert calls == ["train r --run-dir=a --resume auto --strategy multiworker"] * tries
-    assert done.stderr.count("all start again from the newest checkpoint") == tries - 1
+    assert done.stderr.count("all are restarted from the newest checkpoint") == tries - 1
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])

@@ -187,7 +187,7 @@ def test_noise_is_new_at_each_step_or_belongs_to_the_example():
     np.testing.assert_array_equal(second, in_order[index])
 
 
-def test_each_transform_and_the_binarization_have_noise_of_their_own():
+def test_each_transform_and_the_binarization_use_separate_noise():
     zeros = np.zeros((10, 3), np.float32)
     once, twice = batches_of(zeros, echo("step")), batches_of(zeros, echo("step"), echo("step"))
     first = rows_of(once, 0, 0, 10)

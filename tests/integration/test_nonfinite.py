@@ -332,7 +332,7 @@ def test_a_call_ends_at_the_first_bad_step():
     assert trainer.traces == 1
 
 
-def test_a_call_does_not_end_where_a_loss_scale_looks_for_its_size():
+def test_execution_continues_while_the_loss_scale_adapts():
     half = keras.layers.Dense(5, dtype="mixed_float16")
     x = keras.Input((6,))
     training = Training(

@@ -167,9 +167,9 @@ def test_a_signal_before_there_is_a_run_ends_it(tmp_path, digits):
 
 def test_a_second_interrupt_does_not_wait():
     request = StopRequest()
-    request.remember(signal.SIGINT, None)
+    request.receive(signal.SIGINT, None)
     with pytest.raises(KeyboardInterrupt):
-        request.remember(signal.SIGINT, None)
+        request.receive(signal.SIGINT, None)
 
 
 def test_handlers_are_put_back():

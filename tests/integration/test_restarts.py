@@ -43,7 +43,7 @@ def test_local_starts_again_after_a_kill(tmp_path, mnist_content):
         os.kill(rank_1(run_dir), signal.SIGKILL)
         _, errors = job.communicate(timeout=240)
     assert job.returncode == 0, errors
-    assert errors.count("all start again from the newest checkpoint (1 of 1)") == 1
+    assert errors.count("all are restarted from the newest checkpoint (1 of 1)") == 1
     undisturbed = vaeflow("train", *arguments, "--run-dir", tmp_path / "undisturbed")
     assert undisturbed.returncode == 0, undisturbed.stderr
     assert summary(run_dir)["state_sha256"] == summary(tmp_path / "undisturbed")["state_sha256"]

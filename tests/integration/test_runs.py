@@ -226,7 +226,7 @@ def test_equal_seeds_give_equal_runs_and_other_seeds_others(tmp_path, run, digit
 
 
 @pytest.mark.slow
-def test_a_number_of_microbatches_gives_the_same_bits_on_any_number_of_cores(tmp_path, digits):
+def test_microbatches_fix_the_bits_on_any_number_of_cores(tmp_path, digits):
     cores = sorted(os.sched_getaffinity(0))
     processes = []
     for number, mine in enumerate([cores, cores[:1]]):
@@ -468,7 +468,7 @@ def test_plots_again(run, tmp_path):
     assert {path.stem for path in (run / "plots").iterdir()} == PLOTS
 
 
-def test_a_run_after_tensorflow_was_used_says_what_it_cannot_have(tmp_path, digits, capfd):
+def test_a_run_after_tensorflow_started_refuses_threads(tmp_path, digits, capfd):
     tf.zeros(1) + 1
     settings = on(digits, "threads=7")
     assert main(["train", "mnist-2d", "--run-dir", str(tmp_path / "run"), *settings]) == 2

@@ -61,7 +61,7 @@ def registry(packages):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_its_component_is_found_with_typed_and_described_options(kind, registry, packages):
+def test_its_component_has_typed_and_described_options(kind, registry, packages):
     registered = registry.get(kind, name_of(kind))
     assert registered.origin.module == str(module_of(packages, kind))
     found = registered.options()
@@ -231,7 +231,7 @@ def test_nothing_is_overwritten(tmp_path, capsys):
         ("encoder", "2d", "for example 'd'"),
         ("encoder", "../wide", "for example 'wide'"),
         ("encoder", "", "'' is no name in kebab-case"),
-        ("encoder", "vaeflow-wide", "leave out vaeflow, .*; for example 'wide'"),
+        ("encoder", "vaeflow-wide", "starts with vaeflow already.*; for example 'wide'"),
         ("encoder", "lambda", "'lambda' is a word of Python or TOML; choose another, such as 'my-lambda'"),
         ("encoder", "true", "'true' is a word of Python or TOML"),
         ("encoder", "keras", "'keras' is used in the code of the template"),

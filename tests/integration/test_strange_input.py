@@ -71,7 +71,7 @@ def vaeflow_components():
 """
 
 
-def test_the_rule_holds_for_options_of_plugins_and_their_defaults(tmp_path):
+def test_plugin_options_must_be_representable_too(tmp_path):
     file = tmp_path / "odd.py"
     file.write_text(PLUGIN)
     registry = Registry.load([str(file)])

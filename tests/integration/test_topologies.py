@@ -208,6 +208,6 @@ def test_replicas_that_differ_stop_the_run_and_are_named(tmp_path, digits, kind,
     finished = job(kind, count, "train", "mnist-2d", "--run-dir", tmp_path / "run", "--plugin", plugin, *settings)
     assert 0 not in finished.codes
     differ = [count - 1] if kind == "mirrored" else range(1, count)  # from the first, whoever is wrong
-    line = f"replicas {', '.join(map(str, differ))} of {count} hold another state than replica 0: "
+    line = f"replicas {', '.join(map(str, differ))} of {count} have another state than replica 0: "
     assert line in "".join(finished.outputs)
     assert not (tmp_path / "run" / "summary.json").exists()

@@ -67,7 +67,7 @@ def edges() -> set[tuple[str, str]]:
     }
 
 
-def test_every_name_of_the_table_is_a_module_and_every_module_is_in_it():
+def test_the_table_names_every_module_and_nothing_else():
     used = {row_of(module, floors()) for module in modules()}
     assert used == set(floors())
 

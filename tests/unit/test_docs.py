@@ -219,7 +219,7 @@ def test_the_reference_has_every_component_option_and_kind(reference):
             assert all(f"| `{option.name}` |" in section for option in registered.options())
 
 
-def test_every_option_with_a_docstring_of_arguments_is_described(reference):
+def test_every_option_in_a_docstring_is_described(reference):
     docstrings = importlib.import_module("docstrings")
     for registered in Registry.load().all():
         parsed = docstrings.parse(registered.doc)
@@ -255,7 +255,7 @@ def keys(section, prefix=""):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_has_a_page_with_its_example_and_commands_that_use_it(kind):
+def test_every_kind_has_a_page_with_example_and_commands(kind):
     page = DOCS / "kinds" / f"{kind}.md"
     text = page.read_text()
     assert f"`{KINDS[kind].signature}`" in text

@@ -57,8 +57,8 @@ class RunView:
         say: prints one line, on rank 0 only and above a progress bar.
         control: takes requests to stop, to save, or to change the learning rate.
         plots: the plots of the config, by name.
-        stop_requested: returns whether a signal has asked this process to stop. It stops after the callbacks of the
-            newest step, so work that takes long may end early.
+        stop_requested: returns whether a signal has requested this process to stop. It stops after the callbacks of
+            the newest step, so work that takes long may end early.
     """
 
     directory: Path
@@ -108,7 +108,7 @@ class Callback:
 
     A callback is built, and all its methods are called, on rank 0 only, between executions of compiled steps. Other
     ranks wait meanwhile. A callback may therefore write files below `run.directory`. It must not call TensorFlow's or
-    Horovod's collectives, which would wait for the other ranks for ever.
+    Horovod's collectives, which would wait for the other ranks forever.
     """
 
     def on_start(self, run: RunView) -> None:

@@ -91,10 +91,10 @@ class Control:
         return asked
 
     def _require_moment(self, request: str) -> None:
-        if self._moment not in MOMENTS_THAT_ASK:
+        if self._moment not in REQUEST_METHODS:
             raise PluginError(
                 f"run.control.{request} was called in {self._moment or 'no method of a callback'}; it is allowed in "
-                f"{', '.join(MOMENTS_THAT_ASK)}, which are called at the same steps on every machine"
+                f"{', '.join(REQUEST_METHODS)}, which are called at the same steps on every machine"
             )
 
 
@@ -128,4 +128,4 @@ class Asked:
         )
 
 
-MOMENTS_THAT_ASK = ("on_log", "on_evaluation", "on_epoch")
+REQUEST_METHODS = ("on_log", "on_evaluation", "on_epoch")

@@ -77,7 +77,7 @@ class Callbacks:
         for one in self._callbacks:
             try:
                 one.callback.on_exception(self._view, error)
-            except Exception as raised:  # noqa: BLE001  # whatever a plugin raises
+            except Exception as raised:  # noqa: BLE001  # a plugin may raise anything
                 reason = " ".join(f"{type(raised).__name__}: {raised}".split())
                 with contextlib.suppress(Exception):  # the terminal may be what has failed
                     self._view.say(f"warning: {one.label}, on_exception: {reason}")

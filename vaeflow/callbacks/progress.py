@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vaeflow.callbacks.base import Record, RunView
 
 SPEED = "train/examples_per_second"
-SPLITS = ("test", "validation", "train")  # the best figure first
+SPLITS = ("test", "validation", "train")  # the most important first
 
 
 UNSEEN = contextlib.suppress(OSError)

@@ -61,7 +61,7 @@ def evaluate(
     Example: vaeflow evaluate runs/mnist-2d --split test --samples 100
     """
     processes = Job.current().processes
-    if processes == 1:  # else the other ranks are told of it
+    if processes == 1:  # otherwise the other ranks are notified
         require_run(run)
     from vaeflow.commands.evaluate import evaluate_run
 

@@ -54,8 +54,8 @@ def evaluate_run(
         UsageError: if there is no such run or split, or ranks differ.
         CheckpointError: if no checkpoint is valid.
     """
-    asked = {"split": split, "samples": samples, "best": best}
-    with FirstMeeting(accept_changes=accept_changes, **asked) as meeting:
+    requested = {"split": split, "samples": samples, "best": best}
+    with FirstMeeting(accept_changes=accept_changes, **requested) as meeting:
         directory = RunDirectory.open(run_dir)
         resolved = resolve_run(directory, modules, of_strategy(settings))
         experiment, record = prepare_to_read(

@@ -132,7 +132,7 @@ def mlp_decoder(
 
 
 def _normalized(name: Normalization, inputs: keras.KerasTensor) -> keras.KerasTensor:
-    """Apply a normalization, in float32 whatever the precision."""
+    """Apply a normalization, in float32 for any precision."""
     from keras import layers
 
     if name == "batch":

@@ -1,4 +1,4 @@
-"""The ELBO of a whole split, example by example, so that no order of addition matters."""
+"""The ELBO of a split, computed per example, so that the order of addition does not matter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vaeflow.model.vae import VAE
 
 ACTIVE_VARIANCE = 0.01
-BATCHES_A_CALL = 25  # with one sample of z; fewer with more, so that a signal is soon heard
+BATCHES_PER_CALL = 25  # with one sample of z; fewer with more, so that signals are handled soon
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Evaluation:
     """Means over the examples of a split.
 
     Attributes:
-        examples: how many.
-        log_likelihood: E log p(x given z), nats an example.
-        kl: KL(q, p), nats an example.
-        kl_per_dimension: [D] nats; empty where the divergence is no sum over dimensions.
+        examples: their number.
+        log_likelihood: E log p(x given z), nats per example.
+        kl: KL(q, p), nats per example.
+        kl_per_dimension: [D] nats; empty if the divergence is not a sum over dimensions.
         active_units: latent dimensions whose posterior mean has a variance above 0.01 over the split (Burda et al.
             2015).
         metrics: of the config, by name.
@@ -73,10 +73,11 @@ def figures(evaluations: Mapping[str, Evaluation]) -> tuple[dict[str, float], di
 class Evaluator:
     """Evaluates a split with the current weights, or with their EMA if there is one.
 
-    Replicas share the batches, and each example's terms come back as they are: the same figures on any number of them.
+    Replicas share the batches, and the terms of each example are collected unchanged: the metrics do not depend on the
+    number of replicas.
 
     Args:
-        strategy: how replicas are run.
+        strategy: runs the replicas.
         model: the autoencoder.
         batches: the split.
         average: moving averages of the weights.
@@ -108,10 +109,10 @@ class Evaluator:
         self._compiled = tf.function(self._chunk)
 
     def __call__(self, between: Callable[[], object] = lambda: None) -> Evaluation:
-        """Return the evaluation of the whole split; every process of the job must call this.
+        """Return the evaluation of the split; every process of the job must call this.
 
         Args:
-            between: is called after every few batches; what it raises ends the evaluation.
+            between: called after every few batches; its errors end the evaluation.
         """
         count, latent = self._batches.examples, self._model.latent_size
         chunks = []
@@ -130,7 +131,7 @@ class Evaluator:
     def _chunks(self) -> Iterator[np.ndarray]:
         """Yield rows of the table of all examples, in the order they are stored."""
         batches = -(-self._batches.examples // self._rows)
-        at_a_time = max(self._strategy.replicas, BATCHES_A_CALL // self._samples)
+        at_a_time = max(self._strategy.replicas, BATCHES_PER_CALL // self._samples)
         for first in range(0, batches, at_a_time):
             share = -(-min(at_a_time, batches - first) // self._strategy.replicas)
             chunk = self._compiled(tf.constant(first, tf.int64), share).numpy()

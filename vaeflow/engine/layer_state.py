@@ -38,9 +38,9 @@ class LayerState(NamedTuple):
     """The state variables of a model's layers.
 
     Attributes:
-        seeds: states of generators, which the step sets.
-        averaged: what is averaged over microbatches: all that is not trainable, and weights that a layer changes too
-            (spectral normalization).
+        seeds: states of random generators, which the step sets.
+        averaged: variables that are averaged over microbatches: all that are not trainable, and weights that a layer
+            changes (spectral normalization).
     """
 
     seeds: list[keras.Variable]
@@ -52,12 +52,12 @@ def layer_state(model: VAE, objective: Objective, schedule: Schedule) -> LayerSt
 
     Args:
         model: the autoencoder, built.
-        objective: terms to a loss; may hold layers, but none that keep anything.
+        objective: terms to a loss; it may have layers without state.
         schedule: how the divergence enters the loss.
 
     Raises:
-        PluginError: if a layer keeps integers, which can't be averaged over microbatches, or if one keeps something
-            that the model does not know of.
+        PluginError: if a layer has integers as state, which can't be averaged over microbatches, or a changed variable
+            is not in the model.
     """
     changed = _changed(model, objective, schedule)
     seeds = [g.state for layer in model._flatten_layers() for g in layer._seed_generators]  # noqa: SLF001

@@ -12,8 +12,8 @@ class LossScale:
     """A power of two that multiplies the loss; halved when a gradient overflows, doubled after 2000 good steps.
 
     Args:
-        initial: the scale at the start; 1 with `dynamic` off is no scaling.
-        dynamic: whether it follows the gradients.
+        initial: the scale at the start; 1 without `dynamic` means no scaling.
+        dynamic: whether it adapts to the gradients.
     """
 
     def __init__(self, initial: float = 1.0, *, dynamic: bool = False) -> None:
@@ -23,7 +23,7 @@ class LossScale:
 
     @classmethod
     def for_precision(cls, precision: str, rows: int) -> LossScale:
-        """Return dynamic scaling for mixed_float16, none for the others (they have float32's range).
+        """Return dynamic scaling for mixed_float16, and none for other precisions, which have float32's range.
 
         Args:
             precision: the config's.

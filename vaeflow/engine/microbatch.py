@@ -25,10 +25,10 @@ class Differentiated(NamedTuple):
     """The results of the forward and backward pass of one microbatch.
 
     Attributes:
-        terms: of the ELBO, an example.
+        terms: of the ELBO, per example.
         loss: [rows], nats.
-        gradients: of the valid examples' summed loss times the loss scale, one a trainable variable, float32.
-        state: new values of what layers keep, float32.
+        gradients: of the valid examples' summed loss times the loss scale, one per trainable variable, float32.
+        state: new values of the layers' state, float32.
     """
 
     terms: Terms
@@ -44,8 +44,8 @@ class Microbatches:
         model: the autoencoder.
         batches: the training split.
         objective: terms to a loss.
-        schedule: how the divergence enters it.
-        loss_scale: what multiplies the loss before it is differentiated.
+        schedule: the weight of the divergence in the loss.
+        loss_scale: factor of the loss before differentiation.
         count: V.
         xla: compile forward and backward with XLA.
 
@@ -76,7 +76,7 @@ class Microbatches:
         self._compiled = tf.function(self._summed, jit_compile=True) if xla else self._summed
 
     def part(self, step: tf.Tensor, number: tf.Tensor) -> Part:
-        """Return the sums of microbatch `number` of a step; past V it is all padding."""
+        """Return the sums of microbatch `number` of a step; beyond V it is only padding."""
         return self._compiled(*self.inputs(step, number), step, number)
 
     def inputs(self, step: tf.Tensor, number: tf.Tensor) -> tuple[Batch, tf.Tensor]:
@@ -94,9 +94,9 @@ class Microbatches:
         return Part(gradients, [tf.TensorSpec(v.shape, tf.float32) for v in self.state], tf.TensorSpec((None,)))
 
     def differentiate(self, batch: Batch, noise: tf.Tensor, step: tf.Tensor, number: tf.Tensor) -> Differentiated:
-        """Run forward and backward on what `inputs` gave, or on some of its rows; no variable changes."""
+        """Run forward and backward on the result of `inputs`, or on some of its rows; no variable changes."""
         weights = [w.value for w in self.model.trainable_variables]
-        # A layer's own random numbers (dropout) come from (seed, step, microbatch), not from a counter of the device's.
+        # A layer's own random numbers (dropout) come from (seed, step, microbatch), not from a counter of the device.
         count = len(self.seeds)
         bits = tf.unstack(self.layer_noise.bits(step, number * count, count, 2))
         seeds = [(v, tf.cast(b, v.dtype)) for v, b in zip(self.seeds, bits, strict=True)]

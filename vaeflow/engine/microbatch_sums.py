@@ -12,8 +12,8 @@ class Part(NamedTuple):
     """Sums over the valid examples of one microbatch; sums over microbatches are the batch's.
 
     Attributes:
-        gradients: of the summed loss, one a trainable variable, float32.
-        state: what layers keep (batch normalization's averages, say), times the number of valid examples.
+        gradients: of the summed loss, one per trainable variable, float32.
+        state: the layers' state (such as batch normalization's averages), times the number of valid examples.
         sums: [5 + K]: the number of examples; then, in nats, loss, ELBO, log-likelihood, KL divergence and its K terms.
     """
 

@@ -1,7 +1,7 @@
 """Batch normalization over the examples of a microbatch, without the rows that are padding.
 
 Keras's layer takes a mask for its means and variances, but most layers do not pass masks on. So each such layer of a
-model is given the mask of the microbatch that is being computed.
+model gets the mask of the current microbatch.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 class Padding:
-    """Gives batch normalization layers the rows that are examples.
+    """Passes the mask of valid rows to batch normalization layers.
 
     Args:
-        layers: of a model; those that are no `keras.layers.BatchNormalization` are left alone.
+        layers: of a model; only `keras.layers.BatchNormalization` layers are changed.
     """
 
     def __init__(self, layers: Iterable[keras.layers.Layer]) -> None:
         self._valid: tf.Tensor | None = None
         for layer in layers:
             if isinstance(layer, keras.layers.BatchNormalization):
-                object.__setattr__(layer, "call", self._masked(layer.call))  # Keras would track it as a part
+                object.__setattr__(layer, "call", self._masked(layer.call))  # otherwise Keras would track it
 
     @contextlib.contextmanager
     def masked(self, valid: tf.Tensor) -> Iterator[None]:
-        """Leave padding out of means and variances inside the context.
+        """Exclude padding from means and variances inside the context.
 
         Args:
             valid: [B] float32, 1 for an example and 0 for padding.

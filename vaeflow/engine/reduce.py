@@ -1,9 +1,9 @@
 """Sums over the microbatches of all replicas.
 
 Floating-point addition depends on its order and grouping, integer addition does not. The exact sum rounds float32 to
-integers at power-of-two scales, each fixed by the largest magnitude anywhere in a block of elements (a maximum has no
-order either), lets an ordinary all-reduce add the integers, and rounds once to float32: the same bits for any number of
-replicas. Numbers that share a scale are known as block floating point.
+integers at power-of-two scales. The largest magnitude in a block of elements sets its scale, and a maximum does not
+depend on order either. An ordinary all-reduce adds the integers, and the sum is rounded once to float32. So any number
+of replicas gives the same bits. Numbers with a shared scale are called block floating point.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vaeflow.distributed.strategies.base import Strategy
 
 BLOCK = 64  # elements of a gradient that share a scale
-NARROW = 64  # so many parts leave each 24 bits of half an int64, as many as float32 has
+NARROW = 64  # with so many parts, each has 24 bits of half an int64, as many as float32
 SUM_BITS = 62  # of an int64; a sum stays below 2^62
 HALF_BITS = 30  # of half an int64
 FLOAT32_BIAS = 126  # a float32 with exponent field E is below 2^(E - 126)
@@ -34,7 +34,7 @@ class Reduction(Protocol):
     def sum(self, parts: Part, strategy: Strategy) -> Part:
         """Return the sum over the first axis of each tensor, [v, ...] float32, and over all replicas.
 
-        What is not finite in any part comes back as NaN or infinite on every replica.
+        An element that is not finite in any part becomes NaN or infinite on every replica.
         """
 
 
@@ -42,8 +42,8 @@ class PlainSum:
     """Float32 sums in any order: fastest, and equal between topologies up to rounding.
 
     Args:
-        wire: the type that gradients have between replicas; half of them costs precision and saves half the bytes.
-        batch_size: the global batch; halves would overflow if gradients were not scaled by it.
+        wire: the type of gradients that are sent between replicas; 16 bits halve the bytes and lose precision.
+        batch_size: the global batch; it sets a scale with which gradients do not overflow in float16.
     """
 
     def __init__(self, wire: str = "float32", batch_size: int = 1) -> None:
@@ -55,7 +55,7 @@ class PlainSum:
         own: Part = tf.nest.map_structure(lambda part: tf.reduce_sum(part, axis=0), parts)
         if self._wire == tf.float32 or strategy.replicas == 1:
             return tf.nest.pack_sequence_as(own, strategy.all_reduce_sum(tf.nest.flatten(own)))
-        # Counts and nats are not compressed: they are few, and larger than halves can count.
+        # Counts and nats are not compressed: they are few, and too large for 16 bits.
         rest = strategy.all_reduce_sum([*own.state, own.sums])
         wired = strategy.all_reduce_sum([tf.cast(g * self._scale, self._wire) for g in own.gradients])
         gradients = [tf.cast(g, tf.float32) / self._scale for g in wired]
@@ -66,21 +66,21 @@ class ExactSum:
     """Sums that do not depend on order or grouping.
 
     A part of a gradient is rounded to 2^-(30 - ceil(log2 V)) of the largest magnitude in its block of 64 elements, or
-    finer, so that two sums share an int64: TensorFlow keeps int32 in host memory, whatever the device. State and sums
+    finer, so that two sums share an int64: TensorFlow keeps int32 in host memory on any device. State and sums
     have 62 bits and a scale for each element, and with more than 64 microbatches gradients have 62 bits, too.
 
     Args:
-        microbatches: V, how many parts are added in all.
+        microbatches: V, the number of parts.
     """
 
     def __init__(self, microbatches: int) -> None:
         headroom = (microbatches - 1).bit_length()
         paired = microbatches <= NARROW
-        # Bits of a part, and whether two sums share an integer: of gradients, and of state and sums.
+        # Bits per part, and whether two sums share an integer: for gradients, and for state and sums.
         self._codes = [((HALF_BITS if paired else SUM_BITS) - headroom, paired), (SUM_BITS - headroom, False)]
 
     def sum(self, parts: Part, strategy: Strategy) -> Part:
-        """Return exact sums rounded once to float32, see `Reduction`. A block that is not finite comes back as NaN."""
+        """Return exact sums rounded once to float32, see `Reduction`. A block that is not finite becomes NaN."""
         rest = [*parts.state, parts.sums]
         blocks = [_in_blocks(parts.gradients, BLOCK), _in_blocks(rest, 1)]
         everywhere = strategy.all_reduce_max(tf.concat([_peaks(b) for b in blocks], axis=0))
@@ -108,7 +108,7 @@ def _decode(totals: tf.Tensor, peaks: tf.Tensor, bits: int, paired: bool) -> tf.
 
 
 def _powers(peaks: tf.Tensor, bits: int) -> tf.Tensor:
-    """Return the largest k <= 126 with peak * 2^k < 2^bits, int32: from the peaks' own bits, as a logarithm rounds.
+    """Return the largest k <= 126 with peak * 2^k < 2^bits, int32: from the peaks' bits, because a logarithm rounds.
 
     2^-126 is the least float32 that is not subnormal.
     """
@@ -123,7 +123,7 @@ def _pair(integers: tf.Tensor) -> tf.Tensor:
 
 
 def _part(pairs: tf.Tensor) -> tf.Tensor:
-    """Return [B, L], int32, what was paired. A lower one that is negative has borrowed from the other."""
+    """Return [B, L], int32, the paired integers. A negative lower one has borrowed from the other."""
     high = tf.bitwise.right_shift(pairs + 2**31, tf.constant(32, tf.int64))
     return tf.cast(tf.concat([high, pairs], axis=1), tf.int32)
 
@@ -144,11 +144,11 @@ def _out_of_blocks(totals: tf.Tensor, parts: Sequence[tf.Tensor]) -> list[tf.Ten
 
 
 def _peaks(blocks: tf.Tensor) -> tf.Tensor:
-    """Return the largest magnitude in each block, or infinity. Floats are ordered as their bits are, NaN at the end."""
+    """Return the largest magnitude in each block, or infinity. Floats have the order of their bits, with NaN last."""
     bits = tf.reduce_max(tf.bitwise.bitwise_and(tf.bitcast(blocks, tf.int32), MAGNITUDE), axis=[0, 2])
     return tf.bitcast(tf.minimum(bits, INFINITY), tf.float32)
 
 
 def _two_to(powers: tf.Tensor) -> tf.Tensor:
-    """Return 2^k for powers [B], as [B, 1] float32 put together from its bits."""
+    """Return 2^k for powers [B], as [B, 1] float32 made from bits."""
     return tf.bitcast(tf.bitwise.left_shift(powers + 127, FLOAT32_FRACTION), tf.float32)[:, None]

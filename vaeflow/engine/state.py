@@ -22,7 +22,7 @@ class TrainingState:
     """Weights, optimizer slots, moving averages and loss scale under names that do not depend on the topology.
 
     Args:
-        step: the training step that owns them.
+        step: the training step that has them.
     """
 
     def __init__(self, step: TrainStep) -> None:
@@ -70,7 +70,7 @@ class TrainingState:
         """Set the model's variables, and their moving averages, from those of another run's state.
 
         Raises:
-            CheckpointError: if it is another model's; nothing is changed then.
+            CheckpointError: if they are of another model; nothing is changed then.
         """
         _assign(self._weights, {name: array for name, array in arrays.items() if name.startswith("model/")})
         self._average.reset()
@@ -80,7 +80,7 @@ class TrainingState:
         return sha256_of((name, v.numpy()) for name, v in self._weights.items())
 
     def sha256(self) -> str:
-        """Return the hash of the whole training state."""
+        """Return the hash of the complete training state."""
         return sha256_of(self.arrays().items())
 
 

@@ -25,9 +25,9 @@ class Update(NamedTuple):
     """The update of the weights after the all-reduce.
 
     Attributes:
-        gradients: of the mean loss of an example, clipped, one a trainable variable.
-        state: new values of what layers keep.
-        finite: whether the update is made at all.
+        gradients: of the mean loss per example, clipped, one per trainable variable.
+        state: new values of the layers' state.
+        finite: whether the update is applied.
         row: a packed `StepRow`.
     """
 
@@ -42,11 +42,11 @@ class TrainStep:
     """One optimizer step on a global batch, the same on every strategy.
 
     Attributes:
-        microbatches: what is differentiated.
+        microbatches: computes the gradients.
         optimizer: a Keras optimizer, built.
         average: moving average of the weights.
-        strategy: how replicas are run.
-        reduction: how microbatches are added.
+        strategy: runs the replicas.
+        reduction: sums microbatches.
         clip_norm: largest global norm of the gradient of the mean loss; None does not clip.
     """
 
@@ -60,13 +60,13 @@ class TrainStep:
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         """Train on the batch of a step; return its packed `StepRow`."""
         update = self.strategy.run(self._differentiate, step)
-        # Outside the replicas, since tf.distribute updates no variable inside a conditional of a replica.
+        # Outside the replicas, because tf.distribute can't update variables inside a conditional in a replica.
         tf.cond(self.strategy.local(update.finite), lambda: self._run(self._apply, update), lambda: None)
         self._run(self._rescale, update)
         return self.strategy.local(update.row)
 
     def is_bad(self, row: tf.Tensor) -> tf.Tensor:
-        """Return whether a step was skipped, other than by a dynamic loss scale, which finds its size by overflows."""
+        """Return whether a step was skipped for another reason than an overflow of a dynamic loss scale."""
         unpacked = StepRow.unpack(row)
         skipped = unpacked.skipped > 0.0
         return skipped & ~tf.math.is_finite(unpacked.loss) if self.microbatches.loss_scale.dynamic else skipped
@@ -89,7 +89,7 @@ class TrainStep:
         )
 
     def _own_parts(self, step: tf.Tensor) -> Part:
-        """Return the parts of this replica's microbatches, stacked: one body for all, so that all compute alike."""
+        """Return the stacked parts of this replica's microbatches, from one loop body, so that all round alike."""
         share = -(-self.microbatches.count // self.strategy.replicas)
         numbers = tf.cast(self.strategy.replica(), tf.int64) * share + tf.range(share, dtype=tf.int64)
         if share == 1:
@@ -119,9 +119,9 @@ class TrainStep:
         )
 
     def _apply(self, update: Update) -> None:
-        """Change the weights, what layers keep, and the averages."""
+        """Update the weights, the layers' state and the EMA."""
         model = self.microbatches.model
-        # Weights that a layer changes by itself, as Keras does in the forward pass; then those of the optimizer.
+        # First weights that a layer changes itself, as Keras does in the forward pass; then the optimizer's.
         self.strategy.assign([v.value for v in self.microbatches.state], update.state)
         self.optimizer.apply(update.gradients, model.trainable_variables)
         self.strategy.assign(self.average.variables, self.average.next())
@@ -136,8 +136,8 @@ class Trainer:
     """Runs many steps per execution of a compiled function, like Keras's `steps_per_execution`.
 
     Attributes:
-        step: what is done for each step.
-        until_bad: whether a call ends at a step that `TrainStep.is_bad`.
+        step: the training step.
+        until_bad: whether a call ends after a step for which `TrainStep.is_bad` holds.
     """
 
     def __init__(self, step: TrainStep, *, until_bad: bool = False) -> None:
@@ -149,7 +149,7 @@ class Trainer:
         """Take steps [first, first + count), or fewer with `until_bad`.
 
         Returns:
-            The packed `StepRow` of each that was taken, [taken, 10 + K].
+            The packed `StepRow` of each step that was taken, [taken, 10 + K].
         """
         return self._compiled(tf.constant(first, tf.int64), tf.constant(count, tf.int64))
 

@@ -1,4 +1,4 @@
-"""The rows of a run's metrics.jsonl, as they can be read from a file that a crash or a stranger has changed."""
+"""Read the rows of a run's metrics.jsonl, even if a crash or someone else has changed the file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LARGEST_INTEGER = 2**63
 
 
 def read_rows(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
-    """Yield a metrics file's lines without their ends, and the row that each one is; None for a line that is no row.
+    """Yield each line of a metrics file and its row; the row is None if the line is not valid.
 
     A row is a JSON object with a `step` of at least 0 and an `epoch`; all of its values are finite numbers or null.
 
@@ -25,7 +25,7 @@ def read_rows(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
         path: the file.
 
     Raises:
-        FileError: if it is no regular file, or larger than 8 GiB.
+        FileError: if it is not a regular file, or larger than 8 GiB.
         OSError: if reading or writing fails.
     """
     with open_regular(path) as file:

@@ -1,4 +1,4 @@
-"""The one reader of small files: regular files only, bounded in size and depth; what can't be read is one line."""
+"""Read small files: only regular files, limited in size and depth; an error is one line."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SMALL = 1 << 20
 """Bytes of the largest config, manifest or summary."""
 
 LARGE = 16 << 20
-"""Bytes of the largest file that holds what plugins have to say: the state of callbacks, a command line."""
+"""Bytes of the largest file with data of plugins, such as the state of callbacks."""
 
 DEEPEST = 64
-"""Tables and lists inside each other, in JSON and TOML."""
+"""Largest nesting depth of tables and lists, in JSON and TOML."""
 
 REGULAR = "a regular file"
 DIRECTORY = "a directory"
@@ -37,20 +37,20 @@ _KINDS = (
     (stat.S_ISSOCK, "a socket"),
 )
 _INT64 = range(-(2**63), 2**63)
-# The parser takes time by the square of a dotted key's depth. Each part is bounded, so that the search is linear.
+# The parser's time is quadratic in a dotted key's depth. Each part is bounded, so that the search is linear.
 _PART = r"""(?:[A-Za-z0-9_-]{1,99}|"(?:[^"\\\n]|\\.){0,99}"|'[^'\n]{0,99}')[ \t]{0,9}"""
 _DEEP_KEY = re.compile(rf"(?<![A-Za-z0-9_-])(?:{_PART}\.[ \t]{{0,9}}){{{DEEPEST}}}")
 
 
 def kind_of(path: Path, *, follow: bool = False) -> str | None:
-    """Return what has a name, such as `a regular file` or `a symbolic link`; None if nothing has it.
+    """Return the type of a file, such as `a regular file` or `a symbolic link`; None if there is none.
 
     Args:
-        path: the name.
-        follow: say what a link leads to.
+        path: its path.
+        follow: return the type of a link's target.
 
     Raises:
-        OSError: if the disk does not say.
+        OSError: if the type can't be read.
     """
     try:
         return _in_words(path.stat(follow_symlinks=follow).st_mode)
@@ -59,7 +59,7 @@ def kind_of(path: Path, *, follow: bool = False) -> str | None:
 
 
 def open_regular(path: Path, *, follow: bool = False) -> BufferedReader:
-    """Open a regular file for reading. Nothing else is opened, so nothing blocks.
+    """Open a regular file for reading; nothing else is opened, since a FIFO would block.
 
     Args:
         path: the file.
@@ -69,7 +69,7 @@ def open_regular(path: Path, *, follow: bool = False) -> BufferedReader:
         FileError: if it is something else.
         OSError: if it is missing or reading fails.
     """
-    _require_regular(path, path.stat(follow_symlinks=follow).st_mode)  # to open a device may be to do something
+    _require_regular(path, path.stat(follow_symlinks=follow).st_mode)  # opening a device may have effects
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     try:
         _require_regular(path, os.fstat(descriptor).st_mode)
@@ -84,11 +84,11 @@ def read_bytes(path: Path, *, limit: int = SMALL, follow: bool = False) -> bytes
 
     Args:
         path: the file.
-        limit: bytes that it may have.
+        limit: largest size in bytes.
         follow: whether its name may be a link.
 
     Raises:
-        FileError: if it can't be read, is no regular file, or is larger.
+        FileError: if it can't be read, is not a regular file, or is larger.
     """
     try:
         with open_regular(path, follow=follow) as file:
@@ -114,10 +114,10 @@ def read_text(path: Path, *, limit: int = SMALL, follow: bool = False) -> str:
 
 
 def read_json(path: Path, *, limit: int = SMALL) -> dict[str, Any]:
-    """Return the object in a JSON file, see `read_bytes`. A name that is a link is refused.
+    """Return the object in a JSON file, see `read_bytes`. A link is refused.
 
     Raises:
-        FileError: if it can't be read, or is no valid JSON object.
+        FileError: if it can't be read, or is not a valid JSON object.
     """
     value = parse_json(read_text(path, limit=limit), str(path))
     if not isinstance(value, dict):
@@ -135,11 +135,11 @@ def read_toml(path: Path, *, follow: bool = False) -> dict[str, Any]:
 
 
 def parse_json(text: str, place: str, *, finite: bool = True) -> Any:
-    """Return the value that a JSON text is.
+    """Parse a JSON text.
 
     Args:
         text: the text.
-        place: where it is from; errors start with it.
+        place: its origin; errors start with it.
         finite: refuse NaN and infinities.
 
     Raises:
@@ -156,7 +156,7 @@ def parse_json(text: str, place: str, *, finite: bool = True) -> Any:
         raise FileError(f"{place}: nested deeper than {DEEPEST}") from None
     except json.JSONDecodeError as error:
         raise FileError(f"{place}: not valid JSON: {error}", syntax=True) from None
-    except ValueError:  # Python converts no longer ones
+    except ValueError:  # Python does not convert longer ones
         raise FileError(f"{place}: an integer has too many digits") from None
     for inner in _values(value, place):
         if finite and isinstance(inner, float) and not math.isfinite(inner):
@@ -167,7 +167,7 @@ def parse_json(text: str, place: str, *, finite: bool = True) -> Any:
 
 
 def parse_toml(text: str, place: str) -> dict[str, Any]:
-    """Return the tree of a TOML text.
+    """Parse a TOML text.
 
     Args:
         text: the file's content.
@@ -189,7 +189,7 @@ def parse_toml(text: str, place: str) -> dict[str, Any]:
         raise FileError(f"{place}: nested deeper than {DEEPEST}") from None
     except tomllib.TOMLDecodeError as error:
         raise FileError(f"{place}: not valid TOML: {error}", syntax=True) from None
-    except ValueError:  # Python converts no longer ones
+    except ValueError:  # Python does not convert longer ones
         raise FileError(f"{place}: an integer has more than 64 bits") from None
     for inner in _values(tree, place):
         if isinstance(inner, int) and inner not in _INT64:
@@ -198,7 +198,7 @@ def parse_toml(text: str, place: str) -> dict[str, Any]:
 
 
 def _values(value: Any, place: str) -> Iterable[Any]:
-    """Yield a value and all that is in it; what is nested too deep is refused before anything recursive meets it."""
+    """Yield a value and all values in it; deep nesting is refused before any recursive function gets it."""
     level, depth = [value], 0
     while level:
         if depth >= DEEPEST and any(isinstance(one, (dict, list)) for one in level):

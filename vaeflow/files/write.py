@@ -1,4 +1,4 @@
-"""Files that appear under their name once all of them is on the disk; what a killed process left of them is removed."""
+"""Write files atomically: a file gets its name when it is complete on disk. Remove partial files of killed runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PARTIAL = re.compile(r"\..+\.partial", re.DOTALL)
 
 
 def is_partial(name: str) -> bool:
-    """Return whether a name is that of a file which was being written.
+    """Return whether a name is that of a partial file.
 
     >>> [is_partial(name) for name in (".summary.json.4711-5ae0.partial", "summary.json", "partial")]
     [True, False, False]
@@ -29,10 +29,10 @@ def is_partial(name: str) -> bool:
 
 @contextlib.contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Yield a free name beside a file; what is written under it is synced and renamed, or removed after an error.
+    """Yield a temporary path in the file's folder; the file is synced and renamed, or removed after an error.
 
     Args:
-        path: the file, or a directory that is not there yet.
+        path: the file, or a directory that does not exist yet.
 
     Raises:
         OSError: if writing fails; an earlier file of this name is unchanged.
@@ -65,18 +65,18 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def as_json(value: Any) -> Any:
-    """Return a value as a JSON file has it: null for NaN and infinities."""
+    """Return a value for JSON: null for NaN and infinities."""
     if isinstance(value, dict):
         return {key: as_json(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def remove_partials(folder: Path, *, directories: bool = False) -> None:
-    """Remove what a killed process left half written in a folder; what is in folders below stays.
+    """Remove the partial files of killed processes in a folder; subfolders are not searched.
 
     Args:
-        folder: may not be there.
-        directories: remove those, too.
+        folder: it need not exist.
+        directories: remove partial directories, too.
     """
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         for path in [path for path in folder.iterdir() if is_partial(path.name)]:
@@ -86,9 +86,9 @@ def remove_partials(folder: Path, *, directories: bool = False) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a directory and all that is in it. Of a link, the link is removed and not where it leads.
+    """Remove a file, or a directory with its content; of a link, only the link.
 
-    A directory first gets a partial file's name, so that a kill leaves no half of it under its own.
+    A directory is first renamed to a partial name, so that a kill leaves no incomplete directory under its name.
     """
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
@@ -99,15 +99,15 @@ def remove(path: Path) -> None:
 
 
 def _partial(path: Path) -> Path:
-    """Return a free name beside a path.
+    """Return an unused partial name in the same folder.
 
-    It is random: hosts and containers that share a disk have the same process ids, and nobody can put a link there.
+    It is random: hosts that share a disk may have the same process ids, and no one can create a link there before.
     """
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk."""
+    """Wait until a file, or a folder's list of files, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with named(path):
@@ -118,7 +118,7 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Have the system's errors name a file; those of writing and syncing do not."""
+    """Add a file's name to system errors; those of writing and syncing have none."""
     try:
         yield
     except OSError as error:

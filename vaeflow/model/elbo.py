@@ -29,8 +29,8 @@ def expected_log_likelihood(log_likelihood_LB: tf.Tensor) -> tf.Tensor:
 def draw(q: Distribution, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Return samples of q and their log-density (equation 9).
 
-    A posterior whose density is known only where it was sampled (a planar flow, say) has a method
-    `sample_and_log_prob`, which is used then; any other one has `sample` and `log_prob`.
+    If the posterior has a method `sample_and_log_prob`, it is used: some densities, such as a planar flow's, are known
+    only at samples. Otherwise `sample` and `log_prob` are used.
 
     Args:
         q: the posterior of B examples.
@@ -70,7 +70,7 @@ def kl_terms(q: Distribution, p: Prior, z_LBD: tf.Tensor, log_q_LB: tf.Tensor) -
 def closed_form_kl_terms(q: Distribution, p: Prior) -> tf.Tensor | None:
     """Return terms of KL(q, p) in closed form from the posterior, or else the prior, or None if neither has one.
 
-    A posterior that knows a closed form has a method `kl_terms(p)`, with the result of `vaeflow.contracts.Prior`'s own.
+    A posterior with a closed form has a method `kl_terms(p)`, whose result is as that of `vaeflow.contracts.Prior`.
 
     Args:
         q: the posterior of B examples.
@@ -101,7 +101,7 @@ def elbo(log_likelihood_LB: tf.Tensor, kl_B: tf.Tensor) -> tf.Tensor:
 
 
 def data_set_elbo(elbo_M: tf.Tensor, examples: int) -> tf.Tensor:
-    """Return the estimate of the whole data set's ELBO from a minibatch of it (equation 11).
+    """Return an estimate of the data set's ELBO from a minibatch (equation 11).
 
     Args:
         elbo_M: the ELBO of each of M examples drawn at random, [M], nats.

@@ -1,7 +1,8 @@
 """Estimate the memory of training and evaluation before they start.
 
-Measured for the built-in networks on CPUs, to a quarter. Layers inside a subclassed network have no symbolic outputs
-and are left out, and so is what a GPU holds: there TensorFlow says itself that it is out of memory.
+For the built-in networks on CPUs, estimates were within a quarter of the measurements. Layers inside a subclassed
+network are not included, because they have no symbolic outputs. Neither is the memory of a GPU; there TensorFlow itself
+reports an error.
 """
 
 from __future__ import annotations
@@ -22,36 +23,36 @@ if TYPE_CHECKING:
 
 FLOAT = 4  # bytes
 DENSITY = 3.4
-"""Arrays of x's size that the likelihood of z holds at once."""
+"""Arrays of x's size that the likelihood needs at the same time."""
 
 DENSITY_IN_TRAINING = 4.3
-"""The same where they are kept for the backward pass."""
+"""The same if they are kept for the backward pass."""
 
 LARGEST_OUTPUT = 1.65
-"""What a network's forward pass holds at once, by its largest output."""
+"""Memory of a network's forward pass, in units of its largest output."""
 
 OF_LATENTS = 6
 """Arrays of the size of z: noise, z, the terms of KL(q, p)."""
 
 WEIGHTS_IN_THE_STATE = 2
-"""Arrays of the weights' size that are kept: most optimizers have one more, some two."""
+"""Arrays of the weights' size in the state: most optimizers have one more, some two."""
 
 WEIGHTS_OF_AN_INITIALIZER = 2
-"""Arrays of a weight's size that are made on the way to its first value."""
+"""Arrays of a weight's size while it is initialized."""
 
 WEIGHTS_IN_A_STEP = 3
 """Arrays of the weights' size in a step, besides those of microbatches: sums as integers, and the gradient."""
 
 
 def forward_bytes(model: VAE, samples: int = 1) -> float:
-    """Return bytes that the ELBO of an example takes, with some samples of z."""
+    """Return the bytes needed for the ELBO per example, with some samples of z."""
     decoded = max(DENSITY * _bytes(model.x_shape), LARGEST_OUTPUT * max(_outputs(model.decoder), default=0.0))
     encoded = LARGEST_OUTPUT * max(_outputs(model.encoder), default=0.0)
     return max(encoded, samples * (decoded + _latents(model)))
 
 
 def backward_bytes(model: VAE, samples: int = 1) -> float:
-    """Return bytes that the gradient of an example's loss takes, with some samples of z."""
+    """Return the bytes needed for the gradient of the loss per example, with some samples of z."""
     decoded = sum(_outputs(model.decoder)) + DENSITY_IN_TRAINING * _bytes(model.x_shape)
     return sum(_outputs(model.encoder)) + samples * (decoded + _latents(model))
 
@@ -66,7 +67,7 @@ def require_evaluation(model: VAE, rows: int, samples: int, examples: int) -> No
         examples: of the split.
 
     Raises:
-        UsageError: if memory does not suffice.
+        UsageError: if memory is not sufficient.
     """
     columns = 2 + 2 * model.latent_size
     table = examples * columns * (2 * FLOAT + 8)
@@ -92,7 +93,7 @@ def require_elbo(model: VAE, rows: int, samples: int) -> None:
         samples: L, the samples of z per example.
 
     Raises:
-        UsageError: if memory does not suffice.
+        UsageError: if memory is not sufficient.
     """
     most = max(1, int(memory.left_for_work() // (rows * forward_bytes(model))))
     what = f"the ELBO of {rows} examples at once with {samples} samples each"
@@ -111,7 +112,7 @@ def require_training(model: VAE, *, rows: int, batch_size: int, samples: int, sh
         state: bytes of the training state, which a checkpoint copies.
 
     Raises:
-        UsageError: if memory does not suffice.
+        UsageError: if memory is not sufficient.
     """
     weights = sum(_bytes(v.shape) for v in model.trainable_variables)
     kept = (WEIGHTS_IN_A_STEP + share) * weights + state
@@ -131,12 +132,12 @@ def require_examples(count: int, numbers: int, what: str, setting: str) -> None:
 
     Args:
         count: how many examples.
-        numbers: float32 numbers of each, all arrays together.
-        what: they are, in words.
-        setting: which one says how many.
+        numbers: float32 numbers per example, over all arrays.
+        what: their name for the message.
+        setting: the setting for their number.
 
     Raises:
-        UsageError: if memory does not suffice.
+        UsageError: if memory is not sufficient.
     """
     most = int(memory.left_for_work() // (FLOAT * numbers))
     memory.require(FLOAT * count * numbers, f"{count} {what}", f"lower {setting} to about {max(1, most)}")
@@ -144,10 +145,10 @@ def require_examples(count: int, numbers: int, what: str, setting: str) -> None:
 
 @contextlib.contextmanager
 def sized_weights() -> Iterator[None]:
-    """Check that there is memory for the weights of the layers that are built in the context, before they are made.
+    """Check that memory is sufficient for the weights of layers built in the context, before they are created.
 
     Raises:
-        UsageError: if there is not.
+        UsageError: if it is not.
     """
     add_weight, total = keras.Layer.add_weight, 0.0
 
@@ -168,7 +169,7 @@ def sized_weights() -> Iterator[None]:
 
 
 def _require(size: float, what: str, advice: str) -> None:
-    if not tf.config.list_physical_devices("GPU"):  # a GPU has memory of its own, of which nothing was verified
+    if not tf.config.list_physical_devices("GPU"):  # the memory of a GPU is not estimated; not verified on a GPU
         memory.require(size, what, advice)
 
 
@@ -177,7 +178,7 @@ def _latents(model: VAE) -> float:
 
 
 def _outputs(network: keras.Model) -> list[float]:
-    """Return bytes of each layer's output for an example."""
+    """Return the bytes of each layer's output per example."""
     outputs = [output for layer in network.layers for output in keras.tree.flatten(getattr(layer, "output", ()))]
     return [_bytes(output.shape[1:]) for output in outputs]
 

@@ -1,7 +1,7 @@
 """Set the training mode of all layers of a computation.
 
-Keras hands `training` from a layer's call to the layers that are called inside it. A posterior, prior, likelihood or
-objective computes by methods of its own, not by a layer's call. So such computations are put into one.
+Keras passes `training` from a layer's call to the layers that are called inside it. A posterior, prior, likelihood or
+objective computes by other methods. So these computations are run inside a layer's call.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ def in_mode(compute: Callable[[], Result], *, training: bool, of: str = "model")
     """Compute something whose layers inherit `training`, unless they are called with another value.
 
     Args:
-        compute: takes nothing; what it returns, or raises, comes back as it is.
+        compute: called without arguments; its result is returned, and its errors are raised.
         training: the mode.
-        of: whose layers they are; variables that they make have it in front of their paths.
+        of: owner of the layers; prefix of the paths of variables that they create.
     """
-    # A layer of its own for each computation: one that was called inside its own call would end the mode too early.
+    # A new layer per computation: a layer called inside its own call would end the mode too early.
     call = _Call[Result](compute, of)
     call(training=training)
     if call.error is not None:
@@ -35,8 +35,7 @@ def in_mode(compute: Callable[[], Result], *, training: bool, of: str = "model")
 class _Call(keras.layers.Layer, Generic[Result]):
     """A layer's call around a computation.
 
-    Nothing passes through Keras itself, which would cast what goes in, look through what comes out, and write the
-    layer's name into errors.
+    No values pass through Keras, which would cast inputs, inspect outputs, and add the layer's name to errors.
     """
 
     def __init__(self, compute: Callable[[], Result], name: str) -> None:

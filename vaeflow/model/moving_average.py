@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights (Polyak and Juditsky 1992), to evaluate and sample with."""
+"""The EMA of the weights (Polyak and Juditsky 1992), for evaluation and sampling."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class MovingAverage:
-    """Averages that follow the weights: a <- decay * a + (1 - decay) * w after each step.
+    """Exponential moving averages: a <- decay * a + (1 - decay) * w after each step.
 
     Args:
         weights: the trainable variables; the averages start at their values.

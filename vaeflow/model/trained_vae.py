@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from vaeflow.model.moving_average import MovingAverage
     from vaeflow.model.vae import VAE
 
-BLOCK = 200  # examples a compiled call; inputs are padded to whole blocks so that nothing is traced anew
+BLOCK = 200  # examples per compiled call; inputs are padded to full blocks, so that nothing is retraced
 
 
 class TrainedVAE:
     """Encodes, decodes, samples and computes ELBOs with the model's current weights.
 
-    Its attributes: `model`, the autoencoder itself; `x_shape`, X; `latent_size`, D.
+    Attributes: `model`, the autoencoder; `x_shape`, X; `latent_size`, D.
 
     Args:
         model: the autoencoder.
-        average: moving average of the weights; used instead of the weights where there is one.
-        binarization: what makes x of pixels, for `prepare`.
+        average: moving average of the weights; used instead of the weights if there is one.
+        binarization: pixels to x, for `prepare`.
         seed: the run's.
-        transforms: what is done to pixels before.
-        dataset: the run's; says which values x can have. None lets any value pass.
+        transforms: applied to pixels before.
+        dataset: the run's; it determines the allowed values of x. None allows all values.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class TrainedVAE:
 
         Args:
             pixels: [B, *X].
-            split: its name; random binarizations draw other numbers for each.
+            split: its name; random binarizations use different numbers per split.
         """
         batches = Batches.of(
             split,
@@ -87,7 +87,7 @@ class TrainedVAE:
 
         Args:
             x: prepared examples (see `prepare`).
-            any_values: let values pass that no prepared example of the run has, such as probabilities.
+            any_values: allow values that no prepared example of the run has, such as probabilities.
 
         Raises:
             UsageError: if x has other values, as stored pixels do, or another shape.
@@ -111,7 +111,7 @@ class TrainedVAE:
             expected: return expected values; False draws from the likelihood.
 
         Raises:
-            UsageError: if memory does not do for so many.
+            UsageError: if memory is not sufficient.
         """
         pixels = math.prod(self.x_shape)
         require_examples(count, pixels * (1 if expected else 3) + 4 * self.latent_size, "examples", "count (--count)")
@@ -132,7 +132,7 @@ class TrainedVAE:
             any_values: as in `encode`.
 
         Raises:
-            UsageError: as `encode` does, or if memory does not do for so many samples.
+            UsageError: as `encode` does, or if memory is not sufficient.
         """
         x = self._checked_x(x, any_values=any_values)
         width, stream = self.model.posterior.noise_size, Noise(seed, "elbo")

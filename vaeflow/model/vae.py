@@ -54,7 +54,7 @@ class VAE(keras.Model):
         return in_mode(lambda: self.posterior.distribution(features), training=training, of="posterior")
 
     def decode(self, z: tf.Tensor, *, training: bool = False) -> Distribution:
-        """Return p(x given z) for z [..., D]; its parameters are float32 whatever the decoder computes in."""
+        """Return p(x given z) for z [..., D]; its parameters are float32 in any precision."""
         lead = tf.shape(z)[:-1]
         parameters = self.decoder(tf.reshape(z, (-1, self.latent_size)), training=training)
         shape = tf.concat([lead, self.likelihood.parameters_shape], axis=0)
@@ -65,7 +65,8 @@ class VAE(keras.Model):
     def terms(self, x: tf.Tensor, noise: tf.Tensor, *, training: bool = False) -> Terms:
         """Return the terms of the ELBO for x [B, *X] and standard normal noise [L, B, noise_size].
 
-        Layers of all components inherit `training`. Each is told anew: one that freezes a layer freezes no other's.
+        Layers of all components inherit `training`. It is set per component, so a component that changes it affects no
+        other.
         """
         q = self.encode(x, training=training)  # q(z|x)
         # z_l = g(eps_l, x), equation 9; log q(z_l|x)

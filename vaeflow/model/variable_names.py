@@ -18,8 +18,7 @@ PARTS = ("encoder", "posterior", "prior", "decoder", "likelihood")
 def named_weights(model: VAE) -> Iterator[tuple[str, keras.Variable]]:
     """Yield (name, variable) for each variable of a model, such as `encoder/00_conv2d_kernel`.
 
-    Keras numbers its layers by what else was built in the process; these names are a function of the model alone, so a
-    resumed run goes on under the same ones.
+    Keras numbers layers per process; these names depend only on the model, so a resumed run has the same names.
     """
     for part in PARTS:
         for index, variable in enumerate(getattr(getattr(model, part), "weights", ())):

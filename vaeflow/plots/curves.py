@@ -1,4 +1,4 @@
-"""The ELBO as training went on."""
+"""The ELBO over training."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def read(metrics: Path) -> list[Curve]:
     """Return the curves of a run's metrics.jsonl: of training the mean of each epoch, of other splits each evaluation.
 
     Args:
-        metrics: the file; one that isn't there has no curves, and lines that are no rows are left out.
+        metrics: the file; a missing file has no curves, and invalid lines are skipped.
 
     Raises:
-        FileError: if it is no regular file.
+        FileError: if it is not a regular file.
         OSError: if it cannot be read.
     """
     if kind_of(metrics) is None:
@@ -59,7 +59,7 @@ def draw(curves: Iterable[Curve], *, caption: str = "") -> Figure:
     """Return the ELBO by epoch as a figure.
 
     Args:
-        curves: one a split.
+        curves: one per split.
         caption: one small line below the plot.
     """
     from matplotlib.ticker import MaxNLocator
@@ -71,7 +71,7 @@ def draw(curves: Iterable[Curve], *, caption: str = "") -> Figure:
         label = f"{name} (last {curve.elbos[-1]:.2f})"
         axes.plot(curve.epochs, curve.elbos, marker="o", markersize=3.5, label=label, color=COLOURS[curve.split])
     axes.set_xlabel("epoch")
-    axes.set_ylabel("nats an example")
+    axes.set_ylabel("nats per example")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, loc="lower right", fontsize=9)
@@ -79,7 +79,7 @@ def draw(curves: Iterable[Curve], *, caption: str = "") -> Figure:
 
 
 def _epoch_means(rows: list[dict[str, Any]]) -> Curve:
-    """Return the mean training ELBO of each epoch; a row stands for the steps since the row before it."""
+    """Return the mean training ELBO of each epoch; a row has the mean of the steps since the previous row."""
     sums: dict[int, float] = defaultdict(float)
     steps: dict[int, int] = defaultdict(int)
     ends: dict[int, float] = {}
@@ -95,4 +95,4 @@ def _epoch_means(rows: list[dict[str, Any]]) -> Curve:
 
 
 def _has(row: dict[str, Any], name: str) -> bool:
-    return row.get(name) is not None  # null stands for NaN and infinities
+    return row.get(name) is not None  # null is NaN or infinity

@@ -19,7 +19,7 @@ class Examples:
     Attributes:
         split: its name.
         x: [N, *X] float32, binarized.
-        y: [N] integers, or None where there are no labels.
+        y: [N] integers, or None without labels.
     """
 
     split: str
@@ -28,12 +28,12 @@ class Examples:
 
     @classmethod
     def held_out(cls, trained: TrainedVAE, dataset: Dataset, limit: int) -> Examples:
-        """Return the first examples of the test split, or of the next best: validation, then train.
+        """Return the first examples of the test split, or else of validation, or else of train.
 
         Args:
-            trained: what binarizes them.
-            dataset: where they come from.
-            limit: how many at most.
+            trained: binarizes them.
+            dataset: has the splits.
+            limit: their largest number.
         """
         splits = dataset.splits()
         name = next(name for name in ("test", "validation", "train") if name in splits)
@@ -42,14 +42,14 @@ class Examples:
         return cls(name, trained.prepare(np.asarray(split.x[:limit]), split=name), labels)
 
     def spread(self, count: int) -> np.ndarray:
-        """Return x of `count` examples, [count, *X], in turn one of each label; the first ones without labels.
+        """Return x of `count` examples, [count, *X], cycling through the labels; the first ones if there are no labels.
 
         >>> Examples("test", np.arange(6), np.array([7, 7, 7, 0, 0, 1])).spread(4).tolist()
         [3, 5, 0, 4]
         """
         if self.y is None:
             return self.x[:count]
-        rank = np.zeros(len(self.y), np.int64)  # how many of the same label come before
+        rank = np.zeros(len(self.y), np.int64)  # number of earlier examples with the same label
         for label in np.unique(self.y):
             rank[self.y == label] = np.arange(np.count_nonzero(self.y == label))
         return self.x[np.lexsort((self.y, rank))[:count]]

@@ -19,7 +19,7 @@ def is_image(x_shape: tuple[int, ...]) -> bool:
 
 
 def tile(images: np.ndarray, columns: int, *, gap: int = 0) -> np.ndarray:
-    """Return images side by side, row after row; values are clipped to [0, 1] and what is empty is white.
+    """Return images side by side, row after row; values are clipped to [0, 1] and empty cells are white.
 
     Args:
         images: [N, H, W, C].

@@ -1,4 +1,4 @@
-"""Where examples lie in latent space."""
+"""A scatter plot of latent means."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vaeflow.plots.examples import Examples
 
 MOST_LABELS = 40
-"""With more labels than this a colour says nothing, and none are used."""
+"""With more labels than this, colours are not used."""
 
 
 def leading_dimensions(means: np.ndarray, count: int) -> np.ndarray:
@@ -35,13 +35,13 @@ def leading_dimensions(means: np.ndarray, count: int) -> np.ndarray:
 
 
 def draw(trained: TrainedVAE, examples: Examples, *, caption: str = "") -> Figure:
-    """Return a scatter of the posterior's means coloured by label, as the article has it.
+    """Return a scatter plot of the posterior's means, coloured by label, as in the article.
 
-    With more than two latent dimensions it shows the two whose means vary most; with one, against the example's number.
+    With more than two latent dimensions it shows the two whose means vary most; with one, means by example number.
 
     Args:
         trained: the model.
-        examples: what is encoded.
+        examples: the examples to encode.
         caption: one small line below the plot.
     """
     means = trained.encode(examples.x)
@@ -59,7 +59,7 @@ def draw(trained: TrainedVAE, examples: Examples, *, caption: str = "") -> Figur
 
 
 def _scatter(figure: Figure, axes: Axes, x: np.ndarray, y: np.ndarray, labels: np.ndarray | None) -> None:
-    size = float(np.clip(20_000 / len(x), 2.0, 30.0))  # square points: ten thousand marks neither vanish nor merge
+    size = float(np.clip(20_000 / len(x), 2.0, 30.0))  # square points: ten thousand marks stay visible and separate
     mark = partial(axes.scatter, x, y, s=size, marker="x", linewidths=0.6)
     if labels is None or labels.ndim != 1 or len(np.unique(labels)) > MOST_LABELS:
         mark(color="#31688e")

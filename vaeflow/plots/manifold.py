@@ -1,4 +1,4 @@
-"""What a two-dimensional latent space decodes to."""
+"""Decoded images over a two-dimensional latent space."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def picture(trained: TrainedVAE, side: int = SIDE) -> np.ndarray:
     """Return expected images on a grid of the prior's quantiles 0.05 to 0.95, as one image.
 
     Columns are the first latent dimension, rising to the right; rows the second, rising downwards (the article's
-    arrangement). The quantiles are the standard normal's, whatever the prior.
+    arrangement). The quantiles are the standard normal's for any prior.
 
     Args:
-        trained: a model with two latent dimensions and images for examples.
+        trained: a model with two latent dimensions and images as examples.
         side: images in a row and in a column.
 
     Returns:
@@ -39,7 +39,7 @@ def draw(trained: TrainedVAE, *, side: int = SIDE, caption: str = "") -> Figure:
     """Return the manifold as a figure with its latent coordinates at the edges.
 
     Args:
-        trained: a model with two latent dimensions and images for examples.
+        trained: a model with two latent dimensions and images as examples.
         side: images in a row and in a column.
         caption: one small line below the plot.
     """

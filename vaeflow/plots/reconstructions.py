@@ -1,4 +1,4 @@
-"""Originals beside what the model makes of them."""
+"""Originals and their reconstructions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS, PAIRS, GAP = 10, 3, 2
 def picture(trained: TrainedVAE, examples: Examples) -> np.ndarray:
     """Return rows of originals, each above a row of their reconstructions, as one image [H', W', C] in [0, 1].
 
-    A reconstruction is the expected x given the posterior's mean. Where there are labels, each label has its column.
+    A reconstruction is the expected x given the posterior's mean. If there are labels, each has a column.
 
     Args:
         trained: the model.
@@ -38,7 +38,7 @@ def draw(trained: TrainedVAE, examples: Examples, *, caption: str = "") -> Figur
     """Return originals and reconstructions as a figure.
 
     Args:
-        trained: a model with images for examples.
+        trained: a model of images.
         examples: up to 30 of them are shown.
         caption: one small line below the plot.
     """

@@ -17,10 +17,10 @@ SIDE, GAP = 10, 2
 
 
 def picture(trained: TrainedVAE, side: int = SIDE) -> np.ndarray:
-    """Return side * side expected images of latents drawn from the prior, always the same latents, as one image.
+    """Return side * side expected images of latents drawn from the prior with a fixed seed, as one image.
 
     Args:
-        trained: a model with images for examples.
+        trained: a model of images.
         side: images in a row and in a column.
 
     Returns:
@@ -33,7 +33,7 @@ def draw(trained: TrainedVAE, *, side: int = SIDE, caption: str = "") -> Figure:
     """Return samples as a figure.
 
     Args:
-        trained: a model with images for examples.
+        trained: a model of images.
         side: images in a row and in a column.
         caption: one small line below the plot.
     """

@@ -1,4 +1,4 @@
-"""How every plot looks, and how it gets to the disk. Matplotlib's objects alone: no pyplot, no global state."""
+"""The style of plots, and saving them. Uses Matplotlib's objects only, without pyplot and its global state."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def add_axes(figure: Figure, title: str) -> Axes:
 
 
 def show_image(axes: Axes, image: np.ndarray) -> None:
-    """Draw an image [H, W, 1 or 3] with values in [0, 1], one pixel a square, without ticks."""
+    """Draw an image [H, W, 1 or 3] with values in [0, 1], one square per pixel, without ticks."""
     if image.shape[-1] == 1:
         axes.imshow(image[:, :, 0], cmap="Greys_r", vmin=0.0, vmax=1.0, interpolation="nearest")
     else:

@@ -1,4 +1,4 @@
-"""What each latent dimension does by itself."""
+"""The effect of each latent dimension on its own."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Traversal:
     """One example whose latents are changed one at a time.
 
     Attributes:
-        dimensions: [R] the latent dimensions that are changed, one a row, those that vary most first.
-        values: [S] what each is set to, one a column: the standard normal's quantiles 0.05 to 0.95.
+        dimensions: [R] the latent dimensions that are changed, one per row, those that vary most first.
+        values: [S] the values of the changed dimension, one per column: the standard normal's quantiles 0.05 to 0.95.
         images: [R * S, *X] expected x, row after row.
     """
 
@@ -40,9 +40,9 @@ class Traversal:
 
         Args:
             trained: the model.
-            examples: their means say which dimensions vary most.
-            rows: dimensions at most.
-            columns: values of each.
+            examples: their means determine the dimensions that vary most.
+            rows: largest number of dimensions.
+            columns: values per dimension.
         """
         means = trained.encode(examples.x)
         dimensions, values = leading_dimensions(means, rows), prior_quantiles(columns)
@@ -60,8 +60,8 @@ def draw(trained: TrainedVAE, examples: Examples, *, caption: str = "") -> Figur
     """Return a traversal as a figure.
 
     Args:
-        trained: a model with images for examples.
-        examples: the first one is what is changed.
+        trained: a model of images.
+        examples: the first one is used.
         caption: one small line below the plot.
     """
     traversal = Traversal.of(trained, examples)

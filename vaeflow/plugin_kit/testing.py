@@ -1,11 +1,11 @@
 """The contracts of components as a pytest fixture, for the tests of a plugin.
 
-pytest finds it by itself where vaeflow is installed:
+pytest finds it if vaeflow is installed:
 
     def test_contract(contract):
         contract("encoder", "resnet", depth=3)
 
-Rules run in a process of their own: they need two replicas, and TensorFlow takes its devices once in a process.
+Rules run in a separate process: they need two replicas, and a process can set TensorFlow's devices only once.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ CODES = (0, 2)  # all rules are kept; some are broken
 
 @dataclass(frozen=True)
 class Found:
-    """What a rule found of a component.
+    """The result of a rule for a component.
 
     Attributes:
         kind: the component's.
         name: the component's.
-        origin: the plugin that it is of.
+        origin: the plugin that registered it.
         rule: the rule's name.
-        outcome: `ok`, `broken` or `left out`.
-        message: of a broken rule the tensor and the numbers; of one left out, why; else empty.
+        outcome: `ok`, `broken` or `skipped`.
+        message: of a broken rule the tensor and the numbers; of a skipped one the reason; otherwise empty.
     """
 
     kind: str
@@ -61,7 +61,7 @@ class Contract(Protocol):
         partners: Mapping[str, str] | None = None,
         **options: Any,
     ) -> list[Found]:
-        """Return what each rule found, see `check`; the test fails if one is broken."""
+        """Return the result of each rule, see `check`; the test fails if a rule is broken."""
 
 
 def check(
@@ -75,21 +75,21 @@ def check(
     partners: Mapping[str, str] | None = None,
     **options: Any,
 ) -> list[Found]:
-    """Run the rules of a component's kind in a process of their own, as `vaeflow plugins check` does.
+    """Run the rules of a component's kind in a separate process, as `vaeflow plugins check` does.
 
     Args:
         kind: the component's.
         name: the component's.
-        plugin: a module or a .py file, where the plugin is not installed.
-        rules: the names of those that are run; all if empty.
-        x_shape: X of the examples that are tried.
-        latent_size: D that is tried.
-        partners: names of components of other kinds, by kind, that it is tried with, `{"prior": "my-prior"}` say.
+        plugin: a module or a .py file, for a plugin that is not installed.
+        rules: names of the rules to run; all if empty.
+        x_shape: X, the shape of an example.
+        latent_size: D.
+        partners: names of components of other kinds to check it with, by kind, such as `{"prior": "my-prior"}`.
         **options: of the component.
 
     Raises:
-        RuntimeError: if there is no such component, it can't be tried at all, or the process dies of it; the message is
-            vaeflow's line, or the rules that were tried.
+        RuntimeError: if there is no such component, it can't be checked, or the process ends early; the message is
+            vaeflow's error line, or the number of rules that were run.
     """
     command = [sys.executable, "-c", CALL, "plugins", "check", kind, name, "--json"]
     command += [f"{key}={'none' if value is None else json.dumps(value)}" for key, value in options.items()]
@@ -102,17 +102,17 @@ def check(
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     if not rows:
         raise RuntimeError(done.stderr.strip() or f"vaeflow plugins check ended with exit code {done.returncode}")
-    asked = [row.pop("of") for row in rows]
+    counts = [row.pop("of") for row in rows]
     found = [Found(**row) for row in rows]
-    if done.returncode not in CODES or len(found) < asked[0]:
-        tried = f"{len(found)} of {asked[0]} rules, the last was {found[-1].rule}"
+    if done.returncode not in CODES or len(found) < counts[0]:
+        tried = f"{len(found)} of {counts[0]} rules, the last was {found[-1].rule}"
         raise RuntimeError(f"vaeflow plugins check ended with exit code {done.returncode} after {tried}")
     return found
 
 
 @pytest.fixture
 def contract() -> Contract:
-    """Return a function that runs the rules of a component's kind and fails the test where one is broken."""
+    """Return a function that runs the rules of a component's kind and fails the test if a rule is broken."""
 
     def run(kind: str, name: str, **options: Any) -> list[Found]:
         found = check(kind, name, **options)

@@ -1,1 +1,1 @@
-"""How components come in: hook specifications, typed records, one fresh registry a run."""
+"""How components are registered: hook specifications, typed records, one fresh registry per run."""

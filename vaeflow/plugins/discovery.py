@@ -1,4 +1,4 @@
-"""Finding plugins and collecting their components, one at a time, so that a broken one can be named."""
+"""Find plugins and collect their components, one plugin at a time, so that a broken one can be named."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Source:
     Attributes:
         origin: where it is.
         load: imports it.
-        demanded: whether it must work: built in, or named by --plugin.
+        demanded: whether a failure ends the command: the plugin is built in, or given by --plugin.
     """
 
     origin: Origin
@@ -54,7 +54,7 @@ class Loaded:
         origin: where it is from.
         file: its Python file, or None.
         hooks: those it implements.
-        components: what it brought, sorted: (kind, name).
+        components: the (kind, name) of each of its components, sorted.
     """
 
     origin: Origin
@@ -65,12 +65,12 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Broken:
-    """A plugin that was found and not loaded.
+    """A plugin that was found but could not be loaded.
 
     Attributes:
         origin: where it is.
         reason: what is wrong with it, one line.
-        claimed: the (kind, name) pairs that it is known to hold.
+        claimed: the (kind, name) of each component that it yielded before the error.
     """
 
     origin: Origin
@@ -82,7 +82,7 @@ class Broken:
 
 
 def builtins() -> Iterator[Source]:
-    """Yield the plugins that hold the built-in components, one a floor of the package."""
+    """Yield the plugins that register the built-in components."""
     for module in BUILT_IN:
         origin = Origin(module, "vaeflow", version_of_vaeflow())
         yield Source(origin, partial(importlib.import_module, module), demanded=True)
@@ -109,15 +109,15 @@ def named(module: str) -> Source:
 
 
 def collect(source: Source, manager: pluggy.PluginManager) -> tuple[list[Registered], Loaded | Broken | None]:
-    """Import a plugin and ask it for its components.
+    """Import a plugin and collect its components.
 
     Args:
         source: the plugin.
         manager: what the plugin is registered with.
 
     Returns:
-        Its components, and what was loaded; or none, and what is wrong. A plugin is taken whole or not at all. None and
-        None for one that was loaded already.
+        The components and a `Loaded`; no components and a `Broken` if anything is wrong, because all components of a
+        plugin are registered or none; no components and None if the plugin was loaded before.
     """
     found: list[Component] = []
     trace(f"found {source.origin.full}")
@@ -144,13 +144,13 @@ def collect(source: Source, manager: pluggy.PluginManager) -> tuple[list[Registe
 
 
 def _file_of(plugin: Any) -> Path | object:
-    """Return the file that a plugin is in, or something that equals nothing else."""
+    """Return the plugin's file, or a unique object if it has none."""
     file = getattr(plugin, "__file__", None)
     return Path(file).resolve() if file else object()
 
 
 def _take(returned: Any, found: list[Component]) -> None:
-    """Check what a hook returned, record by record; `found` keeps the records up to a bad one."""
+    """Check the records that a hook returned; `found` gets all records up to the first invalid one."""
     if not hasattr(returned, "__iter__"):
         raise PluginError(f"vaeflow_components must yield Component records, but returned {returned!r}")
     for record in returned:
@@ -168,7 +168,7 @@ def _take(returned: Any, found: list[Component]) -> None:
 
 
 def _check_hooks(plugin: Any) -> tuple[str, ...]:
-    """Refuse hooks that would silently not be called: misspelt ones, and ones without the marker; return the rest."""
+    """Return the names of a plugin's hooks; refuse misspelt and unmarked ones, which pluggy would never call."""
     hooks = [name for name, _ in inspect.getmembers(plugin, inspect.isroutine) if name.startswith(PREFIX)]
     for name in hooks:
         if name not in HOOKS:
@@ -197,7 +197,7 @@ def _import_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise PluginError("it can't be imported as a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # Data classes and type hints look their own module up.
+    sys.modules[name] = module  # Data classes and type hints look up their module here.
     try:
         spec.loader.exec_module(module)
     except BaseException:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vaeflow.plugins.records import Component
 
 NAMESPACE = "vaeflow"
-"""The pluggy project name, and the group of entry points that plugins are found by."""
+"""The name of the pluggy project, and of the entry-point group of plugins."""
 
 _Hook = TypeVar("_Hook", bound=Callable[..., object])
 hookspec = cast("Callable[[_Hook], _Hook]", pluggy.HookspecMarker(NAMESPACE))
@@ -25,7 +25,7 @@ def vaeflow_components() -> Iterable[Component]:
 
     It is called once for each run, before TensorFlow is imported, so import TensorFlow inside the build functions.
 
-    Example, a whole plugin in one module `vaeflow_resnet.py`:
+    Example, a complete plugin in one module `vaeflow_resnet.py`:
 
         from vaeflow import Component, hookimpl
 
@@ -39,8 +39,8 @@ def vaeflow_components() -> Iterable[Component]:
         def vaeflow_components():
             yield Component("encoder", "resnet", resnet)
 
-    `vaeflow train mnist-2d encoder=resnet encoder.depth=32 --plugin vaeflow_resnet.py` uses it as it lies there. An
-    installed distribution is found by an entry point in its pyproject.toml:
+    `vaeflow train mnist-2d encoder=resnet encoder.depth=32 --plugin vaeflow_resnet.py` uses it without
+    installing it. An installed distribution is found by an entry point in its pyproject.toml:
 
         [project.entry-points.vaeflow]
         resnet = "vaeflow_resnet"

@@ -38,11 +38,11 @@ class Option:
 
     @property
     def required(self) -> bool:
-        """Whether a config has to give it."""
+        """Whether a config must set it."""
         return self.default is inspect.Parameter.empty
 
     def __str__(self) -> str:
-        """The option as it stands in the signature.
+        """Return the option as written in the signature.
 
         >>> str(Option("depth", int, 32))
         'depth: int = 32'
@@ -161,7 +161,7 @@ def _adapter(component: Component, options: tuple[Option, ...]) -> TypeAdapter[A
 def _in_words(
     error: ValidationError, options: Mapping[str, Option], given: Mapping[str, Any], where: str, label: str
 ) -> UsageError:
-    """Turn the first of pydantic's complaints into one line."""
+    """Return pydantic's first error as one line."""
     option = options[str(error.errors()[0]["loc"][0])]
     allowed = type_in_words(option.annotation)
     if option.name in given:

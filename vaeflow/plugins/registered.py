@@ -1,4 +1,4 @@
-"""A component that is known, and one that is selected with its options."""
+"""A registered component, and a selected one with its options."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Registered:
 
     @property
     def label(self) -> str:
-        """The component in an error's words, e.g. `encoder 'resnet' of vaeflow-resnet 1.2 (module vaeflow_resnet)`."""
+        """The component as errors name it, e.g. `encoder 'resnet' of vaeflow-resnet 1.2 (module vaeflow_resnet)`."""
         return f"{self.component.kind} {self.component.name!r} of {self.origin.full}"
 
     @property

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("vaeflow")
 
-LEFT_OUT = "no:"
-"""Before a name among the modules: leave that installed plugin out."""
+DISABLED_PREFIX = "no:"
+"""Prefix of a name among the modules that disables this installed plugin."""
 
 
 class Selecting(Protocol):
@@ -40,15 +40,15 @@ class Selecting(Protocol):
 
 
 class Registry:
-    """The components there are, and the plugins that could not be loaded.
+    """All components, and the plugins that could not be loaded.
 
-    Make one a run by `Registry.load`; there is no global one.
+    Create one per run by `Registry.load`; there is no global registry.
 
     Attributes:
         modules: what --plugin named, and `no:NAME` for what --disable-plugin did.
-        broken: plugins that were found and not loaded; empty in a sound installation.
-        loaded: those that were.
-        disabled: installed plugins that were left out.
+        broken: plugins that were found but could not be loaded.
+        loaded: plugins that were loaded.
+        disabled: installed plugins that were disabled.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class Registry:
     def load(cls, modules: Sequence[str] = ()) -> Registry:
         """Load the built-ins, the installed plugins and those that are named.
 
-        An installed plugin that is broken is logged as a warning by name and left out.
+        If an installed plugin is broken, a warning names it and it is skipped.
 
         Args:
-            modules: dotted names or paths of .py files, as --plugin gives them; `no:NAME` leaves out the installed
+            modules: dotted names or paths of .py files, as --plugin gives them; `no:NAME` disables the installed
                 distribution (or module) of that name.
 
         Raises:
-            UsageError: if no plugin of a name that is to be left out is installed.
+            UsageError: if a plugin that is to be disabled is not installed.
             PluginError: if a named plugin is broken, or two plugins hold a component of one kind and name.
         """
         manager = pluggy.PluginManager(hookspecs.NAMESPACE)
@@ -140,12 +140,12 @@ class Registry:
         raise UsageError(message)
 
     def bind(self, kind: str, selection: Selecting, where: str = "") -> Bound:
-        """Look a selection's component up and validate its options.
+        """Look up a selection's component and validate its options.
 
         Args:
             kind: one of `KINDS`.
             selection: a name and options.
-            where: the place in the config, for errors; the kind if it is left out.
+            where: the place in the config, for errors; the kind if it is empty.
 
         Raises:
             UsageError: if the name or an option is unknown, or a value is of the wrong type.
@@ -167,22 +167,22 @@ class Registry:
 
 
 def _sources(modules: Sequence[str]) -> tuple[list[Source], list[Origin]]:
-    """Return what to load and what not; named modules come before installed ones, so that they fail loudly."""
+    """Return the plugins to load, and the disabled ones; plugins given by name come before installed ones."""
     installed = list(discovery.installed())
     by_module = {source.origin.module: replace(source, demanded=True) for source in installed}
-    wanted = [module for module in dict.fromkeys(modules) if not module.startswith(LEFT_OUT)]
+    wanted = [module for module in dict.fromkeys(modules) if not module.startswith(DISABLED_PREFIX)]
     named = [by_module.get(module) or discovery.named(module) for module in wanted]
-    unwanted = {module.removeprefix(LEFT_OUT) for module in modules if module.startswith(LEFT_OUT)}
+    unwanted = {module.removeprefix(DISABLED_PREFIX) for module in modules if module.startswith(DISABLED_PREFIX)}
     names = {name for source in installed for name in _names(source.origin)}
     for name in sorted(unwanted - names):
         raise UsageError(f"--disable-plugin: no plugin {name!r} is installed; {nearest(name, names)}")
     disabled = [source.origin for source in installed if unwanted & _names(source.origin)]
     for origin in disabled:
-        trace(f"left out {origin.full}")
+        trace(f"disabled {origin.full}")
     kept = [source for source in installed if not unwanted & _names(source.origin)]
     return [*discovery.builtins(), *named, *kept], disabled
 
 
 def _names(origin: Origin) -> set[str]:
-    """Return what --disable-plugin may call a plugin: its distribution or its module."""
+    """Return the names of a plugin for --disable-plugin: its distribution and its module."""
     return {name for name in (origin.distribution, origin.module) if name}

@@ -1,4 +1,4 @@
-"""What `VAEFLOW_TRACE_PLUGINS=1` prints: which plugins were found, from where, what they brought, how long it took."""
+"""What `VAEFLOW_TRACE_PLUGINS=1` prints: which plugins were found, their origin, components and import time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TRACE = "VAEFLOW_TRACE_PLUGINS"
-"""Set to 1, this environment variable has plugins traced on standard error."""
+"""If this environment variable is 1, the search for plugins is traced on standard error."""
 
 
 def trace(line: str) -> None:

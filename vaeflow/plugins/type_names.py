@@ -1,4 +1,4 @@
-"""Types and values in the words of an error message."""
+"""Describe types and values in error messages."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def type_in_words(annotation: Any, metadata: Iterable[object] = ()) -> str:
     """Return what a type allows.
 
     Args:
-        annotation: the type, with no string left in it.
+        annotation: the type, with all strings in it resolved.
         metadata: constraints on it, such as `annotated_types.Gt(0)`.
 
     >>> from pydantic import Field
@@ -92,7 +92,7 @@ def admits_none(annotation: Any) -> bool:
 
 
 def type_in_code(annotation: Any) -> str:
-    """Return a type as one would write it, without its constraints.
+    """Return a type as written in code, without its constraints.
 
     >>> type_in_code(tuple[int, ...]), type_in_code(Annotated[int, "depth"] | None)
     ('tuple[int, ...]', 'int | None')

@@ -13,7 +13,7 @@ def say(line: str) -> None:
     from tqdm import tqdm
 
     if Job.current().rank == 0:
-        with contextlib.suppress(OSError):  # nobody reads any more: a closed terminal does not end a run
+        with contextlib.suppress(OSError):  # a closed terminal must not end a run
             tqdm.write(line)
 
 

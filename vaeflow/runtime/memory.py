@@ -1,6 +1,6 @@
-"""How much memory this process may still use, and the refusal of what would take more. Linux only; no TensorFlow.
+"""Check the memory that this process may still use. Linux only; does not import TensorFlow.
 
-A process that asks for more than its limit is ended by C++ code or by the kernel, without a word of what was too large.
+C++ code or the kernel ends a process that exceeds its limit, without a message about what was too large.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 MEBIBYTE = 2**20
 ALWAYS = 64 * MEBIBYTE
-"""Bytes that are never refused: estimates are not so exact, and memory in use comes and goes."""
+"""Bytes that are never refused: estimates are not that exact, and memory in use changes."""
 
 RESERVE = 256 * MEBIBYTE
-"""Bytes for what is not estimated: compiled code, threads' stacks, buffers of allocators."""
+"""Bytes reserved for what is not estimated: compiled code, threads' stacks, buffers of allocators."""
 
 CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
 class Available:
-    """Memory that is left.
+    """Available memory.
 
     Attributes:
         size: bytes.
-        limit: what limits it, in words.
+        limit: name of the limit.
     """
 
     size: float
@@ -42,9 +42,9 @@ class Available:
 
 
 def available() -> Available:
-    """Return the least of what the limits of this process leave; infinite where none is known.
+    """Return the memory that the limits of this process allow; infinite if no limit is known.
 
-    The processes of a job on one host share what the machine and a container have left.
+    The processes of a job on one host share the memory of the machine or container.
     """
     share = Job.current().local_processes
     found = [*_of_process(), *(Available(one.size / share, one.limit) for one in (*_of_cgroups(), *_of_machine()))]
@@ -57,7 +57,7 @@ def fits(size: float) -> bool:
 
 
 def require(size: float, what: str, advice: str) -> None:
-    """Check that memory suffices for something before it is started.
+    """Check that memory is sufficient before something is started.
 
     Args:
         size: bytes that it needs.
@@ -65,7 +65,7 @@ def require(size: float, what: str, advice: str) -> None:
         advice: which setting to lower, and to about which value.
 
     Raises:
-        UsageError: if memory does not suffice.
+        UsageError: if memory is not sufficient.
     """
     if not fits(size):
         there = available()
@@ -77,7 +77,7 @@ def require(size: float, what: str, advice: str) -> None:
 
 
 def left_for_work() -> float:
-    """Return the bytes that estimated work may take."""
+    """Return the bytes available for estimated work."""
     return max(float(ALWAYS), available().size - RESERVE)
 
 
@@ -111,7 +111,7 @@ def _of_machine() -> Iterator[Available]:
 
 
 def _of_cgroups() -> Iterator[Available]:
-    """Yield what each group above this process leaves, in version 2 and version 1 of their files."""
+    """Yield the available memory of each control group of this process, in versions 2 and 1."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines():
             _, controllers, path = (*line.split(":", 2), "", "")[:3]
@@ -127,14 +127,14 @@ def _of_tree(root: Path, path: str, names: tuple[str, str, str]) -> Iterator[Ava
     for folder in dict.fromkeys((group, *group.parents)):
         if folder != root and root not in folder.parents:
             break
-        with contextlib.suppress(OSError, ValueError):  # no limit is spelled max, or is not there
+        with contextlib.suppress(OSError, ValueError):  # without a limit the file has max, or does not exist
             limit, used = (int((folder / name).read_text()) for name in names[:2])
             cached = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
             yield Available(limit - used + int(cached.get(names[2], 0)), "the memory limit of its control group")
 
 
 def _fields(path: Path) -> dict[str, int]:
-    """Return lines `Name:  123 kB` of a file in bytes."""
+    """Return the lines `Name:  123 kB` of a file, in bytes."""
     found: dict[str, int] = {}
     with contextlib.suppress(OSError):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -1,9 +1,9 @@
-"""Sums of many tensors in the order in which they are written.
+"""Sums of several tensors in a fixed order.
 
-The gradient of a tensor with several uses is the sum of what each of them gives, by TensorFlow's AddN. It adds into a
-buffer that nothing else holds any more, and begins with that one: which it is depends on what threads have finished
-(`AddNOp::Compute` in tensorflow/core/kernels/aggregate_ops.cc). With three tensors or more, the last bits do too, even
-on one device. Sums of two do not: a + b is b + a.
+The gradient of a tensor with several uses is the sum of their gradients, by TensorFlow's AddN. AddN adds into a buffer
+that nothing else uses any more, and starts with it. Which buffer that is depends on which threads have finished
+(`AddNOp::Compute` in tensorflow/core/kernels/aggregate_ops.cc). So with three or more tensors the last bits depend on
+it, even on one device. Sums of two tensors do not: a + b is b + a.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def add_in_order() -> None:
-    """Have TensorFlow add tensors two at a time, first to last: in gradients, and by `tf.add_n`.
+    """Make TensorFlow add tensors two at a time, first to last: in gradients, and by `tf.add_n`.
 
-    TensorFlow has no option for the first. Doing it twice is doing it once.
+    TensorFlow has no option for gradients. A second call has no effect.
     """
     import tensorflow as tf
     from tensorflow.python.ops import gen_math_ops
 
-    # It makes one AddN of a tree of sums, and rewrites sums across unrolled microbatches.
+    # The optimizer merges a tree of sums into one AddN, and rewrites sums across unrolled microbatches.
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     kernel = gen_math_ops.add_n
     if kernel.__module__ == __name__:

@@ -1,4 +1,4 @@
-"""Starts TensorFlow the way a reproducible run needs it, without its start-up chatter."""
+"""Start TensorFlow for a reproducible run, without its start-up messages."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What TensorFlow runs with.
+    """Settings of TensorFlow.
 
     Attributes:
-        threads: intra-op threads of a replica; 0 leaves the choice (all cores) to TensorFlow. Kernels
-            split their sums by it, so another number gives other bits.
+        threads: intra-op threads per replica; 0 is TensorFlow's default, all cores. Kernels split their sums
+            by it, so another number gives other bits.
     """
 
     threads: int = 0
 
 
 def set_environment() -> None:
-    """Set what TensorFlow and Keras read when they are imported, by vaeflow or by a plugin."""
+    """Set environment variables that TensorFlow and Keras read when vaeflow or a plugin imports them."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def start_tensorflow(runtime: Runtime | None = None) -> None:
-    """Import TensorFlow quietly, have it keep sums in order and, given a runtime, fix what else bits depend on.
+    """Import TensorFlow without messages, fix the order of sums and, given a runtime, the threads.
 
     Args:
-        runtime: the threads. They can be set once in a process, before the first operation.
+        runtime: the threads, which can be set only before the first operation of a process.
 
     Raises:
         UsageError: if TensorFlow has run already in this process with other settings.
@@ -49,7 +49,7 @@ def start_tensorflow(runtime: Runtime | None = None) -> None:
     with _quiet_stderr():
         try:
             import tensorflow as tf
-        except ImportError as error:  # too little memory to map it, mostly
+        except ImportError as error:  # usually too little memory to map it
             raise VaeflowError(f"TensorFlow can't be imported: {error}") from error
 
         tf.config.list_physical_devices()
@@ -61,7 +61,7 @@ def start_tensorflow(runtime: Runtime | None = None) -> None:
 
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Keep what C++ writes at start-up off the terminal; VAEFLOW_TENSORFLOW_LOG=1 lets it through."""
+    """Hide C++ messages at start-up; VAEFLOW_TENSORFLOW_LOG=1 shows them."""
     if os.environ.get("VAEFLOW_TENSORFLOW_LOG"):
         yield
         return
@@ -84,7 +84,7 @@ def _set_threads(wanted: int) -> None:
     try:
         threading.set_intra_op_parallelism_threads(wanted)
     except RuntimeError:
-        has = threading.get_intra_op_parallelism_threads() or cores()  # 0: TensorFlow took all
+        has = threading.get_intra_op_parallelism_threads() or cores()  # 0: TensorFlow uses all
         if wanted not in (0, has):
             raise UsageError(
                 f"threads = {wanted} can't be set any more: TensorFlow has run in this process with {has}; "
@@ -99,5 +99,5 @@ def _configure(runtime: Runtime) -> None:
     gpus = config.list_physical_devices("GPU")
     for gpu in gpus:
         config.experimental.set_memory_growth(gpu, True)
-    if gpus:  # Not verified on a GPU: cuDNN's fastest kernels add in whatever order.
+    if gpus:  # Not verified on a GPU: cuDNN's fastest kernels add in any order.
         config.experimental.enable_op_determinism()

@@ -1,4 +1,4 @@
-"""How many threads an operation may use: part of what the bits of a run depend on."""
+"""The number of threads per operation, on which the bits of a run depend."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def threads_of(config: Config, local_processes: int = 1, environ: Mapping[str, str] = os.environ) -> int:
-    """Return the intra-op threads a replica: 1 where the bits may not depend on the machine, else this process's cores.
+    """Return the intra-op threads per replica: 1 if the bits must not depend on the machine, else this process's cores.
 
     Args:
         config: the run's.
         local_processes: processes of the job that share this host's cores.
-        environ: the environment's variables: under SLURM, a task's cores where `--cpus-per-task` gives them.
+        environ: the environment's variables: under SLURM, a task's cores if `--cpus-per-task` sets them.
     """
     if config.threads != "auto":
         return config.threads
@@ -28,7 +28,7 @@ def threads_of(config: Config, local_processes: int = 1, environ: Mapping[str, s
 
 
 def _own_cores(local_processes: int, environ: Mapping[str, str]) -> int:
-    usable = cores()  # of all tasks of the host together, or of this one alone where SLURM binds
+    usable = cores()  # of all tasks of the host, or of this task if SLURM binds it to cores
     if Job.current(environ).launcher == "srun" and "SLURM_CPUS_PER_TASK" in environ:
         return max(1, min(usable, whole_number(environ, "SLURM_CPUS_PER_TASK")))
     return max(1, usable // local_processes)

@@ -89,7 +89,7 @@ class FirstMeeting:
         rank = self._job.rank
         first, (text, code) = next(iter(errors.items()))
         if error is not None:
-            earlier = [said for other, (said, _) in errors.items() if int(other) < rank]
+            earlier = [line for other, (line, _) in errors.items() if int(other) < rank]
             if errors[str(rank)][0] in earlier:  # report the same error once
                 raise ElsewhereError(str(error), code) from error
         elif rank == 0:

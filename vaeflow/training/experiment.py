@@ -164,7 +164,7 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
         config=config,
         dataset=dataset,
         timeline=timeline,
-        length_matters=timeline.asked,
+        length_matters=timeline.length_was_read,
         strategy=strategy,
         model=model,
         average=step.average,
@@ -247,17 +247,17 @@ def _reduction(config: Config) -> Reduction:
     return PlainSum("float32" if config.compression == "none" else config.compression, config.batch_size)
 
 
-class AskedTimeline(Timeline):
+class RecordingTimeline(Timeline):
     """A timeline that records whether the length of the run was read."""
 
-    asked = False
+    length_was_read = False
 
     def __getattribute__(self, name: str) -> Any:
         if name == "total_steps":
-            object.__setattr__(self, "asked", True)
+            object.__setattr__(self, "length_was_read", True)
         return super().__getattribute__(name)
 
 
-def _timeline(config: Config, steps_per_epoch: int) -> AskedTimeline:
+def _timeline(config: Config, steps_per_epoch: int) -> RecordingTimeline:
     total = config.steps if config.steps is not None else (config.epochs or 0) * steps_per_epoch
-    return AskedTimeline(steps_per_epoch, total)
+    return RecordingTimeline(steps_per_epoch, total)

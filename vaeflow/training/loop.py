@@ -106,14 +106,14 @@ class Loop:
             self._tell_of(evaluations)
         if steps_into_it == 0:
             self.callbacks.tell("on_epoch", epoch)
-        asked = self.requests.of_callbacks() if logged or evaluated or steps_into_it == 0 else Asked()
-        if asked.stop and not evaluated:
+        requested = self.requests.of_callbacks() if logged or evaluated or steps_into_it == 0 else Asked()
+        if requested.stop and not evaluated:
             self._tell_of({split: evaluator() for split, evaluator in self._evaluators.items()})
-            asked, evaluated = asked.then(self.requests.of_callbacks()), True
-        if asked.best is not None:
-            self.position.choose_best(asked.best)
+            requested, evaluated = requested.then(self.requests.of_callbacks()), True
+        if requested.best is not None:
+            self.position.choose_best(requested.best)
         save_is_due = self._at(config.checkpoint.every_steps or self.view.steps_per_epoch)
-        if save_is_due or asked.save or asked.stop:
+        if save_is_due or requested.save or requested.stop:
             self._save(evaluated=evaluated)
 
     def _agreed_steps(self) -> int:
@@ -138,7 +138,7 @@ class Loop:
     def _stop(self, who: str) -> None:
         """Stop all processes; in an elastic job only those that received a signal, unless all did."""
         step = self.position.step
-        if self._members.elastic and not self.requests.all_were_asked_to_stop():
+        if self._members.elastic and not self.requests.all_must_stop():
             left = f"left the job at step {step}: {who}"
             raise LeavingError(left) if self.requests.signal.number is not None else MembersChangedError(left)
         self._save()

@@ -72,13 +72,13 @@ class Requests:
         if not self.experiment.config.callbacks:
             return Asked()
         answer = self.processes.on_chief(self._on_chief)
-        asked = Asked(**answer["asked"])
+        requested = Asked(**answer["requested"])
         self.states = answer["states"]
-        self.stopped = self.stopped or asked.stop
-        if asked.learning_rate is not None:
-            self.experiment.set_learning_rate(asked.learning_rate)
+        self.stopped = self.stopped or requested.stop
+        if requested.learning_rate is not None:
+            self.experiment.set_learning_rate(requested.learning_rate)
             self.control.learning_rate = self.experiment.learning_rate  # rounded, as a resumed run reads it
-        return asked
+        return requested
 
     def agree(self, steps: int) -> Agreed:
         """Return what all processes do next.
@@ -98,7 +98,7 @@ class Requests:
         signals = f"{signal.Signals(numbers).name} at rank {ranks}" if count == 1 else f"signals at {count} ranks"
         return Agreed(agreed, signals if count else "", bool(changed), bool(due))
 
-    def all_were_asked_to_stop(self) -> bool:
+    def all_must_stop(self) -> bool:
         """Return whether every process received a signal; wait, since a signal to all takes a moment."""
         time.sleep(SECONDS_OF_SIGNALS)
         return self.processes.add(self.signal.number is not None)[0] == self.processes.count
@@ -109,4 +109,4 @@ class Requests:
             self.experiment.set_learning_rate(self.control.learning_rate)
 
     def _on_chief(self) -> dict[str, Any]:
-        return {"asked": asdict(self.control.take()), "states": self.callbacks.states()}
+        return {"requested": asdict(self.control.take()), "states": self.callbacks.states()}

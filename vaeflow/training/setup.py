@@ -66,7 +66,7 @@ def prepare_to_read(
     start_tensorflow()
     strategy = topology.start()
     if strategy.replicas > 1:
-        _prove(strategy, resolved.config, record, accept_changes=accept_changes)
+        _self_test(strategy, resolved.config, record, accept_changes=accept_changes)
     from vaeflow.training.experiment import build
 
     return build(resolved, dataset, strategy), record
@@ -104,7 +104,7 @@ def load(
         _require_microbatches(resolved.config, topology.replicas or Job.current().processes)  # at least one per process
     dataset = resolved.dataset.build(folders)
     record = record.with_data(dataset)
-    _say_accepted(meeting.agree(record) if meeting is not None else "")
+    _print_accepted(meeting.agree(record) if meeting is not None else "")
     return dataset, record
 
 
@@ -172,27 +172,27 @@ def _join(
     _require_microbatches(config, strategy.replicas)
     record = record.with_devices(strategy.replicas if config.microbatches == "auto" else None)
     if strategy.replicas > 1:
-        _prove(strategy, config, record, accept_changes=accept_changes)
+        _self_test(strategy, config, record, accept_changes=accept_changes)
         where = f"{strategy.replicas} replicas in {strategy.processes} process{'es' if strategy.processes > 1 else ''}"
-        say(f"strategy {strategy.name}: {where}; a test of its sums came out right")
+        say(f"strategy {strategy.name}: {where}; all-reduce self-test passed")
     from vaeflow.training.experiment import build
 
     return build(resolved, dataset, strategy), record
 
 
-def _prove(strategy: Strategy, config: Config, record: Provenance, *, accept_changes: bool) -> None:
+def _self_test(strategy: Strategy, config: Config, record: Provenance, *, accept_changes: bool) -> None:
     from vaeflow.distributed.strategies.processes import Processes
-    from vaeflow.distributed.strategies.verify import prove_reductions
+    from vaeflow.distributed.strategies.verify import self_test_reductions
     from vaeflow.training.agreement import require_agreement
 
-    prove_reductions(strategy)
+    self_test_reductions(strategy)
     if strategy.processes > 1:
-        _say_accepted(require_agreement(Processes(strategy), record, accept=accept_changes))
+        _print_accepted(require_agreement(Processes(strategy), record, accept=accept_changes))
     if config.compression != "none":
-        prove_reductions(strategy, config.compression)
+        self_test_reductions(strategy, config.compression)
 
 
-def _say_accepted(differences: str) -> None:
+def _print_accepted(differences: str) -> None:
     """Print how ranks differ, if they do."""
     if differences:
         say(f"warning: the ranks differ, which --accept-changes allows: {differences}")

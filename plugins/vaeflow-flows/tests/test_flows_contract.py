@@ -47,7 +47,7 @@ def value_and_gradients(posterior, features, noise):
 
 
 @pytest.mark.parametrize(("name", "size"), CASES)
-def test_shapes_and_gradients_of_every_variable_from_the_first_step_on(name, size):
+def test_shapes_and_gradients_from_the_first_step(name, size):
     posterior = built(name, size)
     features, noise = normal(0, EXAMPLES, FEATURES), normal(1, SAMPLES, EXAMPLES, size)
     q = posterior.distribution(features)
@@ -102,7 +102,7 @@ def test_it_starts_close_to_the_diagonal_gaussian_of_its_heads(name, size):
     assert abs(float(tf.reduce_mean(log_q - diagonal.log_prob(z)))) < 0.02 * size  # KL, nats
 
 
-def test_iaf_starts_close_to_a_diagonal_gaussian_that_its_gates_narrowed():
+def test_iaf_starts_close_to_a_narrowed_diagonal_gaussian():
     posterior = built("iaf", 20, depth=3)
     features, noise = normal(0, 50, FEATURES), normal(1, 20, 50, 20)
     z, log_q = posterior.distribution(features).sample_and_log_prob(noise)
@@ -126,7 +126,7 @@ def test_planar_says_that_it_has_no_density_elsewhere():
 
 
 @pytest.mark.parametrize("activation", ["elu", "relu"])
-def test_sequential_inversion_is_exact_under_unbounded_activations(activation):
+def test_inversion_is_exact_with_unbounded_activations(activation):
     posterior = built("iaf", 20, activation=activation)
     for variable in posterior.trainable_variables:
         variable.assign(2.0 * variable)

@@ -41,7 +41,7 @@ def log_normal(noise):
 
 # In 20 dimensions the Jacobian takes seconds; there `log_prob` is the check, below.
 @pytest.mark.parametrize(("name", "size"), [case for case in CASES if case[1] < 20] + [("maf", 7), ("iaf", 7)])
-def test_the_log_density_is_that_of_the_noise_less_the_jacobian_s_log_determinant(name, size):
+def test_log_density_follows_the_change_of_variables(name, size):
     posterior, features = far_from_the_identity(name, size)
     noise = normal(2, 5, size)
     with tf.GradientTape(persistent=True) as tape:

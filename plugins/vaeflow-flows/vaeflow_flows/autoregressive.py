@@ -1,4 +1,4 @@
-"""What the autoregressive flows share: a masked network a step, and the solution of autoregressive equations."""
+"""Shared parts of the autoregressive flows: a masked network per step, and a solver of autoregressive equations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def solve(
     Args:
         update: from x [L, B, D] to two tensors of its shape, whose elements of rank r depend on the elements of x of
             rank below r only.
-        rank_D: the place of each latent in the order.
+        rank_D: the rank of each latent in the order.
         like_LBD: a tensor of x's shape.
 
     Returns:
@@ -37,11 +37,11 @@ def solve(
 
     def one_more(rank: tf.Tensor, x: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         candidate, second = update(x)
-        # Only what is right already enters x: nothing can overflow that is not in the result.
+        # Only final values enter x, so intermediate values can't overflow.
         return rank + 1, tf.where(tf.constant(rank_D, tf.int32) == rank, candidate, x), second
 
     zeros = tf.zeros_like(like_LBD)
-    # A loop, and not D copies of the network in the graph. XLA's gradient wants to know how often at most.
+    # A loop instead of D copies of the network in the graph. XLA's gradient needs the largest number of iterations.
     _, x, second = tf.while_loop(
         lambda rank, *_: rank < passes, one_more, (tf.constant(0), zeros, zeros), maximum_iterations=passes
     )
@@ -49,14 +49,14 @@ def solve(
 
 
 class AutoregressiveStep(Layer):
-    """The variables of one step: a network whose outputs for a latent see latents of lower rank, and the features.
+    """The variables of one step: a network whose outputs depend on latents of lower rank and the features.
 
     Args:
         latent_size: D.
         hidden: units of each hidden layer.
-        activation: of the hidden layers, a name that Keras knows.
-        transform: takes the network and the ranks [D], to the step.
-        number: of the step, from 0; every other one ranks the last latent first.
+        activation: of the hidden layers, the name of a Keras activation.
+        transform: the network and the ranks [D] to the step.
+        number: of the step, from 0; every other step ranks the last latent first.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The network inside a step: latents, through masks, and features to a shift and a raw scale."""
+"""The network of a step: masked latents and features to a shift and a raw scale."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ LARGEST_LOG_SCALE = 3.0
 
 
 def bounded(raw: tf.Tensor) -> tf.Tensor:
-    """Return a log-scale in (-3, 3) that is the raw one near 0, so that no step of an optimizer makes exp overflow.
+    """Return a log-scale in (-3, 3) that is the raw one near 0, so that exp can't overflow after an optimizer step.
 
-    A hyperbolic tangent is what Dinh et al. 2017 take, too.
+    Dinh et al. 2017 use a hyperbolic tangent, too.
     """
     return LARGEST_LOG_SCALE * tf.tanh(raw / LARGEST_LOG_SCALE)
 
 
 class Conditioner(Layer):
-    """Dense layers; the first one sees latents and features, the last one starts near zero.
+    """Dense layers; the first gets latents and features, the last starts near zero.
 
     Args:
-        masks: of each layer, [inputs, hidden[0]], ..., [hidden[-1], 2 outputs]. If the first has no weight at all
-            (autoregressive in one latent), the network is one of the features alone, and no variable is dead.
-        activation: of the hidden layers, a name that Keras knows.
+        masks: of each layer, [inputs, hidden[0]], ..., [hidden[-1], 2 outputs]. If the first has no weights
+            (autoregressive in one latent), the network depends on the features only, without unused variables.
+        activation: of the hidden layers, the name of a Keras activation.
     """
 
     def __init__(self, masks: Sequence[np.ndarray], activation: str) -> None:
@@ -46,11 +46,11 @@ class Conditioner(Layer):
         self.last = MaskedDense(last, "last", kernel=small())
 
     def given(self, features_BF: tf.Tensor) -> Network:
-        """Return the network for features [B, F]; what depends on them alone is computed once."""
+        """Return the network for features [B, F]; the part that depends only on them is computed once."""
         context_BH = self.features(features_BF)
 
         def network(z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            # Where no latents are seen, zeros give the result its axis of samples.
+            # Without latents, zeros add the axis of samples to the result.
             seen = tf.zeros_like(z[..., :1]) if self.latents is None else self.latents(z)
             h = self.activation(seen + context_BH)
             for layer in self.between:

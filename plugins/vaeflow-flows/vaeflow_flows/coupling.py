@@ -22,7 +22,7 @@ class Coupling:
     """kept' = kept, changed' = changed * exp(s(kept)) + t(kept) (equations 4 and 5), s and t given the features, too.
 
     Attributes:
-        network: the half that is kept to t and s, the latter not yet bounded.
+        network: the kept half to t and s, before s is bounded.
         first: latents in the first half.
         swap: whether the second half is kept, else the first is.
     """
@@ -48,7 +48,7 @@ class Coupling:
         return t, bounded(raw)
 
     def _halves(self, z_LBD: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return what is kept and what is changed."""
+        """Return the half that is kept and the half that is changed."""
         halves = (z_LBD[..., : self.first], z_LBD[..., self.first :])
         return halves[::-1] if self.swap else halves
 
@@ -63,7 +63,7 @@ class CouplingStep(Layer):
         latent_size: D, 2 or more.
         hidden: units of each hidden layer.
         activation: of the hidden layers, the name of a Keras activation.
-        number: of the step, from 0; every other one keeps the second half of the latents, not the first.
+        number: of the step, from 0; every other step keeps the second half of the latents instead of the first.
     """
 
     def __init__(self, latent_size: int, hidden: Sequence[int], activation: str, *, number: int) -> None:

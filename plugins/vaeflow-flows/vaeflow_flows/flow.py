@@ -1,4 +1,4 @@
-"""A normalizing flow: a diagonal Gaussian that is sent through invertible steps.
+"""A normalizing flow: a diagonal Gaussian transformed by invertible steps.
 
 Shapes: B examples, L samples, D latent dimensions, F features. Log-densities are float32 and in nats.
 """
@@ -21,10 +21,10 @@ class Transform(Protocol):
     """One invertible step, for the features of B examples."""
 
     def forward(self, z_LBD: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return what z [L, B, D] becomes, and log |det d forward / dz|, [L, B] nats."""
+        """Return the image of z [L, B, D], and log |det d forward / dz|, [L, B] nats."""
 
     def inverse(self, z_LBD: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return what became z [L, B, D], and log |det d inverse / dz|, [L, B] nats.
+        """Return the preimage of z [L, B, D], and log |det d inverse / dz|, [L, B] nats.
 
         Raises:
             NotImplementedError: if the inverse is not known.
@@ -60,7 +60,7 @@ class Flow:
         Returns:
             z [L, B, D], and its log-density, [L, B] nats.
         """
-        # log N(mu + sigma eps; mu, sigma^2), without the way back from z_0 to eps.
+        # log N(mu + sigma eps; mu, sigma^2), without computing eps from z_0.
         log_base_LB = StandardNormal(noise.shape[-1]).log_prob(noise) - 0.5 * tf.reduce_sum(self.base.log_var, axis=-1)
         z_LBD, log_det_LB = self._forward(self.base.sample(noise))
         return z_LBD, log_base_LB - log_det_LB
@@ -82,7 +82,7 @@ class Flow:
         return self.base.log_prob(value) + log_det_LB
 
     def mean(self) -> tf.Tensor:
-        """Return what the base's mean becomes, [B, D]: a point near the mean, not the mean."""
+        """Return the image of the base's mean, [B, D]: a point near the mean, not the mean."""
         return self._forward(self.base.mean()[None])[0][0]
 
     def _forward(self, z_LBD: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

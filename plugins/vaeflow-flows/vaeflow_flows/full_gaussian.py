@@ -1,4 +1,4 @@
-"""The Gaussian with a full covariance matrix for each example, by its Cholesky factor."""
+"""The Gaussian with a full covariance matrix per example, by its Cholesky factor."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FullNormal:
         return self.mu + tf.exp(self.log_sigma) * tf.linalg.matvec(self.unit, noise)
 
     def sample_and_log_prob(self, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return z [L, B, D] and its log-density, [L, B] nats, with no linear equations to solve."""
+        """Return z [L, B, D] and its log-density, [L, B] nats, without solving linear equations."""
         return self.sample(noise), self._log_prob_of(noise)
 
     def log_prob(self, value: tf.Tensor) -> tf.Tensor:
@@ -49,7 +49,7 @@ class FullNormal:
 
     def kl_terms(self, p: Prior) -> tf.Tensor | None:
         """Return KL(q, N(0, I)), [B, 1] nats: (tr C C^T + mu^T mu - D - log det C C^T) / 2; None for other priors."""
-        if type(p) is not StandardNormal:  # a class derived from it may have another density
+        if type(p) is not StandardNormal:  # a subclass may have another density
             return None
         traces_BD = tf.exp(2.0 * self.log_sigma) * tf.reduce_sum(tf.square(self.unit), axis=-1)
         terms_BD = 0.5 * (traces_BD + tf.square(self.mu) - 1.0) - self.log_sigma
@@ -61,7 +61,7 @@ class FullNormal:
         return tf.matmul(factor_BDD, factor_BDD, transpose_b=True)
 
     def _log_prob_of(self, noise_LBD: tf.Tensor) -> tf.Tensor:
-        """Return the log-density of the z that noise gives: log N(noise; 0, I) - log det C."""
+        """Return the log-density of z by its noise: log N(noise; 0, I) - log det C."""
         return StandardNormal(noise_LBD.shape[-1]).log_prob(noise_LBD) - tf.reduce_sum(self.log_sigma, axis=-1)
 
 
@@ -69,7 +69,7 @@ def unit_triangular(below_BK: tf.Tensor, size: int) -> tf.Tensor:
     """Return lower triangular matrices with ones on the diagonal.
 
     Args:
-        below_BK: what is below the diagonal, row by row, [B, D (D - 1) / 2].
+        below_BK: the elements below the diagonal, row by row, [B, D (D - 1) / 2].
         size: D.
 
     Returns:
@@ -87,12 +87,12 @@ def unit_triangular(below_BK: tf.Tensor, size: int) -> tf.Tensor:
 
 
 class FullGaussianHead(Layer):
-    """q(z given x) = N(mu, C C^T) with mu, log sigma and what is below U's diagonal linear in the features.
+    """q(z given x) = N(mu, C C^T); mu, log sigma and the elements below U's diagonal are linear in the features.
 
     U starts near the identity.
 
     Args:
-        latent_size: D; with 1 there is nothing below the diagonal and no head for it.
+        latent_size: D; with 1 there are no elements below the diagonal, and no head for them.
     """
 
     def __init__(self, latent_size: int) -> None:

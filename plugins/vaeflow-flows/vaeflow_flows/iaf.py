@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from vaeflow_flows.conditioner import Network
 
-# The paper wants s to be about 1 or 2 at the start, like the bias of an LSTM's forget gate: z nearly passes. With 2,
-# each step begins as a contraction by 0.88.
+# The paper recommends s of about 1 or 2 at the start, like the bias of an LSTM's forget gate. With 2,
+# each step starts as a contraction by 0.88.
 GATE_AT_START = 2.0
 
 
@@ -26,7 +26,7 @@ GATE_AT_START = 2.0
 class InverseAutoregression:
     """z' = sigma * z + (1 - sigma) * m with sigma = sigmoid(s), the gated update (equations 13 and 14).
 
-    m_i and s_i see latents of lower rank than i, and the features.
+    m_i and s_i depend on latents of lower rank than i, and on the features.
 
     Attributes:
         network: z to m and s.

@@ -1,4 +1,4 @@
-"""Layers in float32, whatever the precision: they touch z."""
+"""Layers that compute in float32 in any precision, because they change z."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SMALL = 0.01
 
 
 def small() -> keras.initializers.Initializer:
-    """Return an initializer near zero, for steps that begin near the identity.
+    """Return an initializer near zero, for steps that start near the identity.
 
-    At zero itself the variables behind (a network in front of its last layer, a planar flow's w) have no gradient.
+    At exactly zero, earlier variables (the network before the last layer, a planar flow's w) have no gradient.
     """
     return keras.initializers.RandomNormal(stddev=SMALL)
 

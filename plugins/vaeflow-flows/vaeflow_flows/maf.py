@@ -21,7 +21,7 @@ class MaskedAutoregression:
     """z_i = u_i exp(alpha_i) + mu_i (equation 3), mu_i and alpha_i functions of z of lower rank and the features.
 
     Attributes:
-        network: z to mu and alpha, the latter not yet bounded.
+        network: z to mu and alpha, before alpha is bounded.
         rank: [D].
     """
 

@@ -1,8 +1,8 @@
-"""Which unit of a network sees which: masks of dense layers, [inputs, units], 1 where there is a weight.
+"""Masks of dense layers, [inputs, units], 1 where there is a weight.
 
 Germain et al., "MADE: Masked Autoencoder for Distribution Estimation", 2015. Latents have ranks 0 to D - 1. A hidden
-unit of degree m sees latents of rank below m, directly or through hidden units of degree m or less. The outputs of rank
-r see hidden units of degree r or less: so they see latents of rank below r only.
+unit of degree m depends on latents of rank below m, directly or through hidden units of degree m or less. The outputs
+of rank r depend on hidden units of degree r or less, so only on latents of rank below r.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def ranks(latent_size: int, *, reverse: bool) -> np.ndarray:
-    """Return the place of each latent in the order, [D].
+    """Return the rank of each latent in the order, [D].
 
     >>> ranks(3, reverse=True).tolist()
     [2, 1, 0]
@@ -27,10 +27,10 @@ def ranks(latent_size: int, *, reverse: bool) -> np.ndarray:
 
 
 def autoregressive(latent_size: int, hidden: Sequence[int], *, reverse: bool) -> list[np.ndarray]:
-    """Return the masks of a network from D latents to two numbers for each, of latents of lower rank.
+    """Return the masks of a network from D latents to two numbers per latent that depend on lower ranks only.
 
-    Degrees are spread evenly from 0 up, so a layer with fewer units than D leaves out some connections. Units of degree
-    0 see no latents, but what else the network sees.
+    Degrees are spread evenly from 0 up, so a layer with fewer units than D lacks some connections. Units of degree
+    0 depend on no latents, only on the other inputs of the network.
 
     Args:
         latent_size: D.
@@ -55,7 +55,7 @@ def autoregressive(latent_size: int, hidden: Sequence[int], *, reverse: bool) ->
 
 
 def full(inputs: int, hidden: Sequence[int], outputs: int) -> list[np.ndarray]:
-    """Return the masks of a network in which every unit sees everything.
+    """Return the masks of a fully connected network.
 
     >>> [mask.shape for mask in full(2, [5], 3)]
     [(2, 5), (5, 3)]

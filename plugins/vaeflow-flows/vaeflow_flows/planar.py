@@ -39,7 +39,7 @@ class Planar:
         square_B1 = tf.maximum(tf.reduce_sum(tf.square(self.w), axis=-1, keepdims=True), 1e-12)
         v_BD = self.u + (one_plus_m_B1 - 1.0 - along_B1) * self.w / square_B1
         h_LB1 = tf.tanh(tf.reduce_sum(self.w * z_LBD, axis=-1, keepdims=True) + self.b)
-        # 1 + (1 - h^2) w.v, as a sum of what cannot be negative: nothing cancels near w.v = -1.
+        # 1 + (1 - h^2) w.v, as a sum of non-negative terms: no cancellation near w.v = -1.
         det_LB1 = tf.square(h_LB1) + (1.0 - tf.square(h_LB1)) * one_plus_m_B1
         return z_LBD + v_BD * h_LB1, tf.math.log(det_LB1)[..., 0]
 
@@ -58,7 +58,7 @@ class PlanarStep(Layer):
 
     def __init__(self, latent_size: int, *, number: int) -> None:
         super().__init__(f"step_{number}")
-        # Each step begins with a direction of its own, of length about 1; all alike, they would learn the same.
+        # Each step starts with a different direction of length about 1; with equal ones all would learn the same.
         direction = keras.initializers.RandomNormal(stddev=latent_size**-0.5)
         self.w = dense(latent_size, "w", bias=direction)
         self.u = dense(latent_size, "u", kernel=small(), bias=small())

@@ -32,12 +32,12 @@ def planar(latent_size: int, *, depth: Depth = 8) -> Posterior:
 def iaf(latent_size: int, *, depth: Depth = 4, hidden: tuple[int, ...] = (64,), activation: str = "tanh") -> Posterior:
     """Inverse autoregressive flow (Kingma et al. 2016): sampling takes one pass per step, the density elsewhere D.
 
-    With one latent dimension there is nothing to be autoregressive in: it is a Gaussian with more layers then.
+    With one latent dimension it is a Gaussian with more layers.
 
     Args:
         latent_size: D.
         depth: steps; every other one takes the latents in reverse order.
-        hidden: units of each hidden layer of a step's masked network; D or more let all latents through.
+        hidden: units of each hidden layer of a step's masked network; use D or more, so that no latent is blocked.
         activation: of the hidden layers, the name of a Keras activation.
 
     Raises:
@@ -58,13 +58,13 @@ def iaf(latent_size: int, *, depth: Depth = 4, hidden: tuple[int, ...] = (64,), 
 def maf(latent_size: int, *, depth: Depth = 2, hidden: tuple[int, ...] = (64,), activation: str = "tanh") -> Posterior:
     """Masked autoregressive flow (Papamakarios et al. 2017): the density anywhere takes one pass per step, sampling D.
 
-    Sampling is what training does, so a run takes about D times as long in the posterior as with `iaf`. With one
+    Training samples, so the posterior takes about D times as long as with `iaf`. With one
     latent dimension it is a Gaussian with more layers.
 
     Args:
         latent_size: D.
         depth: steps; every other one takes the latents in reverse order.
-        hidden: units of each hidden layer of a step's masked network; D or more let all latents through.
+        hidden: units of each hidden layer of a step's masked network; use D or more, so that no latent is blocked.
         activation: of the hidden layers, the name of a Keras activation.
 
     Raises:
@@ -115,7 +115,7 @@ def full_gaussian(latent_size: int) -> Posterior:
     The divergence from the standard normal prior has a closed form, from other priors it is estimated from the samples.
 
     Args:
-        latent_size: D; the heads put out D (D + 3) / 2 numbers.
+        latent_size: D; the heads have D (D + 3) / 2 outputs.
     """
     from vaeflow_flows.full_gaussian import FullGaussianHead
 
@@ -123,6 +123,6 @@ def full_gaussian(latent_size: int) -> Posterior:
 
 
 def _require_hidden(name: str, hidden: tuple[int, ...]) -> None:
-    """Refuse networks without a path from latents to latents: their variables would be dead."""
+    """Refuse networks without a path between latents: some variables would get no gradient."""
     if not hidden or min(hidden) < 2:
         raise UsageError(f"posterior {name!r}: hidden must be one or more layers of at least 2 units, not {hidden}")

@@ -68,7 +68,7 @@ def live(callback, view, *records):
 # Where
 
 
-def test_mlflows_own_setting_comes_before_the_folder_beside_the_run(view, tmp_path, monkeypatch):
+def test_mlflows_own_setting_overrides_the_default_folder(view, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "elsewhere").as_uri())
     live(MLflow(), view, record(1, a=1.0))
     assert steps(client_at(tmp_path / "elsewhere"), view, "a") == [1]
@@ -98,7 +98,7 @@ def test_a_store_that_mlflow_does_not_know(view):
 # Again
 
 
-def test_a_new_process_goes_on_in_the_same_run_and_says_what_changed(view, tmp_path):
+def test_a_new_process_resumes_the_run_and_logs_what_changed(view, tmp_path):
     first = MLflow()
     first.on_start(view)
     for step in (1, 2, 3):
@@ -169,7 +169,7 @@ def test_what_arrived_of_a_batch_is_not_sent_twice(view, tmp_path):
     assert steps(client, view, "a") == steps(client, view, "b/c") == [1, 2]
 
 
-def test_a_server_that_is_not_there_costs_seconds_and_is_tried_seldom(view, said):
+def test_a_missing_server_costs_seconds_and_is_retried_seldom(view, said):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""A plugin of vaeflow: its callback `mlflow` logs runs to MLflow. Importing it imports no MLflow and no TensorFlow."""
+"""A plugin of vaeflow: the callback `mlflow` logs runs to MLflow. Importing it imports no MLflow and no TensorFlow."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def mlflow(
     """Logs config, metrics, plots and the end of a run to MLflow; a resumed run continues its MLflow run.
 
     Args:
-        tracking: MLflow's tracking URI or a folder; none for MLflow's own setting (MLFLOW_TRACKING_URI), and where
-            there is none, the folder `mlruns` beside the run's directory.
+        tracking: MLflow's tracking URI or a folder; 'none' uses MLflow's own setting (MLFLOW_TRACKING_URI) or, if it is
+            not set, the folder `mlruns` beside the run's directory.
         experiment: the MLflow experiment; created if it does not exist.
-        run_name: what MLflow calls the run; none for the name of the run's directory.
+        run_name: the run's name in MLflow; 'none' uses the name of the run's directory.
         artifacts: also store config.toml, metrics.jsonl and the plots in MLflow.
     """
     if tracking is not None and "@" in urlsplit(tracking).netloc:
@@ -38,7 +38,7 @@ def mlflow(
 
     try:
         with settings():
-            import mlflow.tracking  # noqa: F401  # before the run begins, not after its first hour
+            import mlflow.tracking  # noqa: F401  # so that an error comes before the run starts
     except ImportError as error:
         raise PluginError(f"callback mlflow needs MLflow ({error}): pip install mlflow-skinny") from error
     return MLflow(tracking=tracking, experiment=experiment, run_name=run_name, artifacts=artifacts)

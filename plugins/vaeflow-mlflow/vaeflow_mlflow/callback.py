@@ -24,15 +24,15 @@ LONGEST_REASON = 300
 class MLflow(Callback):
     """Logs a run to MLflow.
 
-    No failure of MLflow ends the training. What it did not take waits in memory, and is sent when it answers again; a
-    resumed run sends what is missing from metrics.jsonl. If something is missing at the end, the run ends as after any
-    disk that refused a callback: exit code 74, and `vaeflow resume` tries again.
+    A failure of MLflow does not end the training. Unsent values stay in memory and are sent later; a resumed run
+    sends missing values from metrics.jsonl. If values are missing at the end, the run ends as after a disk error of
+    any callback: with exit code 74, and `vaeflow resume` tries again.
 
     Args:
         tracking: the tracking URI or a folder; None for MLflow's own setting, or `mlruns` beside the run's directory.
         experiment: the MLflow experiment.
-        run_name: what MLflow calls the run; None for the name of the run's directory.
-        artifacts: whether files are kept, too.
+        run_name: the run's name in MLflow; None uses the name of the run's directory.
+        artifacts: whether files are stored, too.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class MLflow(Callback):
         self._pause, self._quiet_until = 0.0, 0.0
 
     def on_start(self, run: RunView) -> None:
-        """Find the MLflow run of a run that is resumed, or make one.
+        """Find the MLflow run of a resumed run, or create one.
 
         Raises:
-            PluginError: if MLflow knows no such kind of store.
+            PluginError: if MLflow does not support the kind of store.
         """
         self._settings.enter_context(settings())
         uri = uri_for(self._tracking, run.directory)
@@ -71,10 +71,10 @@ class MLflow(Callback):
         self._add(run, record)
 
     def on_end(self, run: RunView) -> None:
-        """Send what waits, and the files.
+        """Send waiting values, and the files.
 
         Raises:
-            OSError: if MLflow does not take them.
+            OSError: if MLflow fails.
         """
         try:
             self._finish(run, "FINISHED", "")
@@ -82,7 +82,7 @@ class MLflow(Callback):
             raise OSError(errno.EIO, reason_of(error), "MLflow") from error
 
     def on_exception(self, run: RunView, error: BaseException) -> None:
-        """Send what waits, and say how the run ended."""
+        """Send waiting values, and the status of the run."""
         self._finish(run, *ending(error))
 
     def _add(self, run: RunView, record: Record) -> None:
@@ -96,7 +96,7 @@ class MLflow(Callback):
             self._send(run)
         except PluginError:
             raise
-        except Exception as error:  # noqa: BLE001  # whatever it is, the training is worth more
+        except Exception as error:  # noqa: BLE001  # no error of MLflow may end the training
             self._wait(run, error)
         else:
             if self._pause:
@@ -117,7 +117,7 @@ class MLflow(Callback):
         return self._link
 
     def _finish(self, run: RunView, status: str, note: str) -> None:
-        """Send what waits; then say how the run ended, if it has, and copy its files."""
+        """Send waiting values, then the status if the run has ended, and its files."""
         with self._settings, settings():  # again: an error may come after the end
             if self._link is None:
                 return
@@ -129,7 +129,7 @@ class MLflow(Callback):
 
 
 def ending(error: BaseException) -> tuple[str, str]:
-    """Return MLflow's word for how a run ended, and why; no word where other processes of an elastic job go on."""
+    """Return MLflow's status of a run that ended, and the reason; no status if an elastic job continues without it."""
     if isinstance(error, (MembersChangedError, LeavingError)):
         return "", ""
     if isinstance(error, StoppedError):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LONGEST_KEY = 250
 LONGEST_PARAM = 6000
-LONGEST_TAG = 5000  # of the stores, some take 8000
+LONGEST_TAG = 5000  # some stores allow 8000
 ENDED, CHANGED = "vaeflow.ended", "vaeflow.changed"
 
 
@@ -48,7 +48,7 @@ def params_of(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def tags_of(run: RunView) -> dict[str, str]:
-    """Return what runs are searched and grouped by."""
+    """Return the tags for searching and grouping runs."""
     config = run.config
     tags = {
         "mlflow.source.name": "vaeflow",
@@ -70,7 +70,7 @@ def points_of(record: Record) -> list[Point]:
 
 
 def points_in(path: Path) -> list[Point]:
-    """Return what a run's metrics.jsonl holds, if it is there: nulls as NaN, all at this time, since it has none."""
+    """Return the points of a run's metrics.jsonl, if it exists: nulls as NaN, with the current time."""
     if not path.is_file():
         return []
     now = _now()
@@ -84,12 +84,12 @@ def points_in(path: Path) -> list[Point]:
 
 
 def merged(kept: Iterable[Point], newer: Iterable[Point]) -> list[Point]:
-    """Return points in the order of their steps; of two for one metric and step, the newer."""
+    """Return points in the order of their steps; for the same metric and step, the newer one."""
     return sorted({(p.key, p.step): p for p in (*kept, *newer)}.values(), key=lambda p: p.step)
 
 
 def spelled(name: str) -> str:
-    """Return a metric's name as MLflow takes it: as it is, for all names of vaeflow's own.
+    """Return a metric's name with only characters that MLflow allows; vaeflow's own names are unchanged.
 
     >>> spelled("test/elbo"), spelled("test/FID (μ)"), spelled("../x")
     ('test/elbo', 'test/FID _μ_', '__/x')
@@ -99,7 +99,7 @@ def spelled(name: str) -> str:
 
 
 def kl_by_split(record: Record) -> dict[str, dict[str, Any]]:
-    """Return the mean KL divergence of each latent dimension by split, in nats, as JSON has it: NaN is null."""
+    """Return the mean KL divergence of each latent dimension by split, in nats, for JSON: NaN is null."""
     return {
         split: {"step": record.step, "nats": [float(x) if math.isfinite(x) else None for x in values]}
         for split, values in record.kl_per_dimension.items()
@@ -116,7 +116,7 @@ def shown(text: str) -> str:
 
 
 def cut(text: str, length: int) -> str:
-    """Return a text with its end left out if it is too long.
+    """Return a text, truncated if it is too long.
 
     >>> cut("abcdefgh", 6), cut("abcdef", 6)
     ('abc...', 'abcdef')

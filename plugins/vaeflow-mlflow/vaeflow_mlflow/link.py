@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 RUN_FILE = "mlflow.json"
 FOLDER = "mlruns"
 FILES = ("config.toml", "environment.json", METRICS)
-WHOLE_URIS = ("databricks", "databricks-uc", "uc")  # the URIs of MLflow that look like a folder's name
+SPECIAL_URIS = ("databricks", "databricks-uc", "uc")  # URIs of MLflow that look like a folder's name
 
 
 class Link:
@@ -34,7 +34,7 @@ class Link:
     Args:
         uri: the tracking store.
         experiment: its experiment.
-        run_name: of a run that is made.
+        run_name: of a new run.
     """
 
     def __init__(self, uri: str, experiment: str, run_name: str) -> None:
@@ -44,10 +44,10 @@ class Link:
         self._last: dict[str, int] = {}
 
     def send(self, run: RunView, points: Sequence[Point]) -> None:
-        """Write values that are not there yet, at first and after a failure all those that metrics.jsonl has.
+        """Send new values; in the first call and after a failure, all missing values of metrics.jsonl.
 
-        A metric's steps only grow, and are sent in their order. So all up to the last one are there: those that a
-        resumed run takes again, and those that arrived before an error.
+        A metric's values are sent in the order of their steps. So MLflow has all values up to its last step, also if a
+        resumed run repeats steps, or an error came in between.
 
         Args:
             run: the run.
@@ -65,12 +65,12 @@ class Link:
             client.log_batch(run_id, metrics=new)
 
     def end(self, run: RunView, status: str, note: str) -> None:
-        """Say how the run ended.
+        """Store the status of a run that ended.
 
         Args:
             run: the run.
             status: FINISHED, FAILED or KILLED.
-            note: why; kept in the tag `vaeflow.ended`.
+            note: the reason; stored in the tag `vaeflow.ended`.
         """
         with self._writing(run) as (client, run_id):
             if note:
@@ -78,7 +78,7 @@ class Link:
             client.set_terminated(run_id, status)
 
     def keep_files(self, run: RunView, kl: dict[str, dict[str, Any]]) -> None:
-        """Copy the run's small files and its plots.
+        """Upload the run's small files and plots.
 
         Args:
             run: the run.
@@ -97,7 +97,7 @@ class Link:
     def _writing(self, run: RunView) -> Iterator[tuple[MlflowClient, str]]:
         """Yield the store and the MLflow run's id.
 
-        After a failure it is not known what has arrived, so the store is asked again before more is written.
+        After a failure it is unknown which values were stored, so they are read from the store before the next write.
         """
         try:
             if self._client is None or self._id is None:
@@ -114,7 +114,7 @@ class Link:
         try:
             client = MlflowClient(self._uri)
         except UnsupportedModelRegistryStoreURIException as error:
-            hint = "a database takes the whole of MLflow: pip install mlflow"
+            hint = "a database needs the full MLflow: pip install mlflow"
             raise PluginError(f"MLflow has no store for {shown(self._uri)}; {hint}") from error
         before = self._id or _id_of(run)
         found = _existing(client, before) if before else None
@@ -123,14 +123,14 @@ class Link:
                 run.say(f"MLflow has no run {before}: starting a new one with all rows of metrics.jsonl")
             found = client.create_run(self._experiment_id(client), run_name=self._run_name, tags=tags_of(run))
             run.say(f"MLflow: run {found.info.run_id} of experiment {self._experiment!r} at {shown(self._uri)}")
-        self._id = str(found.info.run_id)  # kept although what follows may fail: there shall be no second one
+        self._id = str(found.info.run_id)  # stored even if later calls fail, so that no second run is created
         run.write_json(RUN_FILE, {"run_id": self._id})
         self._describe(client, found, run)
         self._last = _last_steps(client, found)
         return client, self._id
 
     def _describe(self, client: MlflowClient, found: Run, run: RunView) -> None:
-        """Write the config; MLflow's parameters can't be changed, so what another process had otherwise is a tag."""
+        """Write the config; MLflow's parameters can't be changed, so changes are written as a tag."""
         from mlflow.entities import Param
 
         now, there = params_of(run.settings), found.data.params
@@ -151,7 +151,7 @@ class Link:
         if found is None:
             try:
                 return str(client.create_experiment(self._experiment))
-            except MlflowException:  # another run may have made it in between
+            except MlflowException:  # another run may have created it in between
                 found = client.get_experiment_by_name(self._experiment)
                 if found is None:
                     raise
@@ -159,7 +159,7 @@ class Link:
 
 
 def _id_of(run: RunView) -> str | None:
-    """Return the id that a run's directory keeps; None if there is none that can be read."""
+    """Return the id in a run's directory; None if it is missing or can't be read."""
     kept = run.read_json(RUN_FILE).get("run_id")
     return None if kept is None else str(kept)
 
@@ -168,7 +168,7 @@ def uri_for(tracking: str | None, directory: Path) -> str:
     """Return the tracking URI of a run.
 
     Args:
-        tracking: a URI or a folder; None for what MLflow is set to, or the folder `mlruns` beside the run.
+        tracking: a URI or a folder; None for MLflow's own setting, or the folder `mlruns` beside the run's directory.
         directory: of the run.
     """
     import mlflow
@@ -176,13 +176,13 @@ def uri_for(tracking: str | None, directory: Path) -> str:
     if tracking is None:
         set_already = mlflow.is_tracking_uri_set()
         return str(mlflow.get_tracking_uri()) if set_already else (directory.resolve().parent / FOLDER).as_uri()
-    if urlsplit(tracking).scheme or tracking in WHOLE_URIS:
+    if urlsplit(tracking).scheme or tracking in SPECIAL_URIS:
         return tracking
     return Path(tracking).expanduser().resolve().as_uri()
 
 
 def _existing(client: MlflowClient, run_id: str) -> Run | None:
-    """Return a run that is neither gone nor deleted."""
+    """Return a run, or None if it is missing or deleted."""
     from mlflow.exceptions import MlflowException
 
     try:

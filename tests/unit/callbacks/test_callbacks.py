@@ -89,7 +89,7 @@ def test_json_has_no_nan(view):
 
 
 @pytest.mark.parametrize("resumed", [0, 4])
-def test_a_resumed_runs_metrics_are_those_of_an_uninterrupted_one(view, resumed):
+def test_a_resumed_run_has_the_metrics_of_an_uninterrupted_one(view, resumed):
     path = view.directory / "metrics.jsonl"
     by_hand.live([MetricsLog()], view)
     whole = path.read_bytes()

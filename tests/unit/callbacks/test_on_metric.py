@@ -65,7 +65,7 @@ def improvements(values, mode, delta):
 
 @given(VALUES, MODES, DELTAS, st.integers(1, 4))
 @examples(150)
-def test_it_stops_where_patience_evaluations_in_a_row_were_no_better(run, values, mode, delta, patience):
+def test_it_stops_after_patience_evaluations_without_gain(run, values, mode, delta, patience):
     better = improvements(values, mode, delta)
     asked = asked_of(early_stopping(metric=METRIC, mode=mode, patience=patience, min_delta=delta), values, run)
     expected = [
@@ -152,7 +152,7 @@ def test_a_resume_in_the_middle_changes_nothing(run, name, *, values, mode, delt
 
 
 @pytest.mark.parametrize("build", [early_stopping, best_checkpoint, reduce_on_plateau])
-def test_a_metric_that_no_evaluation_has_is_known_before_the_first_step(run, build):
+def test_unknown_metric_is_an_error_before_the_first_step(run, build):
     view = replace(run, control=Control(learning_rate=RATE))
     build(metric="test/kl").on_start(view)
     for metric in ("validation/elbo", "train/elbo", "test/iw-bound"):
@@ -242,7 +242,7 @@ def test_states_find_their_callbacks_when_others_come_and_go(run):
     ]
 
 
-def test_a_callback_that_fails_beside_an_error_is_said_and_others_are_told(run, monkeypatch):
+def test_callback_failing_during_an_error_is_reported(run, monkeypatch):
     said, told = [], []
 
     def fails(*_):

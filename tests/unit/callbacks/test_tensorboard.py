@@ -94,7 +94,7 @@ def test_traversals_with_another_number_of_latents(tmp_path, mnist_content, late
     assert "images/manifold" not in read.Tags()["tensors"]
 
 
-def test_examples_that_are_no_images_are_said_once_and_the_rest_is_written(tmp_path, said):
+def test_non_image_examples_warn_once_and_the_rest_is_written(tmp_path, said):
     view = by_hand.view_of(tmp_path, by_hand.rows(), said=said)
     by_hand.live([TensorBoard()], view)
     assert said == ["TensorBoard shows no images: examples of shape (6,) are not [H, W, 1 or 3]"]
@@ -164,7 +164,7 @@ def test_the_graph_is_the_models(view):
 
 
 @pytest.mark.parametrize("resumed", [0, 4])
-def test_a_resumed_runs_events_are_those_of_an_uninterrupted_one(view, resumed):
+def test_a_resumed_run_has_the_events_of_an_uninterrupted_one(view, resumed):
     options = BARE | {"histograms": True, "hparams": True, "graph": True}
     by_hand.live([TensorBoard(**options)], view, until=6)
     by_hand.live([TensorBoard(**options)], view, first=resumed)

@@ -44,7 +44,7 @@ def _kebab(name):
     return {"RMSprop": "rmsprop", "ScheduleFreeAdamW": "schedule-free-adamw"}.get(name, name.lower())
 
 
-def test_every_optimizer_of_keras_is_there_with_its_options_and_defaults(registry):
+def test_every_keras_optimizer_has_its_options_and_defaults(registry):
     import keras
 
     others = {"Optimizer", "LossScaleOptimizer", "MultiOptimizer"}
@@ -95,7 +95,7 @@ def test_pieces_that_do_not_fit_are_one_line(registry):
         pieces.bind({"boundaries": [2, 1], "values": [1, 2, 3]}, "learning_rate").build(Timeline(1, 1))
 
 
-def test_every_learning_rate_schedule_of_keras_is_there_with_its_options_and_defaults(registry):
+def test_every_keras_schedule_has_its_options_and_defaults(registry):
     from keras.optimizers import schedules
 
     classes = _keras_classes(schedules, schedules.LearningRateSchedule, {"LearningRateSchedule"})

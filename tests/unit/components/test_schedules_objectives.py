@@ -74,7 +74,7 @@ def test_cyclical_of_a_whole_ramp_never_rests():
 
 @given(step=st.integers(0, 3000), start=st.floats(0, 4), end=st.floats(0, 4), epochs=st.floats(0.1, 30))
 @builders.examples(25)
-def test_a_ramp_stays_between_its_ends_and_its_penalty_is_weight_times_divergence(step, start, end, epochs):
+def test_ramp_stays_in_range_and_its_penalty_is_weight_times_kl(step, start, end, epochs):
     for build in (schedules.linear, schedules.cyclical):
         schedule = build(TIMELINE, start=start, end=end, epochs=epochs)
         value = weight(schedule, step)

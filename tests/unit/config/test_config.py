@@ -72,7 +72,7 @@ def test_another_name_drops_the_options_of_the_lower_layers():
     assert (short.name, dict(short.options)) == ("b", {})
 
 
-def test_a_number_and_a_selection_of_a_learning_rate_replace_each_other():
+def test_rate_as_number_and_as_selection_replace_each_other():
     chosen = config("learning_rate=cosine-decay", "learning_rate.initial_learning_rate=0.1")
     assert chosen.learning_rate.name == "cosine-decay"
     layers = [Layer("a", {"learning_rate": {"name": "x", "y": 1}}), Layer("b", {"learning_rate": 0.5})]

@@ -63,7 +63,7 @@ def test_mnist_is_mapped_bytes_with_a_channel_axis(mnist_folders):
     assert found.source
 
 
-def test_validation_is_the_end_of_the_training_set_however_few_are_trained_on(mnist_folders):
+def test_validation_is_always_the_end_of_the_training_set(mnist_folders):
     whole = datasets.mnist(mnist_folders)
     few = datasets.mnist(mnist_folders, validation=10000, train_examples=100, test_examples=7)
     assert [len(split) for split in few.splits().values()] == [100, 10000, 7]

@@ -235,7 +235,7 @@ def test_the_users_folder_comes_first(form, tmp_path, folders, mnist_content, li
     assert read_content(path).sha256() == PUBLISHED["mnist"].sha256
 
 
-def test_a_wrong_file_in_the_users_folder_is_an_error_even_with_a_warm_cache(tmp_path, mnist_folders, mnist_content):
+def test_wrong_file_in_the_users_folder_fails_despite_the_cache(tmp_path, mnist_folders, mnist_content):
     np.savez(tmp_path / "mnist.npz", **{name: array[:5] for name, array in mnist_content._asdict().items()})
     with pytest.raises(DataError, match=r"mnist\.npz: the arrays are not those of mnist: sha256 expected \w+, got \w+"):
         fetch("mnist", Folders(tmp_path, mnist_folders.cache), say=pytest.fail)
@@ -260,7 +260,7 @@ def test_a_users_folder_that_does_not_exist_is_an_error(tmp_path, folders):
         fetch("mnist", Folders(tmp_path / "nowhere", folders.cache), say=pytest.fail)
 
 
-def test_a_users_folder_without_the_data_set_leaves_it_to_the_others(tmp_path, mnist_folders, lines):
+def test_a_users_folder_without_the_data_set_is_passed_over(tmp_path, mnist_folders, lines):
     fetch("mnist", Folders(tmp_path, mnist_folders.cache), say=lines.append)
     assert lines == [f"mnist: from the cache, {mnist_folders.cache / 'mnist.npz'}"]
 

@@ -110,7 +110,7 @@ def false_horovod(folder, code):
 # The sources
 
 
-def test_another_file_under_the_same_name_is_neither_run_nor_kept(false_sdist, marker, tmp_path, tools):
+def test_a_wrong_file_of_the_same_name_is_not_run_or_kept(false_sdist, marker, tmp_path, tools):
     folder = tmp_path / "fetched"
     folder.mkdir()
     with pytest.raises(ChecksumError) as caught:
@@ -135,9 +135,7 @@ def test_a_registry_without_it_is_an_error_of_pip(registry, tmp_path):
 
 
 @pytest.mark.usefixtures("false_sdist")
-def test_the_command_says_the_wrong_checksum_and_is_not_content_with_it(
-    registry, marker, tmp_path, monkeypatch, capsys
-):
+def test_the_command_refuses_a_wrong_checksum(registry, marker, tmp_path, monkeypatch, capsys):
     for name, version in (("setuptools", "69.5"), ("wheel", "0.45"), ("packaging", "25.0"), ("cmake", "4.0")):
         write_wheel(registry, name, version)
     cache = tmp_path / "cache"
@@ -261,7 +259,7 @@ def test_cuda_is_its_compiler_and_nccl_together(tmp_path, monkeypatch):
 # The build
 
 
-def test_the_build_is_for_gloo_and_tensorflow_alone_and_for_nccl_with_cuda(tmp_path, monkeypatch):
+def test_build_uses_gloo_and_adds_nccl_with_cuda(tmp_path, monkeypatch):
     monkeypatch.setattr(toolchain, "SYSTEM", ())
     programs(tmp_path / "cuda" / "bin", "nvcc")
     (tmp_path / "cuda" / "include").mkdir()
@@ -309,7 +307,7 @@ def test_cuda_that_is_asked_for_and_not_there_is_an_error(tmp_path, monkeypatch)
         (["Killed"], "make: Error 2"),
     ],
 )
-def test_a_build_that_fails_says_the_first_error_and_keeps_the_log(tmp_path, tools, said, reason):
+def test_failed_build_prints_the_first_error_and_keeps_the_log(tmp_path, tools, said, reason):
     sources, out, log, seen = tmp_path / "sources", tmp_path / "out", tmp_path / "build.log", []
     sources.mkdir()
     out.mkdir()
@@ -379,7 +377,7 @@ def test_no_horovod_is_no_horovod(tmp_path, monkeypatch):
         ("gloo_built = mpi_built = nccl_built = lambda: 0", "it is built without Gloo and MPI"),
     ],
 )
-def test_a_horovod_that_cannot_be_used_is_told_from_one_that_can(tmp_path, monkeypatch, code, problem):
+def test_an_unusable_horovod_is_recognised(tmp_path, monkeypatch, code, problem):
     site = false_horovod(tmp_path, code)
     monkeypatch.syspath_prepend(site)
     monkeypatch.setenv("PYTHONPATH", str(site))
@@ -420,7 +418,7 @@ def test_the_wheel_is_of_the_patched_sources(real_wheel):
 
 @pytest.mark.slow
 @pytest.mark.horovod
-def test_a_horovod_of_another_tensorflow_is_replaced_from_the_cache_without_a_network(real_wheel, tmp_path):
+def test_horovod_of_another_tensorflow_is_replaced_offline(real_wheel, tmp_path):
     """In a new environment that sees this one's packages, and before them a Horovod that does not load."""
     home = tmp_path / "venv"
     venv.create(home, with_pip=True, symlinks=True)

@@ -183,7 +183,7 @@ def test_mpirun_on_hosts_that_do_not_fit_is_an_error(environ):
 # Where they meet
 
 
-def test_one_host_meets_on_loopback_and_steps_of_a_job_at_ports_of_their_own():
+def test_one_host_uses_loopback_and_each_job_step_its_own_port():
     first, second = place_of(slurm(0)), place_of(slurm(1))
     assert first == second == Rendezvous("127.0.0.1", port_of("srun 17.0"), "srun 17.0")
     ports = {place_of(slurm(0, step=step)).port for step in ("17.0", "17.1", "18.0")}
@@ -327,7 +327,7 @@ def test_two_tasks_of_srun_add_up_and_listen_on_loopback_alone(port):
 @pytest.mark.horovod
 @pytest.mark.distributed
 @pytest.mark.usefixtures("needs_horovod")
-def test_three_tasks_on_two_virtual_nodes_of_different_size_add_up(port):
+def test_three_tasks_on_two_unequal_virtual_nodes_add_up(port):
     more = {"VAEFLOW_RENDEZVOUS": f"127.0.0.1:{port}"}
     places = [(0, 0, 0), (1, 0, 1), (2, 1, 0)]
     outputs = together(

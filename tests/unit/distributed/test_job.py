@@ -102,7 +102,7 @@ def test_nonsense_is_a_usage_error(environ):
         ),
         (
             {"HOROVOD_RANK": "0", "HOROVOD_SIZE": "2", "HOROVOD_LOCAL_RANK": "1"},
-            "HOROVOD_LOCAL_RANK=1 with HOROVOD_LOCAL_SIZE=1: local ranks begin at 0",
+            "HOROVOD_LOCAL_RANK=1 with HOROVOD_LOCAL_SIZE=1: local ranks start at 0",
         ),
         ({**SRUN, "SLURM_PROCID": "5"}, "SLURM_PROCID=5 with SLURM_STEP_NUM_TASKS=5: ranks are from 0 to 4"),
         (tf_config("worker", 0, worker=["a:1", "a:1"]), "TF_CONFIG: the address 'a:1' is given twice"),

@@ -47,7 +47,7 @@ def test_one_host_is_reached_on_loopback():
     assert addresses(srun(1, tasks=[2], nodes="n1", local=1)) == expected
 
 
-def test_hosts_are_in_slurms_order_and_may_have_any_number_of_tasks():
+def test_hosts_keep_slurms_order_with_any_number_of_tasks():
     expected = [f"n9:{FIRST}", f"n9:{FIRST + 1}", f"n10:{FIRST + 2}"]  # as text, n10 comes first
     for rank, (node, local) in enumerate([(0, 0), (0, 1), (1, 0)]):
         assert addresses(srun(rank, tasks=[2, 1], nodes="n[9-10]", node=node, local=local)) == expected

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from vaeflow.distributed.strategies.single import SingleStrategy
-from vaeflow.distributed.strategies.verify import Agreement, prove_reductions
+from vaeflow.distributed.strategies.verify import Agreement, self_test_reductions
 from vaeflow.errors import DivergedError
 
 
@@ -17,12 +17,12 @@ class Idle(SingleStrategy):
 
 @pytest.mark.parametrize("wire", ["float32", "float16", "bfloat16"])
 def test_one_device_reduces(wire):
-    prove_reductions(SingleStrategy(), wire)
+    self_test_reductions(SingleStrategy(), wire)
 
 
 def test_a_reduction_that_does_nothing_is_found():
-    with pytest.raises(DivergedError, match="rank 0: the sum of a test over 2 replicas"):
-        prove_reductions(Idle())
+    with pytest.raises(DivergedError, match="rank 0: the sum of the all-reduce self-test over 2 replicas"):
+        self_test_reductions(Idle())
 
 
 class Deaf(Idle):
@@ -36,8 +36,8 @@ class Deaf(Idle):
 
 
 def test_a_type_that_is_not_added_is_found():
-    with pytest.raises(DivergedError, match="the sum of a test over 2 replicas"):
-        prove_reductions(Deaf(), "bfloat16")
+    with pytest.raises(DivergedError, match="the sum of the all-reduce self-test over 2 replicas"):
+        self_test_reductions(Deaf(), "bfloat16")
 
 
 class Table(SingleStrategy):
@@ -67,5 +67,5 @@ def test_a_replica_that_differs_is_named():
     variable = tf.Variable([1.0, 2.0])
     own = int(Agreement(SingleStrategy(), {"w": variable})._table().numpy()[0, 0])
     Agreement(Table([[own], [own]]), {"w": variable}).check()
-    with pytest.raises(DivergedError, match=r"replicas 2 of 3 hold another state than replica 0: 'w'"):
+    with pytest.raises(DivergedError, match=r"replicas 2 of 3 have another state than replica 0: 'w'"):
         Agreement(Table([[own], [own + 1]]), {"w": variable}).check()

@@ -44,7 +44,7 @@ def test_dropout_is_a_function_of_step_and_microbatch():
     assert relative(gradients_by_sgd(training(1), 0)[0], first) > 1e-3
 
 
-def test_dropout_drops_other_units_at_other_steps_microbatches_and_layers():
+def test_dropout_differs_by_step_microbatch_and_layer():
     seen = []
 
     class Recorder(keras.layers.Layer):
@@ -184,7 +184,7 @@ def test_layers_of_a_posterior_train_as_in_an_encoder(xla):
     assert not np.array_equal(posterior.dense.vector_u.numpy(), u)
 
 
-def test_a_weight_that_a_layer_changes_is_kept_as_keras_keeps_it():
+def test_a_weight_updated_by_its_layer_keeps_the_update():
     posterior = Normalized()
     step = with_posterior(posterior, optimizer=keras.optimizers.SGD(0.0)).step()
     for number in range(60):

@@ -129,7 +129,7 @@ def test_exact_sum_is_the_true_sum_within_one_rounding(seed, count, spread, offs
 
 @given(**CASES)
 @builders.examples(30)
-def test_a_sum_with_a_scale_of_its_own_is_as_exact_as_that_scale(seed, count, spread, offset):
+def test_a_sum_with_its_own_scale_is_as_exact_as_that_scale(seed, count, spread, offset):
     parts = parts_of(seed, count, spread, offset)
     true = true_sums(parts)
     rounding = 2.0**-24 * np.abs(true) * (1.0 + 1e-6) + (count + 1) * TINIEST_NORMAL
@@ -139,7 +139,7 @@ def test_a_sum_with_a_scale_of_its_own_is_as_exact_as_that_scale(seed, count, sp
 
 @given(seed=st.integers(0, 10**6), count=st.sampled_from([65, 100]))
 @builders.examples(30)
-def test_wide_integers_give_the_rounded_true_sum_where_magnitudes_are_alike(seed, count):
+def test_wide_integers_give_the_rounded_sum_of_like_magnitudes(seed, count):
     parts = parts_of(seed, count, 3, 0)
     np.testing.assert_array_equal(exact(parts), true_sums(parts).astype(np.float32))
 
@@ -227,7 +227,7 @@ def test_subnormal_numbers_stay_below_the_least_normal_one():
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize("at", [(0, 0), (4, 2)])
-def test_what_is_not_finite_comes_back_as_nan_and_disturbs_no_other_tensor(bad, at):
+def test_nonfinite_sums_are_nan_and_affect_no_other_tensor(bad, at):
     clean, dirty = parts_of(1, 5, 3, 0), parts_of(2, 5, 3, 0)
     dirty[at] = bad
     groups = [[dirty[:2], clean[:2]], [dirty[2:], clean[2:]]]

@@ -98,7 +98,7 @@ def test_the_same_run_gives_the_same_bits(microbatches):
         np.testing.assert_array_equal(one, other)
 
 
-def test_chunks_do_not_change_the_bits_and_nothing_is_traced_again():
+def test_steps_per_execution_changes_no_bits_and_no_traces():
     def run(*chunks: int) -> tuple[list[np.ndarray], np.ndarray]:
         training = Training(microbatches=3, optimizer=keras.optimizers.RMSprop(0.01))
         trainer, rows, first = Trainer(training.step()), [], 0
@@ -171,7 +171,7 @@ def test_without_a_decay_there_is_no_average():
 
 
 @pytest.mark.parametrize("microbatches", [1, 2, 3, 4, 10])
-def test_microbatches_past_the_last_one_and_past_the_epoch_add_nothing(microbatches):
+def test_microbatches_past_the_end_add_nothing(microbatches):
     parts = Training(microbatches=microbatches).step().microbatches
     assert isinstance(parts, Microbatches)
     for step, expected in ((FULL, 10.0), (SHORT, 3.0)):

@@ -47,7 +47,7 @@ def test_a_batch_that_is_not_finite_changes_nothing_but_the_log(microbatches, va
     assert not np.array_equal(variables[0], before[0])
 
 
-def test_loss_scale_halves_after_what_is_not_finite_and_stays_otherwise():
+def test_loss_scale_halves_only_after_nonfinite_gradients():
     pixels = builders.binary_pixels(20, 6)
     training = Training(pixels)
     pixels[training.batches.order.rows(tf.constant(1, tf.int64), 0, 1)[0].numpy()[0]] = np.nan
@@ -88,7 +88,7 @@ def precision(request):
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"], indirect=True)
-def test_half_precision_trains_float32_weights_with_float32_densities(precision):
+def test_half_precision_keeps_weights_and_densities_float32(precision):
     training = Training(microbatches=2, loss_scale=LossScale(256.0 if precision == "mixed_float16" else 1.0))
     terms = training.model.terms(tf.constant(training.pixels), builders.normal_noise(1, 23, 2))
     assert all(t.dtype == tf.float32 for t in (terms.log_likelihood, terms.kl, terms.z))

@@ -47,7 +47,7 @@ def test_bernoulli_log_density_is_that_of_scipy_and_tfp(seed, scale):
 
 @given(seed=SEEDS, scale=SCALES)
 @builders.examples(10)
-def test_bernoulli_probabilities_of_all_binary_vectors_sum_to_one(seed, scale):
+def test_bernoulli_probabilities_sum_to_one(seed, scale):
     logits = random(seed, 4, scale=scale)
     log_prob = Bernoulli(tf.constant(logits), rank=1).log_prob(tf.constant(builders.cube(4)))
     assert np.exp(log_prob.numpy().astype(np.float64)).sum() == pytest.approx(1.0, abs=2e-5)
@@ -109,7 +109,7 @@ def test_continuous_bernoulli_log_density_is_that_of_tfp(seed, scale):
 
 
 @pytest.mark.parametrize("x", [0.0, 0.3, 1.0])
-def test_continuous_bernoulli_density_and_gradient_near_zero_and_far_out(x):
+def test_continuous_bernoulli_density_is_stable_at_extremes(x):
     variable = tf.Variable(LOGITS)
     with tf.GradientTape() as tape:
         log_prob = ContinuousBernoulli(variable[:, None], rank=1).log_prob(tf.fill((len(LOGITS), 1), x))
@@ -119,7 +119,7 @@ def test_continuous_bernoulli_density_and_gradient_near_zero_and_far_out(x):
     np.testing.assert_allclose(tape.gradient(log_prob, variable), x - closed_mean(wide), rtol=1e-5, atol=1e-5)
 
 
-def test_continuous_bernoulli_mean_and_its_gradient_near_zero_and_far_out():
+def test_continuous_bernoulli_mean_is_stable_at_extremes():
     variable = tf.Variable(LOGITS)
     with tf.GradientTape() as tape:
         mean = ContinuousBernoulli(tf.convert_to_tensor(variable), rank=1).mean()
@@ -128,7 +128,7 @@ def test_continuous_bernoulli_mean_and_its_gradient_near_zero_and_far_out():
 
 
 @pytest.mark.parametrize("logit", [0.0, 0.05, -0.2, 3.0, -30.0, 150.0])
-def test_continuous_bernoulli_integrates_to_one_and_has_its_mean(logit):
+def test_continuous_bernoulli_integral_and_mean(logit):
     nodes, weights = np.polynomial.legendre.leggauss(200)
     x = (0.5 * nodes + 0.5).astype(np.float32)
     density = np.exp(ContinuousBernoulli(tf.constant([logit]), rank=1).log_prob(tf.constant(x[:, None])).numpy())
@@ -137,7 +137,7 @@ def test_continuous_bernoulli_integrates_to_one_and_has_its_mean(logit):
 
 
 @pytest.mark.parametrize("logit", LOGITS[np.abs(LOGITS) <= 200.0])
-def test_continuous_bernoulli_samples_invert_its_distribution_function(logit):
+def test_continuous_bernoulli_samples_invert_its_cdf(logit):
     noise = builders.uniform_noise(2000, 1)
     drawn = ContinuousBernoulli(tf.constant([logit]), rank=1).sample(noise).numpy().astype(np.float64)
     assert drawn.min() >= 0.0

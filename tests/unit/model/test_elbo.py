@@ -53,7 +53,7 @@ def test_closed_form_divergence_is_the_integral(mu, log_var):
     assert float(got[0, 0]) == pytest.approx(integral, abs=2e-6)
 
 
-def test_monte_carlo_divergence_is_unbiased_and_used_where_there_is_no_closed_form():
+def test_sampled_kl_is_unbiased_without_a_closed_form():
     mu, log_var = normals(5, 4, 3, 0.7)
     prior = DiagonalNormal(tf.constant(random(7, 3)), tf.constant(random(8, 3, scale=0.5)))
     q = DiagonalNormal(tf.constant(mu), tf.constant(log_var))
@@ -71,13 +71,13 @@ def test_monte_carlo_divergence_is_unbiased_and_used_where_there_is_no_closed_fo
     assert np.all(error < 0.05)  # else the line above says little
 
 
-def test_monte_carlo_divergence_of_a_posterior_that_is_the_prior_is_zero_for_each_sample():
+def test_sampled_kl_of_the_prior_itself_is_zero():
     q = DiagonalNormal(tf.zeros((4, 3)), tf.zeros((4, 3)))
     terms = elbo.kl_terms(q, builders.NormalPrior(q), *elbo.draw(q, builders.normal_noise(1, 4, 3)))
     np.testing.assert_allclose(terms, np.zeros((4, 1)), atol=1e-6)
 
 
-def test_standard_normal_knows_no_closed_form_from_another_posterior():
+def test_standard_normal_has_no_closed_form_for_unknown_types():
     q = Normal(tf.zeros((4, 3)), 0.0, rank=1)
     assert StandardNormal(3).kl_terms(q) is None
     z = builders.normal_noise(2, 4, 3)
@@ -98,7 +98,7 @@ def test_a_posterior_may_bring_a_closed_form_of_its_own():
     np.testing.assert_array_equal(elbo.kl_terms(q, other, z, q.log_prob(z)), np.zeros((4, 1)))
 
 
-def test_a_posterior_is_asked_before_a_prior_that_takes_it_for_its_parent():
+def test_closed_form_of_the_posterior_precedes_the_priors():
     class Wide(DiagonalNormal):
         def kl_terms(self, p):
             return tf.fill((4, 1), 7.0)
@@ -231,7 +231,7 @@ def test_minibatches_estimate_the_data_sets_elbo_without_bias(seed, size):
     assert float(elbo.data_set_elbo(tf.constant(bounds), 12)) == pytest.approx(bounds.sum(), rel=1e-5, abs=1e-3)
 
 
-def test_minibatches_of_a_model_estimate_its_elbo_of_the_data_set():
+def test_minibatches_estimate_the_elbo_of_the_data_set():
     vae, x, eps = builders.tiny_vae(), builders.binary_pixels(12, 6), builders.normal_noise(1, 12, 2)
 
     def bound(rows):
@@ -255,7 +255,7 @@ def test_the_objective_elbo_is_the_negative_elbo(seed, samples):
     np.testing.assert_allclose(loss, -elbo.elbo(terms.log_likelihood, terms.kl), rtol=1e-6)
 
 
-def test_a_posterior_that_knows_its_density_only_where_it_was_sampled():
+def test_posterior_with_a_density_only_at_its_samples():
     class Shifted:
         def sample_and_log_prob(self, noise):
             return noise + 1.0, StandardNormal(2).log_prob(noise)

@@ -60,7 +60,7 @@ def divergence(mean, variance, other_mean, other_variance) -> np.ndarray:
 
 @given(seed=SEEDS)
 @builders.examples(20)
-def test_elbo_lies_below_the_evidence_by_the_divergence_from_the_true_posterior(seed):
+def test_evidence_minus_elbo_is_kl_from_the_true_posterior(seed):
     model, x = LinearGaussian.random(seed), 2.0 * random(seed, 4, 5).astype(np.float64)
     mu, log_var = (a.astype(np.float64) for a in (random(s, 4, 2) for s in (seed, seed + 1)))
     points = np.repeat(builders.sigma_points(2), 4, axis=1)  # the expectation of a quadratic, exactly

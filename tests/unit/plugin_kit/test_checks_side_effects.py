@@ -100,7 +100,7 @@ def test_files_are_seen_in_the_whole_package(package, tmp_path, how, written, na
     assert [Path(one).name for one in effects.written] == written
 
 
-def test_what_a_temporary_folder_held_is_noted_by_its_whole_name(package, tmp_path):
+def test_files_in_a_temporary_folder_are_noted_by_full_path(package, tmp_path):
     with watched(place_of(package.build)) as effects:
         package.build(tmp_path, "temporary")
     assert effects.written

@@ -35,7 +35,7 @@ def builtins():
 # What is built in
 
 
-def test_every_builtin_has_options_that_validate_and_a_docstring(builtins):
+def test_every_builtin_has_valid_options_and_a_docstring(builtins):
     for registered in builtins.all():
         assert registered.doc, registered.label
         optional = all(not option.required for option in registered.options())

@@ -1,7 +1,7 @@
 """The embedding projector: latent means with their labels and pictures.
 
 The projector reads a TSV file of vectors, one of labels and a PNG sprite, all named in `projector_config.pbtxt`. It
-ignores a folder without an event file, so these lie beside the scalars.
+ignores a folder without an event file, so these files are in the folder of the scalars.
 """
 
 from __future__ import annotations

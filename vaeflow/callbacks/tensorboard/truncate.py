@@ -47,14 +47,14 @@ def _rewrite(path: Path, step: int) -> int:
     """Rewrite a file; return how many bytes at its end could not be read."""
     unread = path.stat().st_size
     with written_aside(path) as aside, tf.io.TFRecordWriter(str(aside)) as writer:
-        for record in _whole_records(path):
+        for record in _complete_records(path):
             unread -= len(record) + FRAME
             if _step_of(record) <= step:
                 writer.write(record)
     return unread
 
 
-def _whole_records(path: Path) -> Iterator[bytes]:
+def _complete_records(path: Path) -> Iterator[bytes]:
     with tempfile.NamedTemporaryFile() as copy:
         # TensorFlow allocates as many bytes as a record's header states, so invalid headers are removed first.
         copy.write(path.read_bytes()[: _framed(path)])

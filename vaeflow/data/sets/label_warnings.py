@@ -59,16 +59,17 @@ def _warn_about_neighbours(train: LookedAt) -> Iterator[str]:
         return
     columns = np.unique(np.linspace(0, x.shape[1] - 1, min(x.shape[1], ELEMENTS)).astype(np.int64))
     rows = x[:, columns].astype(np.float32)
-    asked = np.unique(np.linspace(0, len(y) - 1, min(len(y), QUERIES)).astype(np.int64))
+    queries = np.unique(np.linspace(0, len(y) - 1, min(len(y), QUERIES)).astype(np.int64))
     squares = np.sum(np.square(rows), axis=1)
-    apart = squares[None] - 2.0 * rows[asked] @ rows.T
-    apart[np.arange(len(asked)), asked] = np.inf
-    share = float(np.mean(y[np.argmin(apart, axis=1)] == y[asked]))
+    apart = squares[None] - 2.0 * rows[queries] @ rows.T
+    apart[np.arange(len(queries)), queries] = np.inf
+    share = float(np.mean(y[np.argmin(apart, axis=1)] == y[queries]))
     chance = float(np.sum(np.square(counts / len(y))))
-    if share < chance + ERRORS * np.sqrt(chance * (1.0 - chance) / len(asked)):
+    if share < chance + ERRORS * np.sqrt(chance * (1.0 - chance) / len(queries)):
         yield (
-            f"labels of train seem to be unrelated to its images: of {len(asked)} examples, {share:.0%} have the label "
-            f"of the most similar one, and {chance:.0%} would by chance; labels and images may be in different order"
+            f"labels of train seem to be unrelated to its images: of {len(queries)} examples, {share:.0%} have the "
+            f"label of the most similar one, and {chance:.0%} would by chance; labels and images may be in different "
+            "order"
         )
 
 

@@ -11,23 +11,23 @@ OPEN = Path("/proc/self/fd")
 
 
 def cut_connections(address: str) -> int:
-    """Shut down this process's TCP connections to a host, whoever made them.
+    """Shut down all TCP connections of this process to a host, including those of libraries.
 
-    Gloo has no call that ends a sum whose other side is silent, and waits for 30 s; on a connection that is shut down
-    it fails at once. Linux alone says what a process has open; elsewhere nothing is shut down.
+    Gloo has no call that ends a sum if the other side is silent, and waits for 30 s; on a connection that is shut down
+    it fails at once. Only Linux lists a process's open files; on other systems nothing is shut down.
 
     Args:
         address: the host's, as `socket.getpeername` gives it.
 
     Returns:
-        How many were shut down.
+        Their number.
     """
     descriptors = [int(path.name) for path in OPEN.iterdir()] if OPEN.is_dir() else []
     return sum(_shut_down(descriptor, address) for descriptor in descriptors)
 
 
 def _shut_down(descriptor: int, address: str) -> bool:
-    with contextlib.suppress(OSError), _duplicate(descriptor) as connection:  # or it is closed, or connected to nobody
+    with contextlib.suppress(OSError), _duplicate(descriptor) as connection:  # or it is closed or not connected
         peer = connection.getpeername()
         if connection.type == socket.SOCK_STREAM and peer and _plain(peer[0]) == _plain(address):
             connection.shutdown(socket.SHUT_RDWR)
@@ -36,7 +36,7 @@ def _shut_down(descriptor: int, address: str) -> bool:
 
 
 def _duplicate(descriptor: int) -> socket.socket:
-    """Return a socket of one's own for a descriptor: closing it leaves the other open. OSError if it is no socket."""
+    """Return a socket for a copy of a descriptor; closing it leaves the original open. OSError if it is no socket."""
     own = os.dup(descriptor)
     try:
         return socket.socket(fileno=own)

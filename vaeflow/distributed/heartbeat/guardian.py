@@ -27,7 +27,7 @@ class Guardian:
     def __init__(self, silence: float) -> None:
         command = [sys.executable, "-I", "-S", "-c", PROGRAM, str(silence), str(os.getpid())]
         quiet = subprocess.DEVNULL
-        # In a session of its own: what stops or ends this process's group must leave it its work.
+        # In a separate session: a signal to this process's group must not stop the guardian.
         self._process = subprocess.Popen(  # noqa: S603
             command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, bufsize=0, start_new_session=True
         )

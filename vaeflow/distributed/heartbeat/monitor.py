@@ -1,4 +1,4 @@
-"""Rank 0 has a connection to every other process. A process that ends sends a message first; else it has died."""
+"""Heartbeats between rank 0 and all others. If a connection closes without a message, its process has died."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ SILENCE = "VAEFLOW_SILENCE"
 """Seconds without a heartbeat after which a process is considered hanging; 10 if this variable is not set."""
 DEFAULT_SILENCE = 10.0
 
-GRACE = 2.0  # seconds in which the main thread may end by itself: mostly its sums fail, too
-ELASTIC_GRACE = 40.0  # where no connection can be cut, Gloo gives a sum up after 30 s by itself
-LATE = 1.5  # seconds; a beat may have been sent just before a process stopped
+GRACE = 2.0  # seconds for the main thread to end by itself: usually its all-reduce fails, too
+ELASTIC_GRACE = 40.0  # if no connection can be cut, Gloo's all-reduce fails after 30 s by itself
+LATE = 1.5  # seconds; a heartbeat may have been sent just before a process stopped
 LATER = 1.0  # seconds more until a process that hangs is killed: the others name its silence first
 LOST = 1  # exit code
 
@@ -41,9 +41,9 @@ class End:
     """Why a job ends early.
 
     Attributes:
-        reason: in words.
-        code: what processes exit with.
-        silent: whether rank 0 can't say it, since it is the one that is gone; otherwise the others end quietly.
+        reason: for the error message.
+        code: exit code of the processes.
+        silent: whether rank 0 is lost, so that the others must print the reason.
     """
 
     reason: str
@@ -52,11 +52,11 @@ class End:
 
 
 class Watch:
-    """Watches the other processes from threads of its own; see the module.
+    """Watches the other processes from background threads; see the module.
 
     Args:
-        processes: of the job. All of them make a watch at the same time.
-        before_exit: is called before a main thread that hangs in a sum is ended by force.
+        processes: of the job. All of them create a watch at the same time.
+        before_exit: called before a process whose main thread hangs in an all-reduce is ended.
         elastic: whether the others continue without a lost process; they get more time then.
         advice: what to do next; printed after the reason.
     """
@@ -102,9 +102,9 @@ class Watch:
             Whether rank 0 was notified, which then prints the reason.
         """
         self._tell_all(End(reason if self._chief else f"rank {self._rank}: {reason}", code))
-        told = not self._chief and bool(self._links)
+        notified = not self._chief and bool(self._links)
         self.close()
-        return told
+        return notified
 
     def close(self) -> None:
         """Stop watching; the others may end from now on."""

@@ -1,4 +1,4 @@
-"""From patched sources to a wheel."""
+"""Build a wheel from patched sources."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ FRAMEWORKS = {
 
 
 def install_tools(folder: Path) -> None:
-    """Install what the build imports into a folder of its own: the user's setuptools stays as it is.
+    """Install the build's tools into a separate folder; the user's setuptools is not changed.
 
     Raises:
-        PipError: if pip does not get them.
+        PipError: if pip fails.
     """
     run_pip("install the tools of Horovod's build", "install", "--target", str(folder), *TOOLS)
 
@@ -48,15 +48,15 @@ def install_tools(folder: Path) -> None:
 def build_wheel(
     sources: Path, tools: Path, folder: Path, *, log: Path, device: str, progress: Callable[[int], None]
 ) -> Path:
-    """Compile for this Python and its TensorFlow.
+    """Build the wheel for this Python and its TensorFlow.
 
     Args:
         sources: the patched sources.
         tools: the folder of `install_tools`.
         folder: an empty folder for the wheel.
-        log: the file for what the compiler says.
+        log: the file for the compiler's output.
         device: 'cpu' or 'cuda'.
-        progress: gets the per cent that are done.
+        progress: called with the progress in per cent.
 
     Returns:
         The wheel.
@@ -82,7 +82,7 @@ def build_environment(environ: Mapping[str, str], tools: Path, device: str) -> d
     """Return the variables of the build.
 
     Args:
-        environ: the user's; of Horovod's own only places and flags are kept, so that a wheel is what its name says.
+        environ: the user's; of Horovod's only paths and flags are kept, so that a wheel's name determines its content.
         tools: the folder of the build's tools.
         device: 'cpu' or 'cuda'.
 
@@ -93,12 +93,12 @@ def build_environment(environ: Mapping[str, str], tools: Path, device: str) -> d
     """
     kept = {name: value for name, value in environ.items() if not name.startswith("HOROVOD_") or name in HINTS}
     return {
-        "MAKEFLAGS": f"-j{cores()}",  # Horovod's own default is -j8, which wants 8 GB
+        "MAKEFLAGS": f"-j{cores()}",  # Horovod's own default is -j8, which needs 8 GB
         **kept,
         **FRAMEWORKS,
         **(_gpu(environ) if device == "cuda" else {"HOROVOD_WITHOUT_NVTX": "1"}),
         "HOROVOD_CMAKE": str(tools / "bin" / "cmake"),
-        "CMAKE_POLICY_VERSION_MINIMUM": "3.5",  # the Gloo within asks for less than CMake 4 knows
+        "CMAKE_POLICY_VERSION_MINIMUM": "3.5",  # the included Gloo requires an older policy than CMake 4 supports
         "CMAKE_GENERATOR": "Unix Makefiles",
         "PYTHONPATH": str(tools),
         "PYTHONUNBUFFERED": "1",
@@ -117,8 +117,8 @@ def _gpu(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _lines(command: list[str], folder: Path, environ: Mapping[str, str]) -> Iterator[str]:
-    """Run a command and yield what it writes. Where we are stopped, so are the compilers that it has started."""
-    with subprocess.Popen(  # noqa: S603 The arguments are ours.
+    """Run a command and yield its output; if this process is stopped, the command's compilers are stopped, too."""
+    with subprocess.Popen(  # noqa: S603 The arguments are vaeflow's.
         command,
         cwd=folder,
         env=environ,
@@ -138,10 +138,10 @@ def _lines(command: list[str], folder: Path, environ: Mapping[str, str]) -> Iter
 
 
 def _reason(log: Path) -> str:
-    """Return the line of a log that says most: the first error."""
+    """Return the first error of a log."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
     first = next((number for number, line in enumerate(lines) if ERROR.search(line)), None)
     if first is None:
-        return lines[-1][:LONGEST] if lines else "it said nothing"
-    # CMake says where in one line, and what in the next.
+        return lines[-1][:LONGEST] if lines else "there was no output"
+    # CMake prints the place in one line, and the error in the next.
     return " ".join(lines[first : first + 2] if lines[first].endswith(":") else lines[first : first + 1])[:LONGEST]

@@ -35,17 +35,17 @@ def install(
 
     Args:
         cache: vaeflow's folder for caches.
-        device: what Horovod's operations run on; auto takes cuda where its compiler and NCCL are there.
-        rebuild: build and install anew, whatever is installed or cached.
-        say: gets a line for each thing that was done.
-        progress: gets the per cent of the build that are done.
+        device: device of Horovod's operations; auto uses cuda if its compiler and NCCL are found.
+        rebuild: build and install again, even if it is installed or cached.
+        say: called with a line per step.
+        progress: called with the progress of the build in per cent.
 
     Returns:
-        What is installed then; it can be imported.
+        The installed Horovod, which can be imported.
 
     Raises:
         ChecksumError: if the registry's source package is not the published one.
-        VaeflowError: if a compiler is missing, pip or the build fails, or what was installed cannot be imported.
+        VaeflowError: if a compiler is missing, pip or the build fails, or the installed Horovod cannot be imported.
     """
     target = Target.here(_resolve(device))
     wheels = Wheels(cache / "horovod")
@@ -63,7 +63,7 @@ def install(
 
 
 def state_of_cache(cache: Path) -> str:
-    """Return in words which wheel there is for this Python and its TensorFlow.
+    """Describe the cached wheel for this Python and its TensorFlow.
 
     Args:
         cache: vaeflow's folder for caches.
@@ -97,8 +97,8 @@ def _build(target: Target, wheels: Wheels, say: Callable[[str], None], progress:
 
 
 def _install(wheel: Path, say: Callable[[str], None]) -> Found:
-    run_pip("install what Horovod needs", "install", *RUNTIME_NEEDS)
-    # By force: for pip the same version is the same thing, also where it was built for another TensorFlow.
+    run_pip("install Horovod's requirements", "install", *RUNTIME_NEEDS)
+    # Forced, because pip would skip a wheel of the same version that was built for another TensorFlow.
     run_pip(f"install {wheel.name}", "install", "--no-deps", "--force-reinstall", str(wheel))
     found = probe()
     if not found.works:
@@ -111,7 +111,7 @@ def _install(wheel: Path, say: Callable[[str], None]) -> Found:
 
 @contextmanager
 def _alone(root: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Let one process at a time build; the others wait and then use the cache."""
+    """Let only one process build at a time; the others wait and then use the cache."""
     from filelock import FileLock, Timeout
 
     root.mkdir(parents=True, exist_ok=True)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Edit:
-    """One text in a file in place of another.
+    """A replacement of a text in a file.
 
     Attributes:
-        file: the file, in the folder of the sources.
+        file: its path in the folder of the sources.
         old: the text, which must be there exactly once.
         new: what replaces it.
         why: the reason.
@@ -33,7 +33,7 @@ class Edit:
         """Change the file.
 
         Raises:
-            VaeflowError: if the text is not there exactly once.
+            VaeflowError: if the text is not in the file exactly once.
         """
         path = sources / self.file
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -70,13 +70,13 @@ EDITS = (
         "horovod/tensorflow/CMakeLists.txt",
         'list(APPEND TF_SOURCES "${PROJECT_SOURCE_DIR}/horovod/tensorflow/xla_mpi_ops.cc")\n',
         "",
-        "the file includes headers of XLA that TensorFlow moved; what it defines runs on GPUs under XLA only",
+        "the file includes XLA headers that TensorFlow moved; its operations are only for GPUs under XLA",
     ),
     Edit(
         "horovod/tensorflow/mpi_ops.cc",
         STREAM_BEFORE,
         STREAM_AFTER,
-        "TensorFlow has dropped the function; the same handle is at the stream. It concerns builds with CUDA only",
+        "TensorFlow has removed the function; the stream has the same handle. Only builds with CUDA need it",
     ),
     Edit(
         "horovod/runner/js_run.py",
@@ -102,7 +102,7 @@ def apply(sources: Path, edits: Sequence[Edit] = EDITS) -> None:
 
 
 def fingerprint(edits: Sequence[Edit] = EDITS) -> str:
-    """Return eight hexadecimal digits that differ for other changes: a part of a built wheel's place in the cache.
+    """Return eight hexadecimal digits of a hash of the changes; a wheel's path in the cache contains them.
 
     >>> fingerprint(()) == fingerprint(())
     True

@@ -1,4 +1,4 @@
-"""pip, as the user has set it up: their registry, their proxy, their certificates."""
+"""Run pip with the user's configuration: registry, proxy, certificates."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ QUIET = ("--no-input", "--disable-pip-version-check", "--quiet")
 
 
 class PipError(VaeflowError):
-    """pip did not do what it was asked for.
+    """A pip command failed.
 
     Args:
-        what: what it was asked for.
-        output: what it wrote.
+        what: its purpose, such as `download x`.
+        output: its output.
     """
 
     def __init__(self, what: str, output: str) -> None:
         lines = [line.strip().removeprefix("ERROR: ") for line in output.splitlines() if line.strip()]
         errors = [line.strip().removeprefix("ERROR: ") for line in output.splitlines() if line.startswith("ERROR")]
-        reason = (errors or lines or ["it said nothing"])[-1]
+        reason = (errors or lines or ["there was no output"])[-1]
         super().__init__(f"pip could not {what}: {reason}")
         self.output = output
 
@@ -36,7 +36,7 @@ def run_pip(what: str, *arguments: str, environ: Mapping[str, str] = os.environ)
     """Run pip of this Python.
 
     Args:
-        what: what for, in words, for the error.
+        what: its purpose, for the error.
         *arguments: pip's command and options.
         environ: the environment's variables.
 
@@ -44,10 +44,10 @@ def run_pip(what: str, *arguments: str, environ: Mapping[str, str] = os.environ)
         PipError: if it fails, or takes more than half an hour.
     """
     command = [sys.executable, "-m", "pip", *arguments, *QUIET]
-    # --target and --user exclude each other, and the user's settings may ask for the latter.
+    # --target and --user exclude each other, and the user's configuration may set --user.
     settings = {**environ, "PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
     try:
-        done = subprocess.run(  # noqa: S603 The arguments are ours.
+        done = subprocess.run(  # noqa: S603 The arguments are vaeflow's.
             command, capture_output=True, text=True, timeout=PATIENCE, check=False, env=settings
         )
     except subprocess.TimeoutExpired as error:

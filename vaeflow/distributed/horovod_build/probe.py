@@ -19,10 +19,10 @@ print(json.dumps({"gloo": bool(hvd.gloo_built()), "mpi": bool(hvd.mpi_built()), 
 
 @dataclass(frozen=True)
 class Found:
-    """What there is of Horovod in this Python.
+    """The state of Horovod in this Python.
 
     Attributes:
-        version: what is installed, or empty.
+        version: the installed version, or empty.
         problem: why it cannot be used, or empty.
         gloo: whether it has Gloo's operations.
         mpi: whether it has MPI's.
@@ -48,9 +48,9 @@ class Found:
 
 
 def probe() -> Found:
-    """Import Horovod in a child process, since a wrong build may crash the one that imports it.
+    """Import Horovod in a child process, because a wrong build may crash the process.
 
-    Takes seconds where Horovod is installed: it imports TensorFlow.
+    This takes seconds if Horovod is installed, because it imports TensorFlow.
     """
     try:
         version = importlib.metadata.version("horovod")

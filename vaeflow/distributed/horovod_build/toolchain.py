@@ -1,4 +1,4 @@
-"""What a build needs of the machine: a compiler and make; CUDA and NCCL for the GPU part."""
+"""The requirements of a build: a compiler and make, and for GPUs CUDA and NCCL."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SYSTEM = (Path("/usr/local"), Path("/usr"))
 
 
 def require_toolchain(environ: Mapping[str, str] = os.environ) -> None:
-    """Check that sources can be compiled.
+    """Check that a compiler and make are installed.
 
     Args:
-        environ: the environment's variables; CC and CXX name compilers of the user's own.
+        environ: the environment's variables; CC and CXX set other compilers.
 
     Raises:
-        VaeflowError: if a compiler or make is missing; it says how to get it.
+        VaeflowError: if a compiler or make is missing; the message explains how to install it.
     """
     names = {"CC": "a C compiler (gcc)", "CXX": "a C++ compiler (g++)", "make": "make"}
     there = {variable: _compiler(variable, environ) for variable in COMPILERS}
@@ -36,10 +36,10 @@ def require_toolchain(environ: Mapping[str, str] = os.environ) -> None:
 
 
 def find_cuda(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Return CUDA's folder, where nvcc and NCCL's header are both there, or None.
+    """Return CUDA's folder if it has nvcc and NCCL's header is found, else None.
 
     Args:
-        environ: the environment's variables; HOROVOD_CUDA_HOME and HOROVOD_NCCL_HOME name folders of the user's own.
+        environ: the environment's variables; HOROVOD_CUDA_HOME and HOROVOD_NCCL_HOME set other folders.
     """
     nvcc = _program("nvcc", environ)
     # The nvcc on the PATH may be a wrapper in a folder of programs: CUDA's own folder has its headers too.
@@ -59,7 +59,7 @@ def _has_nccl(cuda: Path, environ: Mapping[str, str]) -> bool:
 
 
 def _compiler(variable: str, environ: Mapping[str, str]) -> str | None:
-    """Return the program that CMake will take: the user's own, or one of the usual ones."""
+    """Return the compiler that CMake will use: the user's, or one of the usual ones."""
     own = environ.get(variable, "").split()
     candidates = own[:1] or COMPILERS[variable]
     return next((found for name in candidates if (found := _program(name, environ))), None)

@@ -1,4 +1,4 @@
-"""The wheels that were built, in vaeflow's cache."""
+"""The cache of wheels that were built."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TENSORFLOWS = ("tensorflow", "tensorflow-cpu", "tensorflow-aarch64", "intel-tens
 
 @dataclass(frozen=True)
 class Target:
-    """What a wheel of Horovod is built for. One built for another does not load, or crashes.
+    """The target of a wheel of Horovod. A wheel for another target does not load, or crashes.
 
     Attributes:
         python: implementation and version, such as cpython-311.
@@ -38,7 +38,7 @@ class Target:
 
     @classmethod
     def here(cls, device: str) -> Target:
-        """Return this Python and its TensorFlow, which is not imported.
+        """Return the target for this Python and its TensorFlow, which is not imported.
 
         Raises:
             VaeflowError: if TensorFlow is not installed.
@@ -68,13 +68,13 @@ class Wheels:
     """The cache of wheels.
 
     Attributes:
-        root: its folder, made when something is written.
+        root: its folder, created by the first write.
     """
 
     root: Path
 
     def folder(self, target: Target) -> Path:
-        """Return the place of a wheel; other sources or another patch have another one."""
+        """Return the folder of a wheel; it depends on the sources and the patch."""
         return self.root / f"{HOROVOD.version}-{fingerprint()}" / target.slug
 
     def find(self, target: Target) -> Path | None:
@@ -82,7 +82,7 @@ class Wheels:
         return next(iter(sorted(self.folder(target).glob("*.whl"))), None)
 
     def log(self, target: Target) -> Path:
-        """Return the file for the log of a build, in a folder that is there."""
+        """Return the file for the log of a build; its folder is created."""
         folder = self.folder(target)
         folder.mkdir(parents=True, exist_ok=True)
         return folder / "build.log"
@@ -92,7 +92,7 @@ class Wheels:
 
         Args:
             target: what it is built for.
-            wheel: the file, which stays where it is.
+            wheel: the file; it is copied.
 
         Returns:
             The file in the cache.

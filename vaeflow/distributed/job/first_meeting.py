@@ -1,9 +1,9 @@
 """The first exchange of a job's processes: each sends a text, rank 0 compares them and returns a verdict to all.
 
 It takes place before TensorFlow is imported and before any strategy joins the processes, so it needs neither: what
-differs between ranks would make collectives wait for each other for ever. Where horovodrun started the job, its own
-rendezvous server is the place. Else rank 0 serves one, at the address at which the others will look for it later, and
-leaves it before TensorFlow or Horovod take the port.
+differs between ranks would make collectives wait for each other forever. If horovodrun started the job, its own
+rendezvous server is used. Else rank 0 serves one, at the address that the others will use later, and
+stops before TensorFlow or Horovod take the port.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class MeetingPlace:
 
     Attributes:
         job: this process's place in it.
-        store: what they share.
-        listen: where rank 0 serves the store; None where the launcher does.
+        store: the key-value store that they share.
+        listen: address where rank 0 serves the store; None if the launcher serves it.
         patience: seconds that they wait for each other.
     """
 
@@ -61,7 +61,7 @@ class MeetingPlace:
             environ: the environment's variables.
 
         Raises:
-            UsageError: if the launcher's variables make no sense.
+            UsageError: if the launcher's variables are invalid.
             VaeflowError: if a host has no address.
         """
         if job.processes == 1 or job.elastic or job.launcher == UNSUPPORTED:
@@ -78,7 +78,7 @@ class MeetingPlace:
 
     @classmethod
     def _at_horovodrun(cls, job: Job, environ: Mapping[str, str]) -> MeetingPlace | None:
-        """Return the launcher's own server; None where Horovod runs over MPI, which has none."""
+        """Return the launcher's own server; None if Horovod uses MPI, which has no server."""
         host, port = environ.get("HOROVOD_GLOO_RENDEZVOUS_ADDR"), environ.get("HOROVOD_GLOO_RENDEZVOUS_PORT", "")
         if not host or not port.isdecimal():
             return None
@@ -98,11 +98,11 @@ class MeetingPlace:
 
         Args:
             own: this process's text.
-            judge: called on rank 0 alone, with the texts of all ranks.
-            patience: other seconds than usual.
+            judge: called on rank 0 only, with the texts of all ranks.
+            patience: seconds to wait; None uses the default.
 
         Raises:
-            VaeflowError: on all that came, if some ranks do not come in time.
+            VaeflowError: on all ranks that connected, if others do not connect in time.
         """
         if patience is not None:
             return replace(self, patience=min(patience, self.patience)).hold(own, judge)
@@ -128,7 +128,7 @@ class MeetingPlace:
 
     def _as_other(self, own: str) -> str:
         end = time.monotonic() + self.patience
-        if not self._ask(lambda: self._put(f"rank-{self.job.rank}", own), end):
+        if not self._poll(lambda: self._put(f"rank-{self.job.rank}", own), end):
             raise VaeflowError(
                 f"rank {self.job.rank} did not reach rank 0 at {self.store} within {self.patience:g} s. Check that "
                 f"it was started and that no firewall blocks the connection; {PATIENCE} sets the timeout in seconds"
@@ -146,21 +146,21 @@ class MeetingPlace:
         return key
 
     def _wait_for(self, key: str, end: float) -> str:
-        def question() -> str:
+        def request() -> str:
             return (self.store.get(key) or b"").decode()
 
-        return self._ask(question, end, gone=GONE)
+        return self._poll(request, end, gone=GONE)
 
-    def _ask(self, question: Callable[[], str], end: float, gone: float = float("inf")) -> str:
-        """Ask until there is an answer; give up at the end, or when nobody has listened for some seconds."""
-        heard = time.monotonic()
+    def _poll(self, request: Callable[[], str], end: float, gone: float = float("inf")) -> str:
+        """Poll until there is an answer; give up at the end, or if nothing has listened for some seconds."""
+        answered = time.monotonic()
         while True:
             try:
-                answer = question()
-                heard = time.monotonic()
+                answer = request()
+                answered = time.monotonic()
             except OSError:
                 answer = ""
-            if answer or time.monotonic() >= end or time.monotonic() - heard > gone:
+            if answer or time.monotonic() >= end or time.monotonic() - answered > gone:
                 return answer
             time.sleep(PAUSE)
 
@@ -172,7 +172,7 @@ class MeetingPlace:
 
     @contextlib.contextmanager
     def _served(self) -> Iterator[None]:
-        """Serve the store on this process, rank 0, unless the launcher does."""
+        """Serve the store in this process, rank 0, unless the launcher serves it."""
         if self.listen is None:
             yield
             return
@@ -188,7 +188,7 @@ class MeetingPlace:
 
 
 def _scope(job: str) -> str:
-    """Return a scope that no other job at the same place has."""
+    """Return a scope that differs from those of other jobs at this address."""
     return f"{SCOPE}-{hashlib.sha256(job.encode()).hexdigest()[:16]}"
 
 

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 def prepare_horovod_environment(job: Job, environ: MutableMapping[str, str] = os.environ) -> None:
     """Set Horovod's environment variables for a job; return when all processes have connected.
 
-    Rank 0 starts Horovod's rendezvous server. Its place is VAEFLOW_RENDEZVOUS, or loopback where all processes are on
-    one host, or the first host of the job, at a port that is computed from the job's number. Where horovodrun started
-    the process, or it stands alone, there is nothing to do.
+    Rank 0 starts Horovod's rendezvous server. Its address is VAEFLOW_RENDEZVOUS. The default is loopback if all
+    processes are on one host, otherwise the first host of the job, at a port computed from the job's number. For a
+    single process, or if horovodrun started it, this does nothing.
 
     Args:
         job: this process's place.
-        environ: the environment's variables; Horovod's own are added. Those of Gloo that the user has set stay.
+        environ: the environment's variables; Horovod's are added. Those of Gloo that are set are not changed.
 
     Raises:
-        UsageError: if the launcher's variables or the user's make no sense.
+        UsageError: if the launcher's or the user's variables are invalid.
         VaeflowError: if the processes do not find each other within 300 s, or VAEFLOW_RENDEZVOUS_TIMEOUT seconds.
     """
     if "HOROVOD_RANK" in environ or job.processes == 1:
@@ -49,7 +49,7 @@ def prepare_horovod_environment(job: Job, environ: MutableMapping[str, str] = os
 
 
 def rendezvous_of(job: Job, hosts: Hosts, environ: Mapping[str, str]) -> Rendezvous:
-    """Return where the processes of a job meet; all compute the same.
+    """Return the rendezvous of a job's processes; all processes compute the same.
 
     Args:
         job: this process's place.
@@ -81,7 +81,7 @@ def _address_of_first(job: Job, hosts: Hosts) -> str:
         )
     address = _address(hosts.names[0])
     if address.startswith("127.") and hosts.index == 0:
-        # Many systems give a host's own name a loopback address. The other hosts know the real one.
+        # Many systems give a host's own name a loopback address; on other hosts the name has the real address.
         return _own_address(_address(hosts.names[1]))
     return address
 
@@ -96,7 +96,7 @@ def _address(host: str) -> str:
 
 
 def _own_address(other: str) -> str:
-    """Return the address of this host that packets to another have; none is sent."""
+    """Return this host's address for packets to another host; no packet is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((other, 9))

@@ -30,8 +30,8 @@ class Hosts:
     """The hosts of a job.
 
     Attributes:
-        names: of each host, in the order of the ranks; empty texts where the launcher does not tell.
-        processes: on each host.
+        names: of each host, in the order of the ranks; empty if the launcher does not provide them.
+        processes: their number on each host.
         index: of this process's host.
     """
 
@@ -56,16 +56,16 @@ class Hosts:
 
     @property
     def name(self) -> str:
-        """This host, by a text that its processes share and that no other host has."""
+        """A name of this host that is unique in the job."""
         return self.names[self.index] or f"host-{self.index}"
 
     def in_order(self, job: Job) -> bool:
-        """Return whether this process's number fits ranks that follow one another on each host."""
+        """Return whether this process's rank fits consecutive ranks on each host."""
         here = self.processes[self.index] if self.index < len(self.processes) else 0
         return (sum(self.processes[: self.index]), here) == (job.rank - job.local_rank, job.local_processes)
 
     def cross(self, local_rank: int) -> tuple[int, int]:
-        """Return the rank and the number of the processes that have the same local rank, one a host.
+        """Return this process's rank among the processes with the same local rank, one per host, and their number.
 
         >>> Hosts(("a", "b", "c"), (2, 1, 2), 2).cross(1)
         (1, 2)
@@ -98,7 +98,7 @@ def _of_mpi(job: Job, environ: Mapping[str, str]) -> Hosts:
 
 
 def _named(text: str) -> list[tuple[str, int]]:
-    """Return the hosts that the user has named, and the processes on each."""
+    """Return the hosts that the user has set, and the processes on each."""
     parts = [part.strip().partition(":") for part in text.split(",") if part.strip()]
     if any(not host or (colon and not (slots.isdecimal() and len(slots) < 10)) for host, colon, slots in parts):
         raise UsageError(f"{HOSTS}={text!r} is not a list of hosts and their processes, such as host1:4,host2:2")
@@ -110,10 +110,10 @@ def _index(counts: Sequence[int], rank: int) -> int:
 
 
 def expand(hosts: str) -> list[str]:
-    """Return SLURM's short list of hosts written out.
+    """Expand SLURM's short list of hosts.
 
     Raises:
-        UsageError: if it is none, or a job has not so many hosts.
+        UsageError: if it is invalid, or has too many hosts.
 
     >>> expand("n[1-2,07-09],login")
     ['n1', 'n2', 'n07', 'n08', 'n09', 'login']

@@ -1,4 +1,4 @@
-"""Which process of a job this one is, by the environment that its launcher set. Imports no TensorFlow."""
+"""The place of this process in its job, by its launcher's environment variables. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 UNSUPPORTED = "mpiexec of MPICH or Intel MPI"
 MOST = 2**20
-"""Processes or hosts of a job: more are a mistake, and what is computed for each of them would take for ever."""
+"""Largest number of processes or hosts of a job: more are a mistake, and loops over them would take too long."""
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _ADDRESS = re.compile(r"([^\s,:\[\]]+|\[[^\s,\[\]]+\]):([0-9]{1,5})")
@@ -30,12 +30,12 @@ class Job:
     """The place of a process in its job.
 
     Attributes:
-        launcher: what started it, in words; empty for a process that stands alone.
-        rank: its number, from 0.
-        processes: how many there are.
-        local_rank: its number among the processes on its host.
-        local_processes: how many there are on its host.
-        elastic: whether the launcher lets processes come and go.
+        launcher: its launcher; empty for a single process without one.
+        rank: from 0.
+        processes: their number.
+        local_rank: its rank among the processes of its host.
+        local_processes: number of processes on its host.
+        elastic: whether processes may be lost and added.
     """
 
     launcher: str = ""
@@ -53,7 +53,7 @@ class Job:
             environ: the environment's variables.
 
         Raises:
-            UsageError: if a launcher's variables are no numbers, are missing, or contradict each other.
+            UsageError: if a launcher's variables are invalid, missing, or contradict each other.
 
         >>> Job.current({"HOROVOD_RANK": "1", "HOROVOD_SIZE": "2"})
         Job(launcher='horovodrun', rank=1, processes=2, local_rank=0, local_processes=1, elastic=False)
@@ -62,7 +62,7 @@ class Job:
         """
         found = [of(environ) for of in (_of_horovodrun, _of_tf_config, _of_mpirun, _of_srun, _of_mpich)]
         jobs = [job for job in found if job]
-        # A shell in an allocation is a step of one task, and may start a job of several.
+        # A shell in an allocation is a step with one task; it may start a job with several.
         several = [job for job in jobs if job.processes > 1 or job.launcher == "horovodrun"]
         return next(iter([*several, *jobs]), cls())
 
@@ -73,10 +73,10 @@ def whole_number(environ: Mapping[str, str], name: str, default: int | None = No
     Args:
         environ: the environment's variables.
         name: of the variable.
-        default: where it is not set; None if it has to be.
+        default: used if it is not set; None if it must be set.
 
     Raises:
-        UsageError: if it is missing or no such number.
+        UsageError: if it is missing or not such a number.
     """
     text = environ.get(name, "")
     if not text and default is not None:
@@ -109,7 +109,7 @@ def _placed(
     elastic: bool = False,
     local: tuple[int, int] | tuple[None, None] = (None, None),
 ) -> Job:
-    """Return the job from four variables; those of the place on the host may have defaults."""
+    """Return the job from four variables; the local ones may have defaults."""
     names = [variable.format(name) for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")]
     defaults = (None, None, *local)
     numbers = (whole_number(environ, name, default) for name, default in zip(names, defaults, strict=True))
@@ -118,10 +118,10 @@ def _placed(
 
 
 def _consistent(job: Job, rank: str, size: str, local_rank: str, local_size: str) -> Job:
-    """Return a job if its numbers fit each other; each has the name of the variable that it is from.
+    """Return a job if its numbers are consistent; the arguments name their variables.
 
     Raises:
-        UsageError: if they do not.
+        UsageError: if they are not.
     """
     problem = _problem(job, rank, size, local_rank, local_size)
     if problem:
@@ -136,8 +136,8 @@ def _problem(job: Job, rank: str, size: str, local_rank: str, local_size: str) -
         return f"{rank}={job.rank} with {size}={job.processes}: ranks are from 0 to {job.processes - 1}"
     if not 1 <= job.local_processes <= job.processes:
         return f"{local_size}={job.local_processes} is not from 1 to {size}={job.processes}"
-    if job.local_rank >= job.local_processes and not job.elastic:  # an elastic job's is the name of a slot
-        return f"{local_rank}={job.local_rank} with {local_size}={job.local_processes}: local ranks begin at 0"
+    if job.local_rank >= job.local_processes and not job.elastic:  # in an elastic job it is the name of a slot
+        return f"{local_rank}={job.local_rank} with {local_size}={job.local_processes}: local ranks start at 0"
     return ""
 
 
@@ -218,10 +218,10 @@ def _of_mpich(environ: Mapping[str, str]) -> Job | None:
 
 
 def tasks_per_node(text: str) -> list[int]:
-    """Return SLURM's short list of tasks written out.
+    """Expand SLURM's short list of tasks.
 
     Raises:
-        UsageError: if it is none.
+        UsageError: if it is invalid.
 
     >>> tasks_per_node("4(x2),1")
     [4, 4, 1]

@@ -25,7 +25,7 @@ class KeyValues:
     Attributes:
         address: the server's host.
         port: its TCP port.
-        scope: what all keys stand below.
+        scope: prefix of all keys.
     """
 
     address: str
@@ -48,7 +48,7 @@ class KeyValues:
         """Set a value.
 
         Raises:
-            OSError: if the server does not answer, or is none of these.
+            OSError: if the server does not answer, or is another program.
         """
         status, _ = self._request("PUT", key, value)
         if status != http.HTTPStatus.OK:
@@ -69,10 +69,10 @@ class KeyValues:
 
 @contextlib.contextmanager
 def serving(address: str, port: int) -> Iterator[None]:
-    """Serve a store while the context lasts.
+    """Serve a store inside the context.
 
     Args:
-        address: where it listens; an empty text for all of this host's addresses.
+        address: where it listens; empty for all of this host's addresses.
         port: the TCP port. It is free again afterwards.
 
     Raises:
@@ -99,7 +99,7 @@ class _Server(http.server.ThreadingHTTPServer):
 
 
 def _listening(address: str, port: int) -> socket.socket:
-    """Return a socket that listens on an address, or on all of this host's, IPv6 too where there is such."""
+    """Return a socket that listens on an address, or on all addresses of this host, including IPv6 if available."""
     if not address and socket.has_dualstack_ipv6():
         with contextlib.suppress(OSError):
             place = ("", port)
@@ -118,7 +118,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answer(http.HTTPStatus.NOT_FOUND if value is None else http.HTTPStatus.OK, value or b"")
 
     def do_PUT(self) -> None:
-        """Take a value of a bounded size."""
+        """Store a value of a limited size."""
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or int(length) > LARGEST:
             self._answer(http.HTTPStatus.BAD_REQUEST, b"")

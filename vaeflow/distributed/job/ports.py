@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vaeflow.distributed.job.job import Job
 
 PORT = "VAEFLOW_PORT"
-FIRST, PORTS = 20000, 10000  # below the ports that Linux gives out by itself
+FIRST, PORTS = 20000, 10000  # below the ports that Linux assigns by itself
 LARGEST = 2**16 - 1
 
 
@@ -25,7 +25,7 @@ def first_port(job: Job, environ: Mapping[str, str]) -> int:
         environ: the environment's variables.
 
     Raises:
-        UsageError: if VAEFLOW_PORT is no port, or too high for a port a process.
+        UsageError: if VAEFLOW_PORT is not a port, or too high for one port per process.
     """
     given = environ.get(PORT, "")
     if not given:
@@ -46,7 +46,7 @@ def port_of(name: str) -> int:
 
 
 def name_of_job(job: Job, environ: Mapping[str, str]) -> str:
-    """Return a text that the processes of a job share, and that no other job on their hosts has."""
+    """Return a name of the job that is the same for its processes and unique on their hosts."""
     if job.launcher == "srun":
         return f"srun {environ.get('SLURM_JOB_ID', '')}.{environ.get('SLURM_STEP_ID', '')}"
     return f"mpirun {environ.get('PMIX_NAMESPACE') or environ.get('OMPI_MCA_ess_base_jobid', '')}"

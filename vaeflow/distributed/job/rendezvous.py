@@ -1,4 +1,4 @@
-"""Where the processes of a job first meet: Horovod's own rendezvous server, in rank 0. Imports no TensorFlow."""
+"""Horovod's own rendezvous server, in rank 0. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ BACKLOG = 1024  # all ranks of a large job call at once
 
 @dataclass(frozen=True)
 class Rendezvous:
-    """The server's place.
+    """The server's address.
 
     Attributes:
         address: an IPv4 address of rank 0's host.
         port: the TCP port.
-        job: a name of the job, so that nobody joins another one.
+        job: a name of the job, so that no process joins another job.
     """
 
     address: str
@@ -35,7 +35,7 @@ class Rendezvous:
         return f"{self.address}:{self.port}"
 
     def serve(self) -> None:
-        """Start the server, in rank 0: it listens on this address alone and lives as long as the process.
+        """Start the server, in rank 0: it listens on this address only, until the process ends.
 
         Raises:
             VaeflowError: if the address is not this host's, or the port is taken.
@@ -57,15 +57,15 @@ class Rendezvous:
         threading.Thread(target=server.serve_forever, name="rendezvous", daemon=True).start()
 
     def join(self, rank: int, size: int, patience: float) -> None:
-        """Wait until all processes of the job are here.
+        """Wait until all processes of the job have connected.
 
         Args:
-            rank: this process.
-            size: how many there are.
+            rank: of this process.
+            size: number of processes.
             patience: seconds.
 
         Raises:
-            VaeflowError: if the server does not answer in time, or other ranks do not come.
+            VaeflowError: if the server does not answer in time, or other ranks do not connect.
         """
         end = time.monotonic() + patience
         reason = wait(end, partial(self._why_not, "GET", "job", wanted=self.job.encode()))

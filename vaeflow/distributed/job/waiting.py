@@ -1,4 +1,4 @@
-"""Whether the other processes of a job have come. Imports no TensorFlow, whose own wait for them hears no signal."""
+"""Wait for the other processes of a job, without TensorFlow, whose own wait ignores signals."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 PATIENCE = "VAEFLOW_RENDEZVOUS_TIMEOUT"
-SECONDS = 300.0  # each process loads its data before it comes, and one may have to fetch them
-PAUSE = 0.1  # seconds between questions
+SECONDS = 300.0  # each process loads its data before it connects, and one may have to download them
+PAUSE = 0.1  # seconds between attempts
 ANSWER = 1.0  # seconds until an answer
 
 
 def seconds_to_wait(environ: Mapping[str, str] = os.environ) -> float:
-    """Return for how many seconds a process waits for the others of its job: VAEFLOW_RENDEZVOUS_TIMEOUT, or 300.
+    """Return how many seconds a process waits for the others: VAEFLOW_RENDEZVOUS_TIMEOUT, or 300.
 
     Args:
         environ: the environment's variables.
 
     Raises:
-        UsageError: if it is no positive number.
+        UsageError: if it is not a positive number.
     """
     return seconds_of(PATIENCE, SECONDS, environ)
 
 
 def seconds_of(variable: str, default: float, environ: Mapping[str, str] = os.environ) -> float:
-    """Return the seconds that a variable of the environment names.
+    """Return the seconds in an environment variable.
 
     Args:
         variable: its name.
-        default: where it is not set.
+        default: used if it is not set.
         environ: the environment's variables.
 
     Raises:
-        UsageError: if it is no positive number.
+        UsageError: if it is not a positive number.
     """
     text = environ.get(variable, "")
     try:
@@ -53,14 +53,14 @@ def seconds_of(variable: str, default: float, environ: Mapping[str, str] = os.en
 
 
 def await_others(addresses: Sequence[str], seconds: float) -> None:
-    """Wait until all processes but this one, rank 0, listen.
+    """Wait until all processes except this one, rank 0, listen.
 
     Args:
         addresses: `HOST:PORT` of each rank.
-        seconds: how long.
+        seconds: timeout.
 
     Raises:
-        VaeflowError: if some do not come; it names them.
+        VaeflowError: if some do not start; the message names them.
     """
     end = time.monotonic() + seconds
     others = list(enumerate(addresses))[1:]
@@ -74,7 +74,7 @@ def await_others(addresses: Sequence[str], seconds: float) -> None:
 
 
 def wait(end: float, why_not: Callable[[], str]) -> str:
-    """Retry until there is no reason left or the time is over; return the last reason."""
+    """Retry until there is no error or the time is over; return the last error."""
     reason = why_not()
     while reason and time.monotonic() < end:
         time.sleep(PAUSE)
@@ -92,7 +92,7 @@ def ranks_in_words(numbers: Sequence[int]) -> str:
 
 
 def _why_not(address: str) -> str:
-    """Return why nothing listens at an address, or nothing."""
+    """Return why nothing listens at an address, or an empty text."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()

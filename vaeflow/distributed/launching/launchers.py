@@ -1,4 +1,4 @@
-"""The launchers: each fills in its file of `launch/` and knows the command that takes it."""
+"""The launchers: each fills in its file of `launch/` and has the command that runs it."""
 
 from __future__ import annotations
 

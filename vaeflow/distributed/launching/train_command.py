@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vaeflow.config.compose import compose
 from vaeflow.config.resolve import resolve
 from vaeflow.errors import UsageError, nearest
-from vaeflow.plugins.registry import LEFT_OUT, Registry
+from vaeflow.plugins.registry import DISABLED_PREFIX, Registry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,10 +40,7 @@ class Training:
     @property
     def arguments(self) -> list[str]:
         """Arguments of `vaeflow train`, without the strategy and the run's directory."""
-        options = [
-            f"--disable-plugin={module.removeprefix(LEFT_OUT)}" if module.startswith(LEFT_OUT) else f"--plugin={module}"
-            for module in self.modules
-        ]
+        options = [_plugin_option(module) for module in self.modules]
         options += [f"--data-dir={self.data_dir}"] if self.data_dir else []
         return [self.recipe, *self.settings, *options]
 
@@ -67,3 +64,10 @@ class Training:
             raise UsageError(
                 f"{self.processes} processes are more than microbatches = {config.microbatches}: some would be idle"
             )
+
+
+def _plugin_option(module: str) -> str:
+    """Return the option of `vaeflow train` that loads or disables a plugin."""
+    if module.startswith(DISABLED_PREFIX):
+        return f"--disable-plugin={module.removeprefix(DISABLED_PREFIX)}"
+    return f"--plugin={module}"

@@ -1,1 +1,1 @@
-"""Strategies: how the replicas of a run are run."""
+"""Strategies: they run the replicas and their all-reduce."""

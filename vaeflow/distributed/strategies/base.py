@@ -1,4 +1,4 @@
-"""What the step needs to know of the machines it runs on: one small protocol."""
+"""The protocol of strategies: what the step uses of the machines it runs on."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class Strategy(Protocol):
-    """How replicas are run. What says "in a step" is called inside the function handed to `run`.
+    """Runs the replicas. Methods "in a step" are called inside the function that `run` gets.
 
-    The processes of a job all make the same calls in the same order, or they wait for each other for ever.
+    All processes of a job must make the same calls in the same order; otherwise they wait for each other forever.
     """
 
     @property
@@ -27,23 +27,23 @@ class Strategy(Protocol):
 
     @property
     def rank(self) -> int:
-        """This process, from 0. Rank 0 is the chief, the one that writes files."""
+        """Rank of this process, from 0. Rank 0 is the chief, which writes files."""
 
     @property
     def processes(self) -> int:
-        """How many there are."""
+        """Number of processes."""
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Return the context in which variables are made."""
+        """Return the context in which variables are created."""
 
     def run(self, step: Callable[..., Any], *args: Any) -> Any:
-        """Run a function on every replica of this process; return what they return, to hand to `run` or `local`."""
+        """Run a function on every replica of this process; return the results, for `run` or `local`."""
 
     def local(self, result: Any) -> tf.Tensor:
-        """Return one replica's tensor of a result of `run`, where all replicas have the same."""
+        """Return one replica's tensor of a result of `run` that is the same on all replicas."""
 
     def replica(self) -> tf.Tensor | int:
-        """Return the number of this replica, from 0, in a step. A process's replicas follow one another."""
+        """Return the number of this replica, from 0, in a step. A process's replicas have consecutive numbers."""
 
     def all_reduce_sum(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Return the sum of each tensor over the replicas, in a step."""
@@ -55,16 +55,16 @@ class Strategy(Protocol):
         """Set variables to values that all replicas agree on, in a step."""
 
     def disable_optimizer_reduction(self, optimizer: Any) -> None:
-        """Keep an optimizer from reducing gradients, which the engine has done."""
+        """Stop an optimizer from reducing gradients, because the engine has done so."""
 
     def close(self) -> None:
-        """Leave the job. All processes have passed a barrier before."""
+        """Leave the job; called after a barrier of all processes."""
 
 
 class Topology(Protocol):
     """What is known of a job's replicas before TensorFlow starts. A component of kind strategy builds one.
 
-    Building it imports no TensorFlow; what it lacks (a package, a launcher's variables) is a UsageError there.
+    Building it does not import TensorFlow. A missing package or launcher variable is a UsageError.
     """
 
     @property
@@ -83,6 +83,6 @@ class Topology(Protocol):
         """Join the job and take devices. TensorFlow is imported and its threads are set, but no device runs yet.
 
         Raises:
-            UsageError: if this machine has not the devices.
+            UsageError: if this machine does not have the devices.
             VaeflowError: if the other processes can't be reached.
         """

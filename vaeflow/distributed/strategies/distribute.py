@@ -1,4 +1,4 @@
-"""The family of `tf.distribute`: replicas that TensorFlow itself runs, in one process or several."""
+"""Strategies of `tf.distribute`: TensorFlow itself runs the replicas, in one process or several."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DistributeStrategy:
-    """A strategy on top of one of TensorFlow's, see `Strategy`.
+    """A strategy that uses one of TensorFlow's, see `Strategy`.
 
     Attributes:
         name: the component's.
         inner: TensorFlow's strategy.
-        rank: this process.
-        processes: how many there are.
+        rank: of this process.
+        processes: their number.
     """
 
     name: str
@@ -56,7 +56,7 @@ class DistributeStrategy:
     def all_reduce_max(self, tensor: tf.Tensor) -> tf.Tensor:
         """Return the element-wise maximum, in a step; tf.distribute has none, so each replica fills its row of a sum.
 
-        Its `all_gather` asks all replicas for their sizes first, which is one more round trip.
+        `all_gather` first exchanges the sizes of all replicas, which is one more round trip.
         """
         rows = tf.scatter_nd([[self.replica()]], tensor[None], (self.replicas, *tensor.shape))
         return tf.reduce_max(self.all_reduce_sum([rows])[0], axis=0)

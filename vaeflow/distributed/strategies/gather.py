@@ -1,4 +1,4 @@
-"""Gathers what each replica has by a sum: its own slot filled, all others zero."""
+"""Gather tensors of all replicas by a sum: each replica fills its own slot, with zeros in the others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def gather(strategy: Strategy, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     A sum with zeros is exact, so these are the replicas' own bits (a negative zero becomes a positive one).
 
     Args:
-        strategy: how replicas are run.
+        strategy: runs the replicas.
         tensors: of the same shapes on all replicas.
     """
     own = [[tf.cast(strategy.replica(), tf.int64)]]

@@ -1,4 +1,4 @@
-"""The family of Horovod: one process a device, which Horovod's collectives join."""
+"""The Horovod strategy: one process per device, joined by Horovod's collectives."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class HorovodTopology:
 
     @property
     def replicas(self) -> int:
-        """One a process."""
+        """One per process."""
         return self.job.processes
 
     @property
@@ -45,7 +45,7 @@ class HorovodTopology:
         return self.job.local_processes
 
     def start(self) -> HorovodStrategy:
-        """Pin this process's GPU and join the ring: returns once all processes are there."""
+        """Select this process's GPU and join the job; return when all processes have joined."""
         import tensorflow as tf
 
         prepare_horovod_environment(self.job)
@@ -61,14 +61,14 @@ class HorovodTopology:
         except (RuntimeError, ValueError) as error:
             raise VaeflowError(f"rank {self.job.rank} could not join the other Horovod processes: {error}") from error
         if self.job.elastic:
-            _tell_environment(hvd)
+            _update_environment(hvd)
         return HorovodStrategy(hvd)
 
 
 def require_launcher(environ: Mapping[str, str] = os.environ) -> None:
-    """Raise a VaeflowError if the launcher of an elastic job does not answer: Horovod would ask it for minutes.
+    """Raise a VaeflowError if the launcher of an elastic job does not answer: Horovod would retry for minutes.
 
-    Processes that a cut network leaves without it have to end; it goes on with those that it reaches.
+    Processes that lose the connection to the launcher must end; the job continues with the others.
     """
     place = environ["HOROVOD_GLOO_RENDEZVOUS_ADDR"], int(environ["HOROVOD_GLOO_RENDEZVOUS_PORT"])
     for _ in range(CONNECTION_ATTEMPTS):
@@ -90,21 +90,21 @@ def _call(place: tuple[str, int]) -> OSError | None:
     return None
 
 
-def _tell_environment(hvd: Any) -> None:
-    """Set this process's place in the environment: an elastic job's first place need not be its last."""
-    numbers = {"RANK": hvd.rank(), "SIZE": hvd.size(), "LOCAL_SIZE": hvd.local_size()}  # LOCAL_RANK is the slot's name
+def _update_environment(hvd: Any) -> None:
+    """Update this process's rank in the environment: in an elastic job it may change."""
+    numbers = {"RANK": hvd.rank(), "SIZE": hvd.size(), "LOCAL_SIZE": hvd.local_size()}  # LOCAL_RANK identifies the slot
     os.environ.update({f"HOROVOD_{name}": str(number) for name, number in numbers.items()})
 
 
 def require_horovod() -> None:
-    """Raise a UsageError that says how to get Horovod if it is not installed. Does not import it."""
+    """Raise a UsageError if Horovod is not installed. Does not import it."""
     if importlib.util.find_spec("horovod") is None:
         raise UsageError("strategy 'horovod' needs Horovod, which is not installed: vaeflow horovod install")
 
 
 @dataclass(frozen=True)
 class HorovodStrategy:
-    """A strategy on top of Horovod's collectives, see `Strategy`. It has been initialized.
+    """A strategy that uses Horovod's collectives, see `Strategy`. Horovod is initialized before.
 
     Attributes:
         hvd: the module `horovod.tensorflow`.
@@ -115,17 +115,17 @@ class HorovodStrategy:
 
     @property
     def replicas(self) -> int:
-        """One a process."""
+        """One per process."""
         return int(self.hvd.size())
 
     @property
     def processes(self) -> int:
-        """How many there are."""
+        """Number of processes."""
         return int(self.hvd.size())
 
     @property
     def rank(self) -> int:
-        """This process."""
+        """Rank of this process."""
         return int(self.hvd.rank())
 
     def scope(self) -> contextlib.AbstractContextManager[None]:
@@ -145,7 +145,7 @@ class HorovodStrategy:
         return self.rank
 
     def all_reduce_sum(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Return sums, in a step: one fused message for all."""
+        """Return sums, in a step, by one fused message."""
         from vaeflow.distributed.strategies.horovod_sums import sums
 
         return sums(self.hvd, tensors)
@@ -160,8 +160,8 @@ class HorovodStrategy:
             variable.assign(value)
 
     def disable_optimizer_reduction(self, optimizer: Any) -> None:
-        """Do nothing: a Keras optimizer knows nothing of Horovod."""
+        """Do nothing: a Keras optimizer does not use Horovod."""
 
     def close(self) -> None:
-        """Stop Horovod's background thread, so that no process waits for another that has ended."""
+        """Stop Horovod's background thread, so that no process waits for one that has ended."""
         self.hvd.shutdown()

@@ -26,10 +26,10 @@ def sums(hvd: Any, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
 
 
 def _sum_of_bfloat16(hvd: Any, vector: tf.Tensor) -> tf.Tensor:
-    """Return the sum of a vector, and zeros behind it.
+    """Return the sum of a vector, padded with zeros.
 
-    Horovod adds no bfloat16, but moves 16 bits: each process is sent its slice of all vectors, adds it in float32,
-    rounds once, and sends it to all. That is what a ring does, with as many bytes.
+    Horovod can't add bfloat16, but it can send 16 bits: each process receives its slice of all vectors, adds them in
+    float32, rounds once, and sends the sum to all. A ring all-reduce sends as many bytes.
     """
     processes = hvd.size()
     filled = tf.pad(vector, [[0, -vector.shape[0] % processes]])

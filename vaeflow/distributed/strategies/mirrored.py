@@ -15,10 +15,10 @@ CPU_REPLICAS = 2
 
 @dataclass(frozen=True)
 class MirroredTopology:
-    """GPUs of this machine, or logical CPU devices where it has none, see `Topology`.
+    """GPUs of this machine, or logical CPU devices if it has none, see `Topology`.
 
     Attributes:
-        wanted: how many; None takes all GPUs, or two logical CPU devices.
+        wanted: number of replicas; None uses all GPUs, or two logical CPU devices.
     """
 
     wanted: int | None
@@ -27,7 +27,7 @@ class MirroredTopology:
 
     @property
     def replicas(self) -> int | None:
-        """As wanted, or to be counted."""
+        """Number of replicas; None if GPUs must be counted first."""
         return self.wanted
 
     def start(self) -> Strategy:
@@ -43,13 +43,13 @@ class MirroredTopology:
         if not gpus:
             make_logical_cpus(wanted)
         devices = [f"{'GPU' if gpus else 'CPU'}:{i}" for i in range(wanted)]
-        # Logical CPUs have no NCCL: copies are added on one device and handed back.
+        # Logical CPUs have no NCCL: copies are added on one device and sent back.
         operations = None if gpus else tf.distribute.ReductionToOneDevice()
         return DistributeStrategy(self.name, tf.distribute.MirroredStrategy(devices, cross_device_ops=operations))
 
 
 def make_logical_cpus(count: int) -> None:
-    """Cut the CPU into logical devices.
+    """Split the CPU into logical devices.
 
     Raises:
         UsageError: if TensorFlow has run in this process already, with fewer.

@@ -1,4 +1,4 @@
-"""Several processes that TensorFlow's own collectives join."""
+"""Several processes, joined by TensorFlow's own collectives."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class MultiworkerTopology:
 
     Attributes:
         job: this process's place.
-        wanted: how many replicas the config expects; None for as many as there are.
+        wanted: number of replicas that the config expects; None accepts any number.
     """
 
     job: Job
@@ -35,7 +35,7 @@ class MultiworkerTopology:
 
     @property
     def replicas(self) -> int | None:
-        """As wanted, or to be counted."""
+        """Number of replicas; None if GPUs must be counted first."""
         return self.wanted
 
     @property
@@ -44,11 +44,11 @@ class MultiworkerTopology:
         return self.job.local_processes
 
     def start(self) -> Strategy:
-        """Join the cluster: returns once all processes are there.
+        """Join the cluster; return when all processes have joined.
 
         Raises:
-            UsageError: if they are not as many as wanted.
-            VaeflowError: if rank 0 finds that others do not come, or TensorFlow can't join them.
+            UsageError: if their number is not the expected one.
+            VaeflowError: if some processes do not join in time, or TensorFlow can't connect them.
         """
         import tensorflow as tf
 
@@ -59,7 +59,7 @@ class MultiworkerTopology:
             addresses = [address for task in resolver.cluster_spec().as_dict().values() for address in task]
             await_others(addresses, seconds_to_wait())
         try:
-            with kept_handlers():  # or a SIGTERM would be TensorFlow's, which drops it
+            with kept_handlers():  # otherwise TensorFlow handles SIGTERM and ignores it
                 inner = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
         except (tf.errors.OpError, RuntimeError) as error:
             raise VaeflowError(f"rank {self.job.rank} could not join the cluster: {error}") from error
@@ -70,7 +70,7 @@ class MultiworkerTopology:
 
 
 def _take_gpus(job: Job) -> int:
-    """Make a process's own GPUs the only ones that it sees; return how many."""
+    """Make only a process's own GPUs visible to it; return their number."""
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -84,7 +84,7 @@ def _resolver(job: Job, gpus: int) -> Any:
     """Return TensorFlow's view of the cluster.
 
     Its resolver for SLURM is not used: it sorts hosts as text (n10 before n9), which is not SLURM's order of the ranks,
-    and takes as many tasks on every host.
+    and assumes the same number of tasks on each host.
     """
     import tensorflow as tf
 
@@ -103,7 +103,7 @@ def addresses_of(job: Job, environ: Mapping[str, str]) -> list[str]:
         environ: the environment's variables.
 
     Raises:
-        UsageError: if the launcher's variables do not tell, or place ranks otherwise than one host after the other.
+        UsageError: if the launcher's variables are not sufficient, or ranks are not consecutive on each host.
     """
     hosts, first = Hosts.of(job, environ), first_port(job, environ)
     names = hosts.names if len(hosts.names) > 1 else (LOOPBACK,)
@@ -114,21 +114,21 @@ def addresses_of(job: Job, environ: Mapping[str, str]) -> list[str]:
         )
     if not hosts.in_order(job):
         raise UsageError(
-            f"srun made rank {job.rank} number {job.local_rank} on host {hosts.name}: multiworker needs ranks that "
-            "follow one another on each host, srun --distribution=block"
+            f"srun made rank {job.rank} number {job.local_rank} on host {hosts.name}: multiworker needs consecutive "
+            "ranks on each host, srun --distribution=block"
         )
     by_rank = [name for name, count in zip(names, hosts.processes, strict=True) for _ in range(count)]
     return [f"{name}:{first + rank}" for rank, name in enumerate(by_rank)]
 
 
 def own_gpus(seen: int, job: Job, environ: Mapping[str, str]) -> range:
-    """Return which of the GPUs that a process sees are its own.
+    """Return which of the GPUs that are visible to a process are its own.
 
-    A launcher either gives each process its own GPUs to see, or shows all of a host to all of its processes, which then
-    share them evenly. Not verified on a GPU.
+    A launcher makes either only a process's own GPUs visible to it, or all GPUs of a host to all of its processes,
+    which then share them evenly. Not verified on a GPU.
 
     Args:
-        seen: how many it sees.
+        seen: number of visible GPUs.
         job: its place.
         environ: the environment's variables.
 

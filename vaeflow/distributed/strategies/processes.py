@@ -1,6 +1,6 @@
-"""What the processes of a job tell each other between steps, over the strategy's own sums.
+"""Messages between the processes of a job, between steps, over the strategy's all-reduce.
 
-Bytes travel as integers: a process that has nothing to say adds zeros. So no strategy needs more than its all-reduce.
+Bytes are sent as integers; a process without a message adds zeros. So a strategy only needs an all-reduce.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
     from vaeflow.distributed.strategies.base import Strategy
 
-Json = TypeVar("Json")  # whatever JSON can hold
+Json = TypeVar("Json")  # a value that JSON supports
 WORD = 8  # bytes of an int64
 TEXT = 256  # bytes of a gathered text
-SMALL, LARGE = 64, 2**17  # words a message: shapes are fixed, so that two functions are traced and no more
+SMALL, LARGE = 64, 2**17  # words per message: with fixed shapes only two functions are traced
 
 
 class Processes:
     """The processes that share a run. All make the same calls in the same order.
 
     Args:
-        strategy: how their replicas are run.
+        strategy: runs their replicas.
     """
 
     def __init__(self, strategy: Strategy) -> None:
@@ -39,7 +39,7 @@ class Processes:
         self._compiled = tf.function(self._all_reduce, reduce_retracing=False)
 
     def barrier(self) -> None:
-        """Wait until all processes are here."""
+        """Wait for all processes."""
         if self.count > 1:
             self._sum(np.zeros(1, np.int64))
 
@@ -49,7 +49,7 @@ class Processes:
         return [int(total) for total in (self._sum(own) if self.count > 1 else own)]
 
     def gather(self, text: str) -> list[str]:
-        """Return the text of each process, on every one; what is beyond 256 bytes is cut off."""
+        """Return the text of each process, on every process; texts are truncated to 256 bytes."""
         slots = np.zeros((self.count, TEXT), np.uint8)
         own = np.frombuffer(text.encode()[:TEXT], np.uint8)
         slots[self.rank, : len(own)] = own
@@ -60,14 +60,14 @@ class Processes:
         ]
 
     def texts(self, text: str) -> list[str]:
-        """Return the text of each process, of any length, on every one; cheap where all are equal."""
+        """Return the text of each process, of any length, on every process; fast if all are equal."""
         digest = hashlib.sha256(text.encode()).hexdigest()
         if self.gather(digest) == [digest] * self.count:
             return [text] * self.count
         return [self.broadcast(text.encode(), root=rank).decode() for rank in range(self.count)]
 
     def broadcast(self, payload: bytes, *, root: int = 0) -> bytes:
-        """Return one process's payload on every process; what the others hand in is ignored."""
+        """Return one process's payload on every process; the payloads of the others are ignored."""
         if self.count == 1:
             return payload
         own = payload if self.rank == root else b""
@@ -78,11 +78,11 @@ class Processes:
         return self._sum(words).tobytes()[:length]
 
     def share(self, payload: Callable[[], bytes], receive: Callable[[bytes], None]) -> None:
-        """Give all processes what the chief has; nothing is computed where there is one process.
+        """Send the chief's bytes to all processes; do nothing if there is only one.
 
         Args:
             payload: returns the chief's bytes.
-            receive: takes them, on every process.
+            receive: called with them on every process.
         """
         if self.count > 1:
             receive(self.broadcast(payload() if self.chief else b""))
@@ -91,8 +91,8 @@ class Processes:
         """Call a function on rank 0 only; return its value on every process.
 
         Args:
-            action: returns a value that JSON can hold: None, a bool, a number, a text, a list or a dict of such. What
-                it raises is raised on the chief.
+            action: returns a value that JSON supports: None, a bool, a number, a text, a list or a dict of these. Its
+                errors are raised on the chief.
 
         Raises:
             ElsewhereError: on the others, if the action raised on the chief.
@@ -123,7 +123,7 @@ class Processes:
 
     def _all_reduce(self, words: tf.Tensor) -> tf.Tensor:
         strategy = self._strategy
-        first = self.rank * (strategy.replicas // self.count)  # one replica of each process speaks
+        first = self.rank * (strategy.replicas // self.count)  # only one replica per process sends
 
         def in_step(words: tf.Tensor) -> tf.Tensor:
             speaks = tf.cast(tf.equal(strategy.replica(), first), tf.int64)

@@ -1,4 +1,4 @@
-"""One device: every sum over replicas is what it is handed."""
+"""One device: a sum over replicas is its only summand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SingleStrategy:
-    """The strategy of one device, see `Strategy`; its own topology too."""
+    """The strategy of one device, see `Strategy`; it is also its topology."""
 
     name: str = "single"
     replicas: int = 1

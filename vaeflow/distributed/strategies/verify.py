@@ -1,4 +1,4 @@
-"""Proof that a reduction reduces and that replicas agree: a collective that does nothing trains on in silence."""
+"""Self-test of the all-reduce, and checks that replicas agree: a broken collective would not raise an error."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 SIZES = (1, 7, 4096)
 UNIT = 2**34  # integers beyond 32 bits must survive
-MODULUS = 61  # floats stay small enough to be added exactly by thousands of replicas
-GOLDEN = -7046029254386353131  # the golden ratio as an odd 64-bit integer: neighbours get far-apart factors
+MODULUS = 61  # floats are small enough for exact sums over thousands of replicas
+GOLDEN = -7046029254386353131  # the golden ratio as an odd 64-bit integer: neighbours get very different factors
 INTEGERS = {1: tf.int8, 2: tf.int16, 4: tf.int32, 8: tf.int64}
 
 
-def prove_reductions(strategy: Strategy, wire: str = "float32") -> None:
-    """Reduce tensors whose sums and maxima are known.
+def self_test_reductions(strategy: Strategy, wire: str = "float32") -> None:
+    """Self-test the all-reduce with tensors whose sums and maxima are known.
 
     Args:
         strategy: how replicas are run.
-        wire: the type that gradients have between replicas.
+        wire: the type of gradients that are sent between replicas.
 
     Raises:
         DivergedError: on a process where a result is wrong.
@@ -46,18 +46,18 @@ def prove_reductions(strategy: Strategy, wire: str = "float32") -> None:
     total = replicas * (replicas + 1) // 2
     expected: list[np.ndarray] = [total * np.arange(1, size + 1) * UNIT for size in SIZES]
     expected += [total * (np.arange(1, size + 1) % MODULUS) for size in SIZES]
-    expected += [np.ones(size) for size in SIZES]  # any type can hold them, of any number of replicas
+    expected += [np.ones(size) for size in SIZES]  # any type can represent their sums over any number of replicas
     for found, wanted in zip(sums, expected, strict=True):
         _compare(strategy, "sum", found.numpy(), wanted)
     _compare(strategy, "maximum", peaks.numpy(), np.array([replicas, -1]))
 
 
 class Agreement:
-    """Checks that every replica holds the same bits of every variable.
+    """Checks that all replicas have the same bits of all variables.
 
     Args:
         strategy: how replicas are run.
-        variables: by name; what must agree.
+        variables: the variables to compare, by name.
     """
 
     def __init__(self, strategy: Strategy, variables: Mapping[str, tf.Variable]) -> None:
@@ -76,8 +76,8 @@ class Agreement:
             which = ", ".join(map(str, sorted(set(replicas.tolist()))))
             name, others = list(self._variables)[variables[0]], len(set(variables.tolist())) - 1
             raise DivergedError(
-                f"replicas {which} of {len(table)} hold another state than replica 0: {name!r} and {others} more "
-                "variables differ. A device or a collective is broken; earlier checkpoints are good"
+                f"replicas {which} of {len(table)} have another state than replica 0: {name!r} and {others} more "
+                "variables differ. A device or a collective is broken; earlier checkpoints are valid"
             )
         return f"{int(np.bitwise_xor.reduce(table[0] * (2 * np.arange(table.shape[1]) + 1)).view(np.uint64)):016x}"
 
@@ -90,7 +90,7 @@ class Agreement:
 
 
 def _fingerprint(value: tf.Tensor) -> tf.Tensor:
-    """Return a number, int64, that changes when any one element changes: each bit pattern times an odd factor."""
+    """Return an int64 that changes if any single element changes: a sum of bit patterns times odd factors."""
     bits = tf.cast(tf.reshape(tf.bitcast(value, INTEGERS[value.dtype.size]), (-1,)), tf.int64)
     factors = (2 * tf.range(tf.size(bits, tf.int64), dtype=tf.int64) + 1) * GOLDEN
     return tf.reduce_sum((bits + 1) * tf.bitwise.bitwise_or(factors, 1))
@@ -105,7 +105,7 @@ def _compare(strategy: Strategy, what: str, found: np.ndarray, wanted: np.ndarra
     wrong = np.flatnonzero(found != wanted)
     if len(wrong):
         raise DivergedError(
-            f"rank {strategy.rank}: the {what} of a test over {strategy.replicas} replicas of strategy "
-            f"{strategy.name!r} is {float(found[wrong[0]]):g}, not {float(wanted[wrong[0]]):g}, in {found.dtype}: "
-            "its collectives do not reduce"
+            f"rank {strategy.rank}: the {what} of the all-reduce self-test over {strategy.replicas} replicas of "
+            f"strategy {strategy.name!r} is {float(found[wrong[0]]):g}, not {float(wanted[wrong[0]]):g}, in "
+            f"{found.dtype}: its collectives do not reduce"
         )

@@ -10,7 +10,7 @@ def sum_example(values: tf.Tensor, rank: int) -> tf.Tensor:
 
     Args:
         values: [..., *X].
-        rank: how many axes X has.
+        rank: number of axes of X.
 
     Returns:
         [...].

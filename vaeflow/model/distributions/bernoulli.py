@@ -15,7 +15,7 @@ class Bernoulli:
 
     Attributes:
         logits: log k / (1 - k) for the expected pixel values k, [..., *X] float32.
-        rank: how many axes X has.
+        rank: number of axes of X.
     """
 
     logits: tf.Tensor

@@ -8,18 +8,18 @@ import tensorflow as tf
 
 from vaeflow.model.distributions.axes import sum_example
 
-# Below this |logit| the normaliser is 0/0 in float32: there the first terms of its series are exact enough.
+# Below this |logit| the normaliser is 0/0 in float32: there its series is used.
 SMALL_LOGIT = 0.1
 
 
 def _away_from_zero(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return where the series is used, and logits that are harmless there (so that no gradient is NaN)."""
+    """Return where the series is used, and logits with a constant there, so that no gradient is NaN."""
     small = tf.abs(logits) < SMALL_LOGIT
     return small, tf.where(small, tf.ones_like(logits), logits)
 
 
 def log_normaliser(logits: tf.Tensor) -> tf.Tensor:
-    """Return log C of each element, nats, C being what makes k^x (1-k)^(1-x) integrate to one over [0, 1].
+    """Return log C per element, nats: C is the normaliser of k^x (1-k)^(1-x) over [0, 1].
 
     With logit l, C = l / tanh(l / 2), written in absolute values; near 0, log C = log 2 + l^2 / 12 - 7 l^4 / 1440.
 
@@ -39,7 +39,7 @@ class ContinuousBernoulli:
 
     Attributes:
         logits: log k / (1 - k) of the shape parameter k, [..., *X] float32; k is not the mean.
-        rank: how many axes X has.
+        rank: number of axes of X.
     """
 
     logits: tf.Tensor
@@ -53,7 +53,7 @@ class ContinuousBernoulli:
         small, safe = _away_from_zero(self.logits)
         size = tf.abs(safe)
         u = tf.where(safe > 0, noise, 1.0 - noise)
-        # e^l (u + (1 - u) e^-l) does not overflow when its logarithm is taken apart.
+        # The logarithm of e^l (u + (1 - u) e^-l) does not overflow if it is split.
         quantile = (size + tf.math.log(u + (1.0 - u) * tf.exp(-size))) / size
         exact = tf.where(safe > 0, quantile, 1.0 - quantile)
         spread = noise * (1.0 - noise)

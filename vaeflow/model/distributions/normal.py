@@ -62,7 +62,7 @@ class StandardNormal:
     size: int
 
     def sample(self, noise: tf.Tensor) -> tf.Tensor:
-        """Return standard normal noise [..., D] as it is."""
+        """Return the standard normal noise [..., D] unchanged."""
         return noise
 
     def log_prob(self, value: tf.Tensor) -> tf.Tensor:
@@ -74,14 +74,14 @@ class StandardNormal:
         return tf.zeros((self.size,))
 
     def kl_terms(self, q: Distribution) -> tf.Tensor | None:
-        """Return KL(q, p) a latent dimension for q a `DiagonalNormal` itself, else None.
+        """Return KL(q, p) per latent dimension if q is a `DiagonalNormal`, else None.
 
         Each term is -(1 + log sigma^2 - mu^2 - sigma^2) / 2, the article's closed form (second term of equation 12).
 
         Returns:
             [B, D] in nats.
         """
-        if type(q) is not DiagonalNormal:  # a class derived from it may have another density
+        if type(q) is not DiagonalNormal:  # a subclass may have another density
             return None
         return -0.5 * (1.0 + q.log_var - tf.square(q.mu) - tf.exp(q.log_var))
 
@@ -93,7 +93,7 @@ class Normal:
     Attributes:
         mu: [..., *X] float32.
         log_var: float32 or a number, broadcast against `mu`.
-        rank: how many axes X has.
+        rank: number of axes of X.
     """
 
     mu: tf.Tensor

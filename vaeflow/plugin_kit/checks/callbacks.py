@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 EPOCHS, WARM_UP = 6, 3
 LONG, BEST, CUTS = 30, 4, (1, 3, 5, 8)
-"""Epochs of a run, that with the best figures, and those after which it is stopped."""
+"""Epochs of a run, the epoch with the best metrics, and the epochs after which the run is stopped."""
 
 RATE = 1e-3
 
@@ -50,7 +50,7 @@ def _view(subject: Subject, folder: Path) -> RunView:
 
 
 def logged(epoch: int) -> dict[str, float]:
-    """Return figures as training logs have them, which get better for some epochs and worse from then on."""
+    """Return metrics like those of training logs, which improve for some epochs and then get worse."""
     nats = {f"train/{name}": value for name, value in _nats(epoch).items()}
     rates = {"train/learning_rate": RATE, "train/kl_weight": 1.0, "train/gradient_norm": 20.0 - _gain(epoch)}
     speed = {"train/skipped_steps": 0.0, "train/examples_per_second": 1000.0}
@@ -58,7 +58,7 @@ def logged(epoch: int) -> dict[str, float]:
 
 
 def evaluated(epoch: int, splits: Iterable[str], metrics: Iterable[str] = ()) -> dict[str, float]:
-    """Return figures as evaluations of some splits have them, with those of metrics."""
+    """Return metrics like those of evaluations of some splits."""
     gain = _gain(epoch)
     figures = {**_nats(epoch), "active_units": gain, **dict.fromkeys(metrics, gain)}
     return {f"{split}/{name}": value for split in splits for name, value in figures.items()}
@@ -74,7 +74,7 @@ def _gain(epoch: int) -> float:
 
 
 def _records(view: RunView, epoch: int, *, final: bool = False) -> tuple[Record, Record]:
-    """Return what a log and an evaluation tell after an epoch."""
+    """Return the records of the log and of the evaluation after an epoch."""
     splits = [split for split in view.dataset.splits() if split != "train"]
     metrics = [selected.name for selected in view.config.metrics]
     kl = np.ones(view.trained.model.latent_size)
@@ -84,27 +84,27 @@ def _records(view: RunView, epoch: int, *, final: bool = False) -> tuple[Record,
 
 
 def _live(callback: Callback, view: RunView) -> dict[str, list[str]]:
-    """Take a callback through a run; return the graphs that each moment traced once it had been there three times."""
+    """Call a callback as in a run; return the graphs that each method traced after its third call."""
     seen: dict[str, int] = {}
     late: dict[str, list[str]] = {}
 
-    def tell(moment: str, *arguments: Any) -> None:
+    def call(moment: str, *arguments: Any) -> None:
         with traced() as names:
             _call(callback, moment, view, *arguments)
         seen[moment] = seen.get(moment, 0) + 1
         if seen[moment] > WARM_UP and names:
             late.setdefault(moment, []).extend(names)
 
-    tell("on_start")
+    call("on_start")
     for epoch in range(1, EPOCHS + 1):
         step = view.control.step = epoch * view.steps_per_epoch
         log, evaluation = _records(view, epoch, final=epoch == EPOCHS)
-        tell("on_steps", step)
-        tell("on_log", log)
-        tell("on_evaluation", evaluation)
-        tell("on_epoch", epoch)
-        tell("on_checkpoint", step)
-    tell("on_end")
+        call("on_steps", step)
+        call("on_log", log)
+        call("on_evaluation", evaluation)
+        call("on_epoch", epoch)
+        call("on_checkpoint", step)
+    call("on_end")
     return late
 
 
@@ -119,7 +119,7 @@ def _call(callback: Callback, moment: str, view: RunView, *arguments: Any) -> No
 
 
 def life(subject: Subject) -> None:
-    """Take the callback through a run, and others of its kind through one that fails and one without validation."""
+    """Call the callback as in a run; call new instances as in a run that fails and in one without validation."""
     with tempfile.TemporaryDirectory() as name:
         view = _view(subject, Path(name))
         callback = build_callback(subject.bound)
@@ -132,13 +132,13 @@ def life(subject: Subject) -> None:
         try:
             _live(build_callback(subject.bound), replace(view, dataset=replace(view.dataset, validation=None)))
         except UsageError:
-            pass  # it says what it misses
+            pass  # it reports what is missing
         except BrokenRuleError as broken:
             raise BrokenRuleError(f"without a validation split: {broken}") from broken
 
 
-def remembered(subject: Subject) -> None:
-    """Save the callback's state in the middle of a run, restore it to a new one, and compare."""
+def restored_state(subject: Subject) -> None:
+    """Save the callback's state during a run, restore it in a new callback, and compare."""
     with tempfile.TemporaryDirectory() as name:
         callback = build_callback(subject.bound)
         _live(callback, _view(subject, Path(name)))
@@ -154,21 +154,21 @@ def remembered(subject: Subject) -> None:
 
 
 def resumed(subject: Subject) -> None:
-    """Compare what it asks and logs in a run with that when the run is stopped after some epochs and resumed."""
+    """Compare its requests and logs in a run with those in a run that is stopped and resumed."""
     with tempfile.TemporaryDirectory() as name:
         view = _view(subject, Path(name))
-        alone = _anew(view, "whole")
-        whole = _asked(build_callback(subject.bound), alone, range(1, LONG + 1))
+        alone = _new_view(view, "uninterrupted")
+        complete = _requests_of(build_callback(subject.bound), alone, range(1, LONG + 1))
         logs = _files(alone.directory)
-        for cut in (at for at in CUTS if at < len(whole)):
-            before, first = build_callback(subject.bound), _anew(view, f"cut-{cut}")
-            _asked(before, first, range(1, cut + 1))
+        for cut in (at for at in CUTS if at < len(complete)):
+            before, first = build_callback(subject.bound), _new_view(view, f"cut-{cut}")
+            _requests_of(before, first, range(1, cut + 1))
             left = _files(first.directory)
-            after, second = build_callback(subject.bound), _anew(view, f"cut-{cut}", first.step)
+            after, second = build_callback(subject.bound), _new_view(view, f"cut-{cut}", first.step)
             second.control.learning_rate = first.control.learning_rate
             if before.state():
                 after.restore(json.loads(json.dumps(before.state())))
-            _require_same_requests(_asked(after, second, range(cut + 1, LONG + 1)), whole[cut:], cut)
+            _require_same_requests(_requests_of(after, second, range(cut + 1, LONG + 1)), complete[cut:], cut)
             _require_longer_logs(_files(second.directory), left, logs, cut)
 
 
@@ -180,7 +180,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 def _require_longer_logs(
     got: Mapping[str, bytes], left: Mapping[str, bytes], logs: Mapping[str, bytes], cut: int
 ) -> None:
-    """Require files that only grow in a run nobody stops to have, in the end, what they had before the resume."""
+    """Require files that only grow in an uninterrupted run to keep their content after a resume."""
     for name, content in left.items():
         grows = bool(content) and logs.get(name, b"") != content and logs.get(name, b"").startswith(content)
         require(
@@ -189,16 +189,16 @@ def _require_longer_logs(
         )
 
 
-def _anew(view: RunView, folder: str, first_step: int = 0) -> RunView:
-    """Return what a callback sees in a process of its own: a long run in a folder below the view's."""
+def _new_view(view: RunView, folder: str, first_step: int = 0) -> RunView:
+    """Return the view of a callback in a new process: a long run in a folder below the view's."""
     directory = view.directory / folder
     directory.mkdir(exist_ok=True)
     control, steps = Control(first_step, RATE), LONG * view.steps_per_epoch
     return replace(view, directory=directory, first_step=first_step, total_steps=steps, control=control)
 
 
-def _asked(callback: Callback, view: RunView, epochs: range) -> list[Asked]:
-    """Return what a callback asks after each epoch, until it asks to stop."""
+def _requests_of(callback: Callback, view: RunView, epochs: range) -> list[Asked]:
+    """Return a callback's requests after each epoch, until it requests a stop."""
     found: list[Asked] = []
     _call(callback, "on_start", view)
     for epoch in epochs:
@@ -216,13 +216,13 @@ def _require_same_requests(got: list[Asked], wanted: list[Asked], cut: int) -> N
     for epoch, (ours, theirs) in enumerate(itertools.zip_longest(got, wanted), cut + 1):
         require(
             ours == theirs,
-            f"stopped after epoch {cut} and resumed, it asks {ours or 'nothing more'} after epoch {epoch}, but "
+            f"stopped after epoch {cut} and resumed, it requests {ours or 'nothing more'} after epoch {epoch}, but "
             f"{theirs or 'nothing more'} in an uninterrupted run: store everything that it needs in state()",
         )
 
 
 def weights(subject: Subject) -> None:
-    """Take the callback through a run and look at the model's weights."""
+    """Call the callback as in a run and compare the model's weights before and after."""
     with tempfile.TemporaryDirectory() as name:
         view = _view(subject, Path(name))
         before = [np.array(v) for v in view.trained.model.variables]
@@ -232,7 +232,7 @@ def weights(subject: Subject) -> None:
 
 
 def files(subject: Subject) -> None:
-    """Build it, which every rank may do, and take it through a run; watch what its own code writes."""
+    """Build the callback and call it as in a run; record the files that its code writes."""
     with tempfile.TemporaryDirectory() as name:
         runs = Path(name).resolve()
         (runs / "run").mkdir()
@@ -251,14 +251,14 @@ def files(subject: Subject) -> None:
 
 
 def _may_write(path: Path, runs: Path) -> bool:
-    """Return whether a file is below the run's directory, or beside it, or was a temporary one that is gone."""
+    """Return whether a file is below the run's directory, or beside it, or was temporary and is removed."""
     temporary = path.is_relative_to(Path(tempfile.gettempdir()).resolve()) and not path.exists()
     return path.is_relative_to(runs) or temporary
 
 
 CALLBACK = (
     Rule("life", f"{', '.join(MOMENTS)} can be called, and do not trace a graph each time", life),
-    Rule("state", "its state is JSON and can be restored", remembered),
+    Rule("state", "its state is JSON and can be restored", restored_state),
     Rule("resumed", "it makes the same requests in a run that is stopped and resumed, and its logs continue", resumed),
     Rule("weights", "it does not change the model's variables", weights),
     Rule("files", "it writes below the run's directory, or beside it, nothing while it is built, and no pickle", files),

@@ -13,7 +13,7 @@ from vaeflow.data.sets.checks import blocks, is_bits
 from vaeflow.errors import UsageError, VaeflowError
 from vaeflow.plugin_kit.checks.import_effects import require_clean_import
 from vaeflow.plugin_kit.checks.in_subprocess import HASH_SEEDS, elsewhere
-from vaeflow.plugin_kit.checks.require import LeftOutError, require
+from vaeflow.plugin_kit.checks.require import SkippedRuleError, require
 from vaeflow.plugin_kit.checks.rule import Rule
 from vaeflow.plugin_kit.checks.side_effects import require_no_pickles, watched
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 def dataset(subject: Subject) -> None:
-    """Build the data set twice, and in two processes with other seeds of Python's hashes; compare all that is in it."""
+    """Build the data set twice here, and in two processes with other seeds of Python's hashes; compare all arrays."""
     try:
         with watched(subject.place) as effects:
             first, again = (subject.build(Folders.default()) for _ in range(2))
     except UsageError:
         raise
     except VaeflowError as error:
-        raise LeftOutError(f"its data can't be loaded here: {error}") from error
+        raise SkippedRuleError(f"its data can't be loaded here: {error}") from error
     require_no_pickles(effects)
     require_clean_import(subject)
     require(isinstance(first, Dataset), f"build returned {type(first).__name__}, not a vaeflow.contracts.Dataset")

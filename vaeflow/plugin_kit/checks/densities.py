@@ -1,4 +1,4 @@
-"""Whether samples have the density that is claimed for them."""
+"""Test whether samples have the claimed density."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from vaeflow.plugin_kit.checks.require import BrokenRuleError, LeftOutError
+from vaeflow.plugin_kit.checks.require import BrokenRuleError, SkippedRuleError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ERRORS = 5.0  # standard errors that an estimate may be off by
-NEAR = 10  # a density is compared with a tenth of its samples at a time
-ENOUGH = 0.99  # of samples; at some, float32 may leave little of a determinant
+ERRORS = 5.0  # allowed error of an estimate, in standard errors
+NEAR = 10  # each comparison uses a tenth of the samples
+ENOUGH = 0.99  # share of samples; at some, a determinant in float32 may be inexact
 
 
 def is_of_noise(draw: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]], noise: tf.Tensor) -> bool:
-    """Return whether a density is that of the noise by the change of variables, whose determinant has one sign.
+    """Return whether a density follows from the noise's density by a change of variables.
 
     log q(z) = log N(noise; 0, I) - log |det dz/dnoise| is then exact, unless several noises lead to one z.
 
@@ -33,7 +33,7 @@ def is_of_noise(draw: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]], noise:
     rows = [tape.gradient(column, noise) for column in columns]
     if len(rows) != noise.shape[-1] or any(row is None for row in rows):
         return False
-    jacobian = tf.stack([tf.convert_to_tensor(row) for row in rows], axis=-2)  # one of a gather is sparse
+    jacobian = tf.stack([tf.convert_to_tensor(row) for row in rows], axis=-2)  # the gradient of a gather is sparse
     signs, log_volume = np.linalg.slogdet(np.asarray(jacobian, np.float64))
     log_normal = -0.5 * np.sum(np.square(noise) + np.log(2 * np.pi), axis=-1)
     near = np.abs(log_normal - log_volume - log_density) <= 1e-3 * (1 + np.abs(log_density))
@@ -41,15 +41,15 @@ def is_of_noise(draw: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]], noise:
 
 
 def require_density(z: np.ndarray, log_density: np.ndarray, what: str, *, of_noise: bool = False) -> None:
-    """Check that z [N, D] were drawn from a density, by importance sampling of normal densities in three places.
+    """Check that z [N, D] were drawn from a density, by importance sampling of three normal densities.
 
-    One is where the density is highest, the others are about two samples.
+    One is centred where the density is highest, the others at two samples.
 
     Args:
         z: the samples.
         log_density: at each, [N], nats.
         what: names it, for the message.
-        of_noise: whether `is_of_noise` has found it right unless several noises lead to one z; then it is too small.
+        of_noise: whether `is_of_noise` holds; then the density is correct unless several noises lead to one z.
     """
     covariance = np.atleast_2d(np.cov(z, rowvar=False)) + 1e-24 * np.eye(z.shape[1])
     white = np.linalg.solve(np.linalg.cholesky(covariance), (z - z.mean(axis=0)).T).T
@@ -61,7 +61,7 @@ def require_density(z: np.ndarray, log_density: np.ndarray, what: str, *, of_noi
 def _require_density_near(
     z: np.ndarray, log_density: np.ndarray, near: np.ndarray, what: str, *, of_noise: bool
 ) -> None:
-    """Compare samples with their density where some of them lie.
+    """Compare samples with their density near some of them.
 
     For r normal and w = r(z) / q(z), the mean of w over samples of q is 1, and that of w * (z - m) is 0. r is narrower
     than those samples, so that q has mass wherever r has, unless it is a thin bent sheet.
@@ -75,7 +75,7 @@ def _require_density_near(
     if of_noise and weights.mean() < 1.0 + ERRORS * error + 1e-4:
         return  # less than 1 means that r has mass where the samples, on a bent sheet, have not
     if error > 0.2 * max(weights.mean(), 1e-3):
-        raise LeftOutError(f"samples of {what} are spread too far for 50,000 of them to tell")
+        raise SkippedRuleError(f"samples of {what} are spread too far for a test with 50,000 of them")
     total = weights.mean()
     if abs(total - 1.0) > ERRORS * error + 1e-4:
         raise BrokenRuleError(f"{what} integrates to {total:.4g} (standard error {error:.1g}), not to 1")

@@ -1,4 +1,4 @@
-"""What a plugin does while it is imported, in a process of its own: here it has been imported already."""
+"""Side effects of a plugin's import, found in a separate process: in this one it has been imported already."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENCE = 300  # seconds
 
 
 def require_clean_import(subject: Subject) -> None:
-    """Break the rule if a component's own code writes files or pickles while it is imported, as every rank does.
+    """Require a component's own code not to write files or pickle while it is imported.
 
     Args:
         subject: the component.
@@ -30,7 +30,7 @@ def require_clean_import(subject: Subject) -> None:
 
 
 def main() -> None:
-    """Load the plugins that standard input names, and print what code of one place did."""
+    """Load the plugins named on standard input, and print the side effects of code of one place."""
     from vaeflow.plugins.registry import Registry
 
     place, modules = json.load(sys.stdin)

@@ -1,6 +1,6 @@
-"""A function of a component called in a process of its own: imported anew, with another seed of Python's hashes.
+"""Call a function of a component in a separate process: imported again, with another seed of Python's hashes.
 
-Ranks of a job are such processes. What a component draws at import, or keeps in a set, is other in each of them.
+Ranks of a job are such processes. Random numbers drawn at import, or the order of a set, differ between them.
 """
 
 from __future__ import annotations
@@ -33,53 +33,53 @@ def elsewhere(
     """Call a function of a module in another process.
 
     Args:
-        subject: the component, which is looked up anew there.
-        function: is called with the component and with what is given.
+        subject: the component, which is looked up again there.
+        function: called with the component and `given`.
         given: arrays by name.
-        hash_seed: PYTHONHASHSEED of that process.
+        hash_seed: PYTHONHASHSEED of the process.
 
     Returns:
-        What the function returned.
+        The function's result.
 
     Raises:
         BrokenRuleError: if it fails there, or has not ended after ten minutes.
     """
     with tempfile.TemporaryDirectory() as name:
         np.savez(Path(name) / "given.npz", **given)  # type: ignore[arg-type]  # of numpy's own parameters
-        asked = {
+        request = {
             "folder": name,
             "function": [function.__module__, function.__qualname__],
             "modules": subject.registry.modules,
             "subject": [subject.kind, subject.name, dict(subject.options)],
             "tried": [subject.x_shape, subject.latent_size, dict(subject.partners)],
         }
-        call(__name__, json.dumps(asked), PATIENCE, PYTHONHASHSEED=hash_seed)
+        call(__name__, json.dumps(request), PATIENCE, PYTHONHASHSEED=hash_seed)
         with np.load(Path(name) / "found.npz") as found:
             return dict(found)
 
 
 def main() -> None:
-    """Do what standard input asks for."""
+    """Run the request from standard input."""
     from vaeflow.distributed.strategies.mirrored import make_logical_cpus
     from vaeflow.plugins.registry import Registry
     from vaeflow.runtime.tensorflow_setup import Runtime, start_tensorflow
 
-    asked = json.load(sys.stdin)
+    request = json.load(sys.stdin)
     start_tensorflow(Runtime(threads=1))
     make_logical_cpus(2)
     from vaeflow.plugin_kit.checks.subject import Subject
 
-    kind, name, options = asked["subject"]
-    x_shape, latent_size, partners = asked["tried"]
-    module, function = asked["function"]
-    subject = Subject(Registry.load(asked["modules"]), kind, name, options, tuple(x_shape), latent_size, partners)
-    with np.load(Path(asked["folder"]) / "given.npz") as given:
+    kind, name, options = request["subject"]
+    x_shape, latent_size, partners = request["tried"]
+    module, function = request["function"]
+    subject = Subject(Registry.load(request["modules"]), kind, name, options, tuple(x_shape), latent_size, partners)
+    with np.load(Path(request["folder"]) / "given.npz") as given:
         found = getattr(importlib.import_module(module), function)(subject, dict(given))
-    np.savez(Path(asked["folder"]) / "found.npz", **found)
+    np.savez(Path(request["folder"]) / "found.npz", **found)
 
 
 if __name__ == "__main__":
     try:
         main()
-    except Exception as error:  # noqa: BLE001 The last line is what the rule says.
+    except Exception as error:  # noqa: BLE001 The last line becomes the rule's message.
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -14,7 +14,7 @@ from vaeflow.engine.precision import built_in
 from vaeflow.errors import UsageError
 from vaeflow.model import elbo
 from vaeflow.plugin_kit.checks.densities import ERRORS, is_of_noise, require_density
-from vaeflow.plugin_kit.checks.require import BrokenRuleError, LeftOutError, require, require_close, require_tensor
+from vaeflow.plugin_kit.checks.require import BrokenRuleError, SkippedRuleError, require, require_close, require_tensor
 from vaeflow.plugin_kit.checks.rule import Rule
 from vaeflow.plugin_kit.checks.subject import ROWS, beside, normal, require_same_rows, shake
 
@@ -29,7 +29,7 @@ DIMENSIONS = (2, 1, 3)
 
 
 def _features(rows: int) -> tf.Tensor:
-    """Return features [B, F] of an ordinary size: where scales are exponentials of them, larger ones overflow."""
+    """Return small features [B, F]: if scales are exponentials of features, large ones overflow."""
     return 0.3 * normal(rows, FEATURES, name="features")
 
 
@@ -38,7 +38,7 @@ def _posterior(subject: Subject, rows: int) -> tuple[Posterior, Distribution]:
     with built_in("float32"):
         posterior = subject.posterior()
         features = _features(rows)
-        posterior.distribution(features)  # makes its variables
+        posterior.distribution(features)  # creates its variables
     shake(posterior)
     return posterior, posterior.distribution(features)
 
@@ -47,7 +47,7 @@ def _prior(subject: Subject) -> Prior:
     """Return a prior with shaken weights."""
     with built_in("float32"):
         prior = subject.prior()
-        prior.log_prob(normal(1, subject.latent_size))  # makes its variables
+        prior.log_prob(normal(1, subject.latent_size))  # creates its variables
     shake(prior)
     return prior
 
@@ -72,13 +72,13 @@ def prior_shapes(subject: Subject) -> None:
 
 
 def posterior_noise(subject: Subject) -> None:
-    """Draw twice from the same noise, and from noise that is other in the other examples."""
+    """Draw twice from the same noise, and from noise that differs in the other examples."""
     posterior, q = _posterior(subject, 7)
     _require_function_of_noise(lambda noise: elbo.draw(q, noise)[0], normal(3, 7, posterior.noise_size))
 
 
 def prior_noise(subject: Subject) -> None:
-    """Draw twice from the same noise, and from noise that is other in the other rows."""
+    """Draw twice from the same noise, and from noise that differs in the other rows."""
     _require_function_of_noise(_prior(subject).sample, normal(3, 7, subject.latent_size))
 
 
@@ -108,7 +108,7 @@ def reparameterized(subject: Subject) -> None:
 
 
 def posterior_density(subject: Subject) -> None:
-    """Weigh 50,000 samples of q by another density over q: the weights' mean is 1, and they give its moments."""
+    """Test the density of q by importance sampling of another density with 50,000 samples of q."""
     _in_few_dimensions(subject, _posterior_samples_fit)
 
 
@@ -116,18 +116,18 @@ def _in_few_dimensions(subject: Subject, test: Callable[[Subject], None]) -> Non
     """Test a density in 1, 2 and 3 dimensions: a wrong constant may be right in one of them.
 
     Raises:
-        LeftOutError: if there is none of these in which it can be tested.
+        SkippedRuleError: if it can't be tested in any of them.
     """
     why: list[str] = []
     for size in DIMENSIONS:
         try:
             test(replace(subject, latent_size=size))
-        except (LeftOutError, UsageError) as error:  # there may be a least number of dimensions
+        except (SkippedRuleError, UsageError) as error:  # some components need more dimensions
             why.append(str(error))
         except BrokenRuleError as broken:
             raise BrokenRuleError(f"with D = {size}: {broken}") from broken
     if len(why) == len(DIMENSIONS):
-        raise LeftOutError(why[0])
+        raise SkippedRuleError(why[0])
 
 
 def _posterior_samples_fit(subject: Subject) -> None:
@@ -155,7 +155,7 @@ def _draws_of(posterior: Posterior, features: tf.Tensor) -> tuple[np.ndarray, np
 
 
 def prior_density(subject: Subject) -> None:
-    """Weigh 50,000 samples of p by another density over p: the weights' mean is 1, and they give its moments."""
+    """Test the density of p by importance sampling of another density with 50,000 samples of p."""
     _in_few_dimensions(subject, _prior_samples_fit)
 
 
@@ -175,7 +175,7 @@ def posterior_mean(subject: Subject) -> None:
     """Compare the mean of 50,000 samples with `mean`."""
     z, _, q, _ = _draws(subject, 0)
     if not getattr(q, "mean_is_exact", True):
-        raise LeftOutError("it declares that its mean is not exact")
+        raise SkippedRuleError("it declares that its mean is not exact")
     require_close(np.asarray(q.mean())[0], z.mean(axis=0), "`mean` and the mean of samples", within=_errors_of(z))
 
 
@@ -197,7 +197,7 @@ def divergence(subject: Subject) -> None:
     posterior, q = _posterior(subject, ROWS)
     closed = _closed_forms(q, prior)
     if not closed:
-        raise LeftOutError("there is no closed form, so samples estimate it in training too")
+        raise SkippedRuleError("there is no closed form, so samples estimate it in training too")
     features = _features(ROWS)
     for row in range(2):
         z, log_q, _, _ = _draws_of(posterior, features[row : row + 1])
@@ -215,14 +215,14 @@ def divergence(subject: Subject) -> None:
 
 
 def _closed_forms(q: Distribution, p: Prior) -> dict[str, tf.Tensor]:
-    """Return the closed forms [B, K] that there are, by whose they are: either may be asked."""
+    """Return the closed forms [B, K] that exist, by `posterior` and `prior`."""
     of_posterior = getattr(q, "kl_terms", None)
     found = {"posterior": None if of_posterior is None else of_posterior(p), "prior": p.kl_terms(q)}
     return {whose: terms for whose, terms in found.items() if terms is not None}
 
 
 def posterior_rows(subject: Subject) -> None:
-    """Change the features and the noise of the last of 7 examples, and look at the others."""
+    """Change the features and the noise of the last of 7 examples; the others must stay the same."""
     posterior, q, other = _posteriors(subject)
     noise = normal(3, ROWS, posterior.noise_size)
     z, log_q = elbo.draw(q, noise)
@@ -237,7 +237,7 @@ def posterior_rows(subject: Subject) -> None:
 
 
 def prior_rows(subject: Subject) -> None:
-    """Change the latents of the last of 7 examples, and the posterior's features, and look at the others."""
+    """Change the latents and the posterior's features of the last of 7 examples; the others must stay the same."""
     prior = _prior(subject)
     noise = normal(3, ROWS, subject.latent_size)
     others = beside(noise, noise + 1.0, axis=1)
@@ -250,7 +250,7 @@ def prior_rows(subject: Subject) -> None:
 
 
 def _posteriors(subject: Subject) -> tuple[Posterior, Distribution, Distribution]:
-    """Return a posterior, q for 7 rows of features, and q where the last 3 of them are others."""
+    """Return a posterior, q for 7 rows of features, and q with the last 3 of them replaced."""
     posterior, q = _posterior(subject, ROWS)
     features = _features(ROWS)
     return posterior, q, posterior.distribution(beside(features, tf.zeros_like(features)))
@@ -262,7 +262,7 @@ POSTERIOR = (
     Rule("rows", "z, log q, the mean and KL(q, p) of an example do not depend on the others", posterior_rows),
     Rule("reparameterized", "z has a gradient with respect to the features", reparameterized),
     Rule("density", "log q integrates to one and is that of the samples, for D = 1, 2, 3", posterior_density),
-    Rule("mean", "`mean` is the mean of the samples, or says that it is not", posterior_mean),
+    Rule("mean", "`mean` is the mean of the samples, or is declared to be inexact", posterior_mean),
     Rule("divergence", "each closed form of KL(q, p), if any, is what samples estimate", divergence),
 )
 PRIOR = (

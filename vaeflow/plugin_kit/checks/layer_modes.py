@@ -1,4 +1,4 @@
-"""A rule for layers that behave otherwise in training: they must be told, and what they keep must move."""
+"""A rule for layers that behave differently in training: they must get `training`, and their state must change."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 
 
 def modes(subject: Subject) -> None:
-    """Run the small model in training, and look at layers that take `training`: what they are told, what they keep."""
+    """Run the small model in training mode; check the `training` argument and the state of layers that take one."""
     model = subject.small.experiment.model
     layers = _layers(getattr(model, subject.kind))
     if not layers:
         return
-    with _told(layers) as told, Updates() as updates:
+    with _recorded_modes(layers) as recorded, Updates() as updates:
         _terms(model, training=True)
     for layer in layers:
         name = f"layer {layer.name!r} ({type(layer).__name__})"
-        require(told[id(layer)], f"{name} is never called, so it has no effect in training")
+        require(recorded[id(layer)], f"{name} is never called, so it has no effect in training")
         require(
-            any(told[id(layer)]),
+            any(recorded[id(layer)]),
             f"{name} is called with training=False in training: {_inert(layer)}; call it without `training`, so "
             "that it inherits the model's",
         )
         if layer.trainable:
             for variable in _kept(layer):
-                if id(variable) not in updates.variables and _for_evaluations_alone(model, variable):
+                if id(variable) not in updates.variables and _affects_evaluations_only(model, variable):
                     require(
                         holds=False,
                         message=f"{variable.path} of {name} never changes in training, although evaluations use it",
@@ -51,7 +51,7 @@ def modes(subject: Subject) -> None:
 
 
 def _layers(part: Any) -> list[keras.layers.Layer]:
-    """Return the layers of a component that take `training`, and keep something or draw random numbers themselves."""
+    """Return the layers of a component that take `training` and have state or random numbers of their own."""
     flattened = part._flatten_layers() if hasattr(part, "_flatten_layers") else ()  # noqa: SLF001
     return [
         layer
@@ -61,7 +61,7 @@ def _layers(part: Any) -> list[keras.layers.Layer]:
 
 
 def _kept(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """Return the floats that a layer itself keeps beside its weights; not those of layers in it, nor seeds."""
+    """Return the float state of a layer besides its weights, without seeds and without the state of layers in it."""
     own = {id(v) for inner in layer._flatten_layers(include_self=False) for v in inner.variables}  # noqa: SLF001
     found = [v for v in layer.non_trainable_variables if id(v) not in own]
     frozen = {id(v) for v in layer._trainable_variables}  # noqa: SLF001  # of a layer that does not train
@@ -69,28 +69,28 @@ def _kept(layer: keras.layers.Layer) -> list[keras.Variable]:
 
 
 @contextlib.contextmanager
-def _told(layers: list[keras.layers.Layer]) -> Iterator[dict[int, list[bool]]]:
-    """Yield what each layer's calls are told of `training`, by its identity, as they come."""
-    told: dict[int, list[bool]] = defaultdict(list)
+def _recorded_modes(layers: list[keras.layers.Layer]) -> Iterator[dict[int, list[bool]]]:
+    """Yield the `training` arguments of each layer's calls, by its identity; the lists grow as calls are made."""
+    recorded: dict[int, list[bool]] = defaultdict(list)
     calls = {id(layer): layer.call for layer in layers}
 
-    def heard(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
+    def recording(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
         bound = inspect.signature(calls[id(layer)]).bind(*args, **kwargs)
         bound.apply_defaults()
-        told[id(layer)].append(bool(bound.arguments.get("training")))
+        recorded[id(layer)].append(bool(bound.arguments.get("training")))
         return calls[id(layer)](*args, **kwargs)
 
     try:
         for layer in layers:
-            object.__setattr__(layer, "call", lambda *args, of=layer, **kwargs: heard(of, *args, **kwargs))
-        yield told
+            object.__setattr__(layer, "call", lambda *args, of=layer, **kwargs: recording(of, *args, **kwargs))
+        yield recorded
     finally:
         for layer in layers:
             object.__delattr__(layer, "call")
 
 
-def _for_evaluations_alone(model: VAE, variable: keras.Variable) -> bool:
-    """Return whether other values of a variable matter in evaluations and not in training, as those of averages do."""
+def _affects_evaluations_only(model: VAE, variable: keras.Variable) -> bool:
+    """Return whether a variable affects evaluations but not training, like a moving average."""
 
     def matters(*, training: bool) -> bool:
         value = tf.convert_to_tensor(variable)
@@ -113,7 +113,7 @@ def _terms(model: VAE, *, training: bool) -> Terms:
 
 def _inert(layer: keras.layers.Layer) -> str:
     kept = [variable.path for variable in _kept(layer)]
-    return f"what it keeps ({', '.join(kept)}) never moves" if kept else "it never acts"
+    return f"its state ({', '.join(kept)}) never changes" if kept else "it has no effect"
 
 
 MODES = Rule("modes", "layers with a `training` argument get it, and their state for evaluations changes", modes)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from vaeflow.errors import UsageError
 from vaeflow.plugin_kit.checks.densities import ERRORS, require_density
-from vaeflow.plugin_kit.checks.require import BrokenRuleError, LeftOutError, require, require_close, require_tensor
+from vaeflow.plugin_kit.checks.require import BrokenRuleError, SkippedRuleError, require, require_close, require_tensor
 from vaeflow.plugin_kit.checks.rule import Rule
 from vaeflow.plugin_kit.checks.subject import ROWS, beside, normal, require_same_rows, shake, uniform
 
@@ -25,13 +25,13 @@ SAMPLES, DRAWS, MOST_OUTCOMES = 3, 20_000, 300
 def _likelihood(subject: Subject, x_shape: tuple[int, ...]) -> Likelihood:
     """Return a likelihood with shaken weights."""
     likelihood: Likelihood = subject.build(x_shape)
-    _distribution(likelihood, 1)  # makes its variables
+    _distribution(likelihood, 1)  # creates its variables
     shake(likelihood)
     return likelihood
 
 
 def _distribution(likelihood: Likelihood, *lead: int) -> Distribution:
-    """Return p(x given z) for parameters that are normal numbers, other ones in each row."""
+    """Return p(x given z) for normally distributed parameters, different in each row."""
     return likelihood.distribution(_parameters(likelihood, *lead))
 
 
@@ -59,7 +59,7 @@ def _noise(subject: Subject) -> tf.Tensor:
 
 
 def rows(subject: Subject) -> None:
-    """Change the parameters, x and noise of the last of 7 examples, and look at the others."""
+    """Change the parameters, x and noise of the last of 7 examples; the others must stay the same."""
     likelihood = _likelihood(subject, subject.x_shape)
     parameters, x, drawn = _parameters(likelihood, SAMPLES, ROWS), _binary(subject, ROWS), _noise(subject)
     p = likelihood.distribution(parameters)
@@ -81,14 +81,14 @@ def noise(subject: Subject) -> None:
 
 
 def density(subject: Subject) -> None:
-    """Draw 20,000 x of one element, and of two along each axis, and compare how often they come with their density."""
+    """Draw 20,000 x of one element, and of two along each axis; compare their frequencies with the density."""
     axes = len(subject.x_shape)
     single = (1,) * axes
     for shape in (single, *((*single[:axis], 2, *single[axis + 1 :]) for axis in range(axes))):
         try:
             likelihood = _likelihood(subject, shape)
         except UsageError as error:
-            raise LeftOutError(f"it makes no x of shape {shape}, which could be tried: {error}") from error
+            raise SkippedRuleError(f"it does not support x of shape {shape}, which the rule needs: {error}") from error
         for row in range(2):
             _require_fitting_samples(likelihood, shape, row)
 
@@ -115,7 +115,7 @@ def _require_fitting_samples(likelihood: Likelihood, shape: tuple[int, ...], row
     elif size == 1:
         _require_frequencies(probabilities, x, outcomes[0])
     else:
-        seen = np.unique(x, axis=0)  # of few pairs all are: others may have no density
+        seen = np.unique(x, axis=0)  # all of a few pairs: others may have no density
         every = np.stack(np.meshgrid(*outcomes), axis=-1).reshape((-1, size))
         _require_sum(probabilities, x, seen if len(seen) <= MOST_OUTCOMES else every)
     mean = np.asarray(many.mean()).reshape((DRAWS, size))[0]
@@ -130,7 +130,7 @@ def _require_frequencies(probabilities: Callable[[np.ndarray], np.ndarray], x: n
         raise BrokenRuleError(f"p(x given z) of the {len(seen)} outcomes seen adds up to {total:.4f}, not to 1")
     shares = np.array([np.mean(x == outcome) for outcome in seen])
     errors = ERRORS * np.sqrt(np.maximum(masses * (1 - masses), 0) / DRAWS) + 2 / DRAWS
-    require_close(masses, shares, "p(x given z) of an outcome and how often it comes", within=errors)
+    require_close(masses, shares, "p(x given z) of an outcome and its frequency", within=errors)
 
 
 def _require_sum(probabilities: Callable[[np.ndarray], np.ndarray], x: np.ndarray, pairs: np.ndarray) -> None:

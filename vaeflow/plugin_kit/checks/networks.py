@@ -30,14 +30,14 @@ def shapes(subject: Subject) -> None:
 
 
 def rows(subject: Subject) -> None:
-    """Change the padded rows of a batch and look at the others."""
+    """Change the padded rows of a batch; the others must stay the same."""
     network, inputs = _network(subject)
     ours, theirs = (network(batch, training=False) for batch in (inputs, beside(inputs, tf.zeros_like(inputs))))
     require_same_rows(theirs, ours, "outputs of valid rows beside other padded rows")
 
 
 def parameters(subject: Subject) -> None:
-    """Build it in mixed bfloat16 and look at the type of its output: in bfloat16 the last layer costs nats."""
+    """Check the output's type in mixed bfloat16: a last layer in bfloat16 makes the ELBO worse."""
     network, inputs = _network(subject, "mixed_bfloat16")
     require_tensor(network(inputs), "the output in mixed_bfloat16", shape=(ROWS, *_output_shape(subject)))
 
@@ -66,5 +66,5 @@ ENCODER = (
 DECODER = (
     Rule("shapes", "z [B, D] to the likelihood's parameters [B, *P] for B = 1, 2, 7, in training too", shapes),
     Rule("rows", "an example's parameters do not depend on the padding beside it", rows),
-    Rule("parameters", "they are float32, by a last layer in float32, whatever the precision", parameters),
+    Rule("parameters", "they are float32 in any precision, by a last layer in float32", parameters),
 )

@@ -1,4 +1,4 @@
-"""Who pickles: by the functions of `pickle`, by its classes, and by what other modules have imported of both."""
+"""Record uses of `pickle`: its functions, its classes, and names that other modules imported from it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 FUNCTIONS = ("dump", "dumps", "load", "loads")
 METHODS = {"Pickler": "dump", "Unpickler": "load"}
-ARRAYS_ONLY = "vaeflow/data/sets/unpickle.py"  # it lets a pickle name nothing but numpy's arrays
+ARRAYS_ONLY = "vaeflow/data/sets/unpickle.py"  # its unpickler allows only NumPy's arrays
 
 
 @contextlib.contextmanager
 def pickling(note: Callable[[str], None]) -> Iterator[None]:
     """Call a function with a line on each use of `pickle` in a block.
 
-    Classes that were derived from those of `pickle` before, and are written in C below, are not seen.
+    Earlier subclasses of the C classes of `pickle` are not detected.
     """
     instead: dict[int, Any] = {}
     for name in FUNCTIONS:
@@ -30,7 +30,7 @@ def pickling(note: Callable[[str], None]) -> Iterator[None]:
     for name, method in METHODS.items():
         instead[id(getattr(pickle, name))] = _class(getattr(pickle, name), method, f"pickle.{name}.{method}", note)
     with contextlib.ExitStack() as stack:
-        for name, method in METHODS.items():  # of the classes written in Python, which other picklers derive from
+        for name, method in METHODS.items():  # the Python classes, which other picklers derive from
             written = getattr(pickle, f"_{name}")
             noting = _function(getattr(written, method), f"pickle.{name}.{method}", note)
             stack.enter_context(mock.patch.object(written, method, noting))
@@ -41,7 +41,7 @@ def pickling(note: Callable[[str], None]) -> Iterator[None]:
 
 
 def _names() -> Iterator[tuple[ModuleType, str, Any]]:
-    """Yield each module that is loaded, with each of its names; modules that load late are not made to."""
+    """Yield each loaded module with each of its names; lazy modules are not loaded."""
     for module in list(sys.modules.values()):
         if isinstance(module, ModuleType):
             for name, value in list(object.__getattribute__(module, "__dict__").items()):

@@ -14,7 +14,7 @@ import tensorflow as tf
 from vaeflow.errors import UsageError
 from vaeflow.plugin_kit.checks.callbacks import evaluated, logged
 from vaeflow.plugin_kit.checks.import_effects import require_clean_import
-from vaeflow.plugin_kit.checks.require import LeftOutError, require
+from vaeflow.plugin_kit.checks.require import SkippedRuleError, require
 from vaeflow.plugin_kit.checks.rule import Rule
 from vaeflow.plugin_kit.checks.side_effects import require_no_pickles, watched
 
@@ -64,7 +64,7 @@ def _require_picture(path: Path) -> None:
 
 
 def job(subject: Subject) -> None:
-    """Train three steps under the strategy, and under `single`, in processes of their own; compare all state."""
+    """Train three steps under the strategy and under `single`, in separate processes; compare all state."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.savez(folder / "data.npz", x_train=subject.dataset.train.x)
@@ -76,7 +76,7 @@ def job(subject: Subject) -> None:
 
 
 def _launcher(subject: Subject) -> list[str]:
-    """Return how two processes are started where the strategy joins processes; nothing where it needs none."""
+    """Return the command that starts two processes, or an empty list if the strategy uses one process."""
     try:
         subject.build()
     except UsageError as error:
@@ -88,13 +88,13 @@ def _launcher(subject: Subject) -> list[str]:
         import importlib.util
 
         if importlib.util.find_spec("horovod") is None:
-            raise LeftOutError("Horovod is not installed: vaeflow horovod install")
+            raise SkippedRuleError("Horovod is not installed: vaeflow horovod install")
         return [str(Path(sys.executable).parent / "horovodrun"), "-np", "2", "--gloo"]
     return ["TF_CONFIG"]
 
 
 def _trained(folder: Path, name: str, launcher: list[str], settings: list[str]) -> str:
-    """Train in processes of their own and return the hash of the state."""
+    """Train in separate processes and return the hash of the state."""
     from vaeflow.plugin_kit.checks.processes import run_job
 
     data = ["dataset=arrays", f"dataset.path={folder / 'data.npz'}"]

@@ -1,4 +1,4 @@
-"""Starts short processes on this machine and waits for them: a module of vaeflow's, or a job."""
+"""Run short processes on this machine: a module of vaeflow, or a job."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from vaeflow.plugin_kit.checks.require import BrokenRuleError
 LAUNCHERS_VARIABLES = ("TF_CONFIG", "HOROVOD_RANK", "HOROVOD_SIZE")
 
 
-def call(module: str, asked: str, seconds: float, **variables: str) -> str:
-    """Run a module in a process of its own.
+def call(module: str, request: str, seconds: float, **variables: str) -> str:
+    """Run a module in a separate process.
 
     Args:
         module: its dotted name.
-        asked: what it reads from standard input.
+        request: its standard input.
         seconds: after which it is killed.
-        variables: of the environment, beside this process's own.
+        variables: additional environment variables.
 
     Returns:
-        What it printed.
+        Its standard output.
 
     Raises:
         BrokenRuleError: if it fails; the last line of its standard error is the message.
@@ -31,7 +31,7 @@ def call(module: str, asked: str, seconds: float, **variables: str) -> str:
     command, environment = [sys.executable, "-m", module], {**os.environ, **variables}
     try:
         done = subprocess.run(  # noqa: S603
-            command, input=asked, env=environment, capture_output=True, text=True, timeout=seconds, check=False
+            command, input=request, env=environment, capture_output=True, text=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
         raise BrokenRuleError(f"a separate process has not ended after {seconds:g} s") from None
@@ -46,7 +46,7 @@ def run_job(command: list[str], launcher: list[str], seconds: float) -> None:
 
     Args:
         command: what each process runs.
-        launcher: what comes before it; `["TF_CONFIG"]` starts two processes that find each other by that variable.
+        launcher: the command before it; `["TF_CONFIG"]` starts two processes joined by this variable.
         seconds: after which it is killed.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What rules require of values, and the errors by which they say that a rule is broken or has nothing to check."""
+"""Checks of values for rules, and the errors for a broken and a skipped rule."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class BrokenRuleError(Exception):
     """A component breaks a rule; the message names the tensor and the numbers."""
 
 
-class LeftOutError(Exception):
-    """A rule has nothing to say of a component; the message says why."""
+class SkippedRuleError(Exception):
+    """A rule does not apply to a component; the message gives the reason."""
 
 
 def require(holds: Any, message: str) -> None:
-    """Break the rule with a message unless something holds."""
+    """Raise BrokenRuleError with a message unless a condition holds."""
     if not bool(holds):
         raise BrokenRuleError(message)
 
@@ -28,7 +28,7 @@ def require_tensor(value: Any, what: str, *, shape: tuple[int | None, ...], dtyp
     Args:
         value: what a component returned.
         what: its name, for the message.
-        shape: None where any size will do.
+        shape: None where any size is allowed.
         dtype: None for any float but float64.
     """
     import tensorflow as tf
@@ -51,8 +51,8 @@ def require_close(got: Any, wanted: Any, what: str, *, within: Any) -> None:
     """Require arrays to be equal up to a tolerance, and name the largest difference.
 
     Args:
-        got: what a component gave.
-        wanted: what it should be.
+        got: the component's values.
+        wanted: the correct values.
         what: names both, for the message.
         within: the largest difference allowed, a number or an array.
     """

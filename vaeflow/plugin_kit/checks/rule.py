@@ -1,4 +1,4 @@
-"""A rule of a kind's contract, and what came out of it."""
+"""A rule of a kind's contract, and its result."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from vaeflow.errors import VaeflowError
-from vaeflow.plugin_kit.checks.require import BrokenRuleError, LeftOutError
+from vaeflow.plugin_kit.checks.require import BrokenRuleError, SkippedRuleError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vaeflow.plugin_kit.checks.subject import Subject
 
-Outcome = Literal["ok", "broken", "left out"]
+Outcome = Literal["ok", "broken", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Rule:
     """One rule of a contract.
 
     Attributes:
-        name: what it is called by.
-        doc: what it requires, one line.
-        test: raises BrokenRuleError, or LeftOutError.
+        name: its name.
+        doc: its requirement, one line.
+        test: raises BrokenRuleError, or SkippedRuleError.
     """
 
     name: str
@@ -33,12 +33,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class Result:
-    """What came out of a rule.
+    """The result of a rule.
 
     Attributes:
         rule: its name.
-        outcome: `ok`, `broken`, or `left out`.
-        message: of a broken rule the tensor and the numbers; of one left out, why; else empty.
+        outcome: `ok`, `broken`, or `skipped`.
+        message: of a broken rule the tensor and the numbers; of a skipped one the reason; otherwise empty.
     """
 
     rule: str
@@ -47,15 +47,15 @@ class Result:
 
 
 def run(rule: Rule, subject: Subject) -> Result:
-    """Run a rule. Whatever a component raises breaks the rule."""
+    """Run a rule; any error of the component breaks it."""
     try:
         rule.test(subject)
     except BrokenRuleError as broken:
         return Result(rule.name, "broken", " ".join(str(broken).split()))
-    except LeftOutError as why:
-        return Result(rule.name, "left out", str(why))
+    except SkippedRuleError as why:
+        return Result(rule.name, "skipped", str(why))
     except VaeflowError as error:
         return Result(rule.name, "broken", str(error))
-    except Exception as error:  # noqa: BLE001 A plugin's error is the finding.
+    except Exception as error:  # noqa: BLE001 A plugin may raise anything.
         return Result(rule.name, "broken", f"{type(error).__name__}: {' '.join(str(error).split())}")
     return Result(rule.name, "ok")

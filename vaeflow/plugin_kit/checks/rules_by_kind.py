@@ -1,4 +1,4 @@
-"""Which rules each kind has, and running them."""
+"""The rules of each kind, and a function that runs them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         **dict.fromkeys(("state", "resumed", "weights"), ("life",)),
     }
 )
-"""By rule, those without which it says nothing of its own: one mistake breaks one rule, and these are not run."""
+"""The rules that each rule depends on. If one of them is broken, the rule is skipped: one mistake breaks one rule."""
 
 
 def rules_of(kind: str, names: Collection[str] = ()) -> tuple[Rule, ...]:
@@ -81,7 +81,7 @@ def rules_of(kind: str, names: Collection[str] = ()) -> tuple[Rule, ...]:
 
     Args:
         kind: of components.
-        names: of the rules that are meant; all if empty.
+        names: of rules; all if empty.
     """
     return tuple(rule for rule in RULES[kind] if not names or rule.name in names)
 
@@ -91,24 +91,24 @@ def check(subject: Subject, names: Collection[str] = ()) -> Iterator[Result]:
 
     Args:
         subject: the component.
-        names: of the rules that are run; all if empty.
+        names: of the rules to run; all if empty.
 
     Yields:
-        What came out, rule by rule.
+        The result of each rule.
     """
     causes: dict[str, str] = {}
-    culprits: dict[str, str] = {}  # by the rule that is broken or not run, the one that is broken
+    culprits: dict[str, str] = {}  # the broken rule, by the rule that is broken or skipped
     for rule in rules_of(subject.kind, names):
         culprit = next((culprits[needed] for needed in NEEDS.get(rule.name, ()) if needed in culprits), None)
         if culprit is not None:
-            result = Result(rule.name, "left out", f"not run, because the rule {culprit!r} is broken: fix that first")
+            result = Result(rule.name, "skipped", f"not run, because the rule {culprit!r} is broken: fix that first")
         else:
             result = run(rule, subject)
         if result.outcome == "broken":
             culprit = causes.setdefault(result.message, rule.name)
             if culprit != rule.name:
                 result = Result(
-                    rule.name, "left out", f"the error that breaks the rule {culprit!r} also breaks this one"
+                    rule.name, "skipped", f"the error that breaks the rule {culprit!r} also breaks this one"
                 )
         if culprit is not None:
             culprits[rule.name] = culprit

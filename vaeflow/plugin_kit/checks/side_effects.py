@@ -1,4 +1,4 @@
-"""What a component does beside computing: files that it writes, objects that it pickles, graphs that it traces."""
+"""Side effects of a component: files that it writes, objects that it pickles, graphs that it traces."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ CHANGING = {
     **dict.fromkeys(("os.link", "os.symlink"), (1,)),
     "os.rename": (0, 1),
 }
-"""Python's audit events about files, and which of their arguments are changed."""
+"""Python's audit events about files, and the indices of the arguments with changed files."""
 
 OF_PYTHON_AND_TENSORFLOW = ("__pycache__", "__autograph_generated_file")
 
 
 @dataclass
 class SideEffects:
-    """What code of one file (or below one package) did while it was watched.
+    """The recorded side effects of the code of one file, or of one package.
 
     Attributes:
         place: the file, or the package's directory with a slash at its end.
@@ -43,7 +43,7 @@ class SideEffects:
     pickled: list[str] = field(default_factory=list)
 
     def is_its_own(self) -> bool:
-        """Return whether the caller's caller is, somewhere up the stack, code of that place."""
+        """Return whether code of that place is on the call stack."""
         frame: Any = sys._getframe(1)  # noqa: SLF001
         while frame is not None:
             if frame.f_code.co_filename.startswith(self.place):
@@ -52,21 +52,21 @@ class SideEffects:
         return False
 
 
-# An audit hook is the process's own and stays for ever: so is what it looks at.
+# An audit hook can't be removed from the process, so its state is global, too.
 _watched: list[SideEffects] = []
 _hooked: list[bool] = []
 
 
 @contextlib.contextmanager
 def watched(place: str) -> Iterator[SideEffects]:
-    """Note what code of a place writes and pickles in a block.
+    """Record what code of a place writes and pickles in a block.
 
     Args:
         place: see `place_of`.
     """
     effects = SideEffects(place)
     if not _hooked:
-        tempfile.gettempdir()  # the first call writes, under a lock: inside the hook it would wait for itself
+        tempfile.gettempdir()  # the first call takes a lock and writes: inside the hook this would be a deadlock
         sys.addaudithook(_audit)
         _hooked.append(True)
     with contextlib.ExitStack() as stack:
@@ -79,19 +79,19 @@ def watched(place: str) -> Iterator[SideEffects]:
 
 
 def require_no_pickles(*several: SideEffects, when: str = "") -> None:
-    """Break the rule if any of them pickled.
+    """Raise BrokenRuleError if any of them pickled.
 
     Args:
-        several: what was watched.
-        when: it was, for the message; begins with a space.
+        several: recorded side effects.
+        when: for the message; begins with a space.
     """
     pickled = dict.fromkeys(one for effects in several for one in effects.pickled)
-    require(not pickled, f"it calls {', '.join(pickled)}{when}: a run trusts no pickle")
+    require(not pickled, f"it calls {', '.join(pickled)}{when}: pickle is not allowed")
 
 
 @contextlib.contextmanager
 def traced() -> Iterator[list[str]]:
-    """Note the graphs that TensorFlow traces in a block, by their names."""
+    """Record the names of the graphs that TensorFlow traces in a block."""
     from tensorflow.python.framework import func_graph
 
     names: list[str] = []
@@ -106,12 +106,12 @@ def traced() -> Iterator[list[str]]:
 
 
 def place_of(build: Callable[..., Any]) -> str:
-    """Return the file that a build function is in, or its whole package's directory."""
+    """Return the file of a build function, or the directory of its top-level package."""
     code: Any = build
     while hasattr(code, "__wrapped__") or isinstance(code, functools.partial):
         code = code.func if isinstance(code, functools.partial) else code.__wrapped__
     names = str(getattr(code, "__module__", "")).split(".")
-    # Of vaeflow itself only the folder: its engine is below every component.
+    # For vaeflow itself only the folder: every component uses its engine.
     place = ".".join(names[:-1] if names[0] == "vaeflow" else names[:1])
     package, module = (sys.modules.get(name) for name in (place, ".".join(names)))
     folders = list(getattr(package, "__path__", ()))
@@ -136,6 +136,6 @@ def _written(event: str, arguments: tuple[Any, ...]) -> list[str]:
         writes = any(letter in mode for letter in WRITING) if isinstance(mode, str) else bool(flags and flags & 3)
         return [os.fsdecode(path)] if writes and isinstance(path, (str, bytes)) else []
     if event in ("os.remove", "os.rmdir") and arguments[1] != -1:
-        return []  # beside an open folder, as rmtree does it, which says so itself
+        return []  # relative to an open folder: rmtree does so, and has its own event
     changed = [arguments[at] for at in CHANGING.get(event, ())]
     return [os.fsdecode(path) for path in changed if isinstance(path, (str, bytes, os.PathLike))]

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from vaeflow.data.batches import Batch
     from vaeflow.plugin_kit.checks.subject import Subject
 
-FAR = 1000.0  # nats by which terms are made worse: beyond what a bound or a capacity allows for
-SQUARE = 12.0  # of twelve ones
+FAR = 1000.0  # nats by which terms are made worse: more than any free bits or capacity
+SQUARE = 12.0  # the squared norm of twelve ones
 
 
 def _terms(subject: Subject, samples: int) -> tuple[tf.Tensor, Terms, tf.Tensor, Terms]:
-    """Return 7 examples and their terms under the small model; then those of the first 4 beside others."""
+    """Return 7 examples and their terms under the small model; then those of the first 4 with others in the batch."""
     experiment = subject.experiment()
     batch: Batch = experiment.batches["train"].in_order(tf.constant(0, tf.int64), ROWS)
     noise = normal(samples, ROWS, experiment.model.posterior.noise_size)
@@ -35,7 +35,7 @@ def _terms(subject: Subject, samples: int) -> tuple[tf.Tensor, Terms, tf.Tensor,
 
 
 def objective(subject: Subject) -> None:
-    """Take the loss of 7 examples, of the first 4 with others beside them, and where terms are worse."""
+    """Compute the loss of 7 examples, of the first 4 with others in the batch, and of worse terms."""
     built: Objective = subject.build()
     require(isinstance(built.samples, int) and built.samples >= 1, f"samples is {built.samples!r}, not 1 or more")
     schedule = subject.registry.get("schedule", "constant").bind({}, "kl_schedule").build(subject.timeline)
@@ -70,7 +70,7 @@ def _beside(terms: Terms, others: Terms) -> Terms:
 
 
 def schedule(subject: Subject) -> None:
-    """Compute weight and penalty along the run, twice, and for the penalty of examples beside other ones."""
+    """Compute weight and penalty twice at several steps, and penalties with other examples in the batch."""
     built: Schedule = subject.build(subject.timeline)
     kl = tf.constant([0.0, 0.5, 1.0, 20.0, 0.1, 3.0, 50.0])
     every, all_steps = subject.timeline.steps_per_epoch, subject.timeline.total_steps
@@ -105,7 +105,7 @@ def _descended(subject: Subject, rate: float) -> float:
 
 
 def learning_rate(subject: Subject) -> None:
-    """Compute the rate along the run, twice."""
+    """Compute the rate twice at several steps."""
     built = subject.build(subject.timeline)
     steps = (0, 1, subject.timeline.total_steps // 2, subject.timeline.total_steps)
     rates = [float(built(step)) if callable(built) else float(built) for step in steps]
@@ -116,7 +116,7 @@ def learning_rate(subject: Subject) -> None:
 
 
 def metric(subject: Subject) -> None:
-    """Take the figure of 7 examples, and of the first 4 with others beside them."""
+    """Compute the metric of 7 examples, and of the first 4 with others in the batch."""
     built: Metric = subject.build()
     x, terms, others, other_terms = _terms(subject, samples=2)
     figures = require_tensor(built(x, terms), "the figures", shape=(ROWS,))
@@ -126,7 +126,7 @@ def metric(subject: Subject) -> None:
 
 
 def binarization(subject: Subject) -> None:
-    """Make x of pixels, of grey ones and of black and white ones."""
+    """Binarize grey pixels, and black and white ones."""
     built: Binarization = subject.build()
     require(built.noise in NOISES, f"noise is {built.noise!r}, not one of {', '.join(NOISES)}")
     size = int(np.prod(subject.x_shape))
@@ -136,7 +136,7 @@ def binarization(subject: Subject) -> None:
 
 
 def transform(subject: Subject) -> None:
-    """Transform 7 examples, and the first 4 with others beside them."""
+    """Transform 7 examples, and the first 4 with others in the batch."""
     built: Transform = subject.build(subject.x_shape)
     require(built.noise in NOISES, f"noise is {built.noise!r}, not one of {', '.join(NOISES)}")
     takes = built.noise != "none"
@@ -153,7 +153,7 @@ def transform(subject: Subject) -> None:
 def _require_rows(
     function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], pixels: tf.Tensor, noise: tf.Tensor, shape: tuple[int, ...]
 ) -> None:
-    """Require a function of rows that looks at each row and its noise alone, and gives the same twice."""
+    """Require a function whose row depends only on the same row of its input and noise, and is the same twice."""
     first = require_tensor(function(pixels, noise), "what it returns", shape=shape)
     require_close(function(pixels, noise), first, "the output for the same input twice", within=0.0)
     other = function(beside(pixels, 1.0 - pixels), beside(noise, 1.0 - noise))
@@ -166,4 +166,4 @@ OPTIMIZER = (Rule("descent", "a Keras optimizer that makes a square smaller, at 
 LEARNING_RATE = (Rule("rate", "a finite rate, 0 or more, a function of the step alone", learning_rate),)
 METRIC = (Rule("figures", "a finite float32 figure [B] of each example alone", metric),)
 BINARIZATION = (Rule("pixels", "float32 x of the pixels' shape, a function of each row and its noise", binarization),)
-TRANSFORM = (Rule("pixels", "float32 pixels of the shape it says, a function of each row and its noise", transform),)
+TRANSFORM = (Rule("pixels", "float32 pixels of the declared shape, a function of each row and its noise", transform),)

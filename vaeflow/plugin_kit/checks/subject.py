@@ -1,4 +1,4 @@
-"""A component under test, put into a small model on small data."""
+"""A component under test, in a small model on small data."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from vaeflow.plugins.registry import Registry
 
 EXAMPLES, BATCH, MICROBATCHES = 23, 10, 4
-"""The last batch has 3 examples, so that microbatches have padded rows and one of them nothing else."""
+"""The last batch has 3 examples, so that microbatches have padded rows, and one has only padded rows."""
 
 SHAKEN, SHAKEN_MATRIX = 0.5, 0.2
-"""How far weights are moved, see `shake`."""
+"""Scales of the changes of weights, see `shake`."""
 
 ROWS, VALID = 7, 4
-"""Examples of a batch that rules make, and those of them that stay where the others are changed."""
+"""Examples of a rule's batch, and how many of them stay when the others are changed."""
 
 KEY_OF_KIND = {kind: key for key, kind in KINDS_OF_SELECTIONS.items()}
 LIST_OF_KIND = {kind: key for key, kind in KINDS_OF_LISTS.items()}
 
 USUAL = {"likelihood": "bernoulli", "prior": "standard-normal", "posterior": "diagonal-gaussian"}
-"""The partners that a component is tried with unless it is given others."""
+"""The default partners of a component under test."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Small:
     Attributes:
         experiment: what trains.
         initial: the state before the first step.
-        effects: what the component's own code did beside while it was built, traced and evaluated.
+        effects: side effects of the component's own code while it was built, traced and evaluated.
     """
 
     experiment: Experiment
@@ -60,16 +60,16 @@ class Small:
 
 @dataclass(frozen=True)
 class Subject:
-    """A component and the model that it is tried in.
+    """A component and the model that it is tested in.
 
     Attributes:
-        registry: the components there are.
+        registry: all components.
         kind: the component's.
         name: the component's.
         options: as a TOML file spells them.
         x_shape: X of the examples.
         latent_size: D.
-        partners: names of components of other kinds, by kind, that it is tried with; `USUAL` otherwise.
+        partners: names of components of other kinds to test it with, by kind; default `USUAL`.
     """
 
     registry: Registry
@@ -87,31 +87,31 @@ class Subject:
 
     @property
     def place(self) -> str:
-        """The file, or the package's folder, that its own code is in."""
+        """The file or the package's folder with its own code."""
         return place_of(self.bound.component.build)
 
     @property
     def label(self) -> str:
-        """The component in words, with where it is from."""
+        """The component as errors name it, with its origin."""
         return self.bound.registered.label
 
     @cached_property
     def timeline(self) -> Timeline:
-        """Of the small run."""
+        """The timeline of the small run."""
         return Timeline(steps_per_epoch=-(-EXAMPLES // BATCH), total_steps=30)
 
     @cached_property
     def dataset(self) -> Dataset:
-        """Bytes of X with as many dark as bright ones."""
+        """Random bytes of shape X, half of them dark."""
         pixels = np.random.default_rng(0).integers(0, 256, (3, EXAMPLES, *self.x_shape), dtype=np.uint8)
         train, validation, test = (Split(part, np.arange(EXAMPLES) % 3) for part in pixels)
         return Dataset("made", train, validation, test, "made for a check")
 
     def resolved(self, **settings: Any) -> Resolved:
-        """Return the small run's components with this one among them.
+        """Return the small run's components, including this one.
 
         Args:
-            settings: keys of the config on top.
+            settings: additional keys of the config.
         """
         tree: dict[str, Any] = {
             "name": "check",
@@ -148,7 +148,7 @@ class Subject:
 
         Args:
             replicas: devices.
-            settings: keys of the config on top.
+            settings: additional keys of the config.
         """
         strategy = SingleStrategy() if replicas == 1 else MirroredTopology(replicas).start()
         resolved = self.resolved(**settings)
@@ -161,7 +161,7 @@ class Subject:
 
     @cached_property
     def small(self) -> Small:
-        """The small run on one replica, after its first step; rules share it, since tracing takes seconds."""
+        """The small run on one replica, after its first step; shared by rules, since tracing takes seconds."""
         with watched(self.place) as effects:
             experiment = self.experiment()
             initial = experiment.state.arrays()
@@ -174,7 +174,7 @@ class Subject:
         with built_in(precision):
             return self.bound.build(*positional)
 
-    # What distributions are made from
+    # The parts of distributions
 
     def likelihood(self) -> Likelihood:
         """Return the likelihood under test, or its partner."""
@@ -195,19 +195,19 @@ class Subject:
 
 
 def normal(*shape: int, name: str = "normal") -> tf.Tensor:
-    """Return standard normal numbers of a shape, float32, always the same."""
+    """Return standard normal numbers of a shape, float32, the same at each call."""
     rows = int(np.prod(shape[:-1]))
     return tf.reshape(Noise(0, f"check/{name}").normal(0, 0, rows, shape[-1]), shape)
 
 
 def uniform(*shape: int, name: str = "uniform") -> tf.Tensor:
-    """Return numbers in (0, 1) of a shape, float32, always the same."""
+    """Return numbers in (0, 1) of a shape, float32, the same at each call."""
     rows = int(np.prod(shape[:-1]))
     return tf.reshape(Noise(0, f"check/{name}").uniform(0, 0, rows, shape[-1]), shape)
 
 
 def beside(values: tf.Tensor, others: tf.Tensor, axis: int = 0) -> tf.Tensor:
-    """Return values of 7 examples whose last 3 are others.
+    """Return values of 7 examples, the last 3 replaced by others.
 
     Args:
         values: of examples along an axis.
@@ -219,11 +219,11 @@ def beside(values: tf.Tensor, others: tf.Tensor, axis: int = 0) -> tf.Tensor:
 
 
 def require_same_rows(got: tf.Tensor, wanted: tf.Tensor, what: str, axis: int = 0) -> None:
-    """Require the first 4 examples to be equal up to rounding, whatever is beside them.
+    """Require the first 4 examples to be equal up to rounding if the others in the batch change.
 
     Args:
-        got: with other examples beside them.
-        wanted: of the same examples.
+        got: values of a batch with other last examples.
+        wanted: values of the original batch.
         what: names them, for the message.
         axis: of the examples.
     """
@@ -232,11 +232,11 @@ def require_same_rows(got: tf.Tensor, wanted: tf.Tensor, what: str, axis: int = 
 
 
 def shake(component: object) -> None:
-    """Move the weights of a component by random numbers: where they start, a wrong formula may be right."""
+    """Change the weights of a component by random numbers: at the initial weights a wrong formula may be right."""
     for index, variable in enumerate(getattr(component, "trainable_variables", ())):
         shape = tuple(variable.shape)
         noise = tf.reshape(normal(*(shape or (1,)), name=f"shake/{index}"), shape)
-        away = tf.sign(noise) * (0.5 + 0.5 * tf.abs(noise))  # a scalar shall not stay where it was
+        away = tf.sign(noise) * (0.5 + 0.5 * tf.abs(noise))  # a scalar must change, too
         moved = variable + (SHAKEN if len(shape) < 2 else SHAKEN_MATRIX) * away
         constraint = getattr(variable, "constraint", None)
         variable.assign(moved if constraint is None else constraint(moved))

@@ -1,4 +1,4 @@
-"""Rules for all that takes part in a training step: gradients, bits, saving, tracing, XLA, precision."""
+"""Rules for the parts of a training step: gradients, bits, saving, tracing, XLA, precision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vaeflow.engine.step_row import StepRow
 from vaeflow.model.modes import in_mode
 from vaeflow.plugin_kit.checks.import_effects import require_clean_import
 from vaeflow.plugin_kit.checks.in_subprocess import elsewhere
-from vaeflow.plugin_kit.checks.require import LeftOutError, require, require_tensor
+from vaeflow.plugin_kit.checks.require import SkippedRuleError, require, require_tensor
 from vaeflow.plugin_kit.checks.rule import Rule
 from vaeflow.plugin_kit.checks.side_effects import require_no_pickles, traced
 
@@ -29,13 +29,13 @@ RESTORED = f"after {STEPS} steps, the last from a saved state,"
 
 
 def gradients(subject: Subject) -> None:
-    """Differentiate the small model's ELBO and look at each variable's gradient."""
+    """Check the gradient of the small model's loss for each variable."""
     experiment = subject.small.experiment
     experiment.state.assign(subject.small.initial)
     microbatches = experiment.trainer.step.microbatches
     variables = experiment.model.trainable_variables
     sizes = np.zeros(len(variables))
-    for number in range(3):  # one batch may leave a ReLU dark
+    for number in range(3):  # a ReLU may be inactive for one batch
         for index, gradient in enumerate(_gradients(microbatches, number)):
             name = variables[index].path
             require(gradient is not None, f"no gradient reaches {name}: an operation on it can't be differentiated")
@@ -55,12 +55,12 @@ def _gradients(microbatches: Microbatches, step: int) -> list[Any]:
         at = tf.constant(step, tf.int64)
         loss = in_mode(lambda: microbatches.objective.loss(terms, microbatches.schedule, at), training=True)
         total = tf.reduce_sum(loss * batch.valid)
-    # One of rows that were looked up, of a codebook say, is sparse.
+    # The gradient of looked-up rows, such as a codebook's, is sparse.
     return [None if g is None else np.asarray(tf.convert_to_tensor(g)) for g in tape.gradient(total, weights)]
 
 
 def bits(subject: Subject) -> None:
-    """Take 3 steps on one replica and, in another process, on two, and compare all weights and slots; then restore."""
+    """Compare all weights and slots after 3 steps on one replica and on two in another process, and after a restore."""
     one, before = subject.small.experiment, subject.small.initial
     one.state.assign(before)
     rows = one.trainer.execute(0, STEPS - 1).numpy()
@@ -77,9 +77,9 @@ def bits(subject: Subject) -> None:
 
 
 def on_two_replicas(subject: Subject, saved: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the state before and after 2 steps, that after a third from a saved state, and figures.
+    """Return the state before and after 2 steps and after a third from a saved state, and metrics.
 
-    Names begin with those of `INITIAL` and so on.
+    Names start with `INITIAL` and so on.
     """
     two = subject.experiment(replicas=2)
     found = {INITIAL: two.state.arrays()}
@@ -93,7 +93,7 @@ def on_two_replicas(subject: Subject, saved: Mapping[str, np.ndarray]) -> dict[s
 
 
 def _require_movement(rows: np.ndarray, before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> None:
-    """Require steps whose log is finite, and whose weights move where the learning rate is not 0."""
+    """Require finite metrics of steps, and weights that change unless the learning rate is 0."""
     log = StepRow.unpack(rows)._asdict()
     bad = [name for name, column in log.items() if not np.isfinite(column).all()]
     require(not bad, f"the log of the first {len(rows)} steps has {', '.join(bad)} that are not finite")
@@ -123,7 +123,7 @@ def _require_same(got: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray
 
 
 def traces(subject: Subject) -> None:
-    """Take chunks of other lengths than the first, and evaluate twice: only what was first may trace."""
+    """Execute different numbers of steps, and evaluate twice: only first calls may trace."""
     experiment = subject.small.experiment
     evaluator = experiment.evaluator("test")
     evaluator()
@@ -137,7 +137,7 @@ def traces(subject: Subject) -> None:
 def xla(subject: Subject) -> None:
     """Compile forward and backward by XLA and take a step."""
     if not subject.bound.component.xla:
-        raise LeftOutError("it declares that it does not support XLA")
+        raise SkippedRuleError("it declares that it does not support XLA")
     experiment = subject.experiment(xla=True)
     row = experiment.trainer.execute(0, 1).numpy()
     require(np.isfinite(row).all(), "the log of a step under XLA is not finite")
@@ -165,7 +165,7 @@ def precision(subject: Subject) -> None:
 
 
 def side_effects(subject: Subject) -> None:
-    """Look at what the component's own code did beside while it was imported, built, traced and evaluated."""
+    """Check the side effects of the component's own code: while imported, built, traced and evaluated."""
     effects = subject.small.effects
     require_no_pickles(effects)
     require_clean_import(subject)

@@ -1,4 +1,4 @@
-"""Writes a plugin to start from: one small package for each kind of component. Nothing here imports TensorFlow."""
+"""Write the package of a new plugin, for any kind of component. Nothing here imports TensorFlow."""
 
 from vaeflow.plugin_kit.scaffold.write import write_plugin
 

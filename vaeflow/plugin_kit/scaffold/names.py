@@ -1,4 +1,4 @@
-"""What a new plugin may be called."""
+"""Check the names of new plugins."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check(kind: str, name: str) -> None:
     """Check a kind and a name before anything is written.
 
     Raises:
-        UsageError: if there is no such kind, or the name can't be used or is taken; it says what can.
+        UsageError: if there is no such kind, or the name can't be used or is taken; the message suggests another.
     """
     if kind not in KINDS:
         raise UsageError(f"unknown kind {kind!r}; {nearest(kind, KINDS)}")
@@ -29,7 +29,7 @@ def check(kind: str, name: str) -> None:
             f"{_suggested(name)}"
         )
     if name.startswith("vaeflow"):
-        raise UsageError(f"{name!r}: leave out vaeflow, which the package's name starts with anyhow{_suggested(name)}")
+        raise UsageError(f"{name!r}: the package's name starts with vaeflow already, leave it out{_suggested(name)}")
     snake = name.replace("-", "_")
     if keyword.iskeyword(snake) or keyword.issoftkeyword(snake) or parse_value(name) != name:
         raise UsageError(f"{name!r} is a word of Python or TOML; choose another, such as 'my-{name}'")
@@ -44,7 +44,7 @@ def check(kind: str, name: str) -> None:
 
 
 def _suggested(name: str) -> str:
-    r"""Return the nearest name that is one.
+    r"""Return the nearest valid name.
 
     >>> _suggested("MyNet 2"), _suggested("vaeflow-wide"), _suggested("!")
     ("; for example 'my-net-2'", "; for example 'wide'", '')

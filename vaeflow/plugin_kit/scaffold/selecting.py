@@ -7,11 +7,11 @@ import shlex
 from vaeflow.config.schema import KINDS_OF_LISTS, KINDS_OF_SELECTIONS
 
 RECIPE = "mnist-mlp-20"
-_ALSO = {"likelihood": ["binarization=none"]}  # the template's likelihood is one of real numbers
+_ALSO = {"likelihood": ["binarization=none"]}  # the template's likelihood is for real numbers
 
 
 def settings(kind: str, name: str) -> list[str]:
-    """Return the settings that select a component, and those without which it makes no sense.
+    """Return the settings that select a component, with the other settings that it needs.
 
     >>> settings("schedule", "slow"), settings("metric", "sharpness")
     (['kl_schedule=slow'], ['metrics=["sharpness"]'])
@@ -28,7 +28,7 @@ def key_of(kind: str) -> str:
 
 
 def with_option(kind: str, name: str, option: str, value: str) -> str:
-    """Return how a setting sets an option, its value as TOML has it.
+    """Return the setting for an option, with its value in TOML.
 
     >>> with_option("encoder", "wide", "width", "64")
     'encoder.width=64'
@@ -40,7 +40,7 @@ def with_option(kind: str, name: str, option: str, value: str) -> str:
 
 
 def command(kind: str, name: str) -> str:
-    """Return what is typed after `vaeflow train` to use a component.
+    """Return the arguments of `vaeflow train` that use a component.
 
     >>> print(command("metric", "sharpness"))
     mnist-mlp-20 'metrics=["sharpness"]'

@@ -1,4 +1,4 @@
-"""The templates: complete plugins called my-name, one a kind, and what surrounds them in a package."""
+"""The templates: a complete plugin called my-name per kind, and the other files of its package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ITEM = re.compile(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", re.MULTILINE)
 
 
 def template(path: str) -> str:
-    """Return a template as it is in the package.
+    """Return the unchanged text of a template.
 
     Args:
         path: below `templates/`, without the ending `.in`: `encoder.py`, `tests/encoder.py`, `package/README.md`.
@@ -31,7 +31,7 @@ def filled(text: str, name: str) -> str:
 
 
 def names_in(source: str) -> set[str]:
-    """Return every name that a module's code uses, and Python's own: a function called so would change the code.
+    """Return all names that a module's code uses, and Python's built-in names: they can't name a new function.
 
     >>> sorted(names_in("def f(a, *, b: int = 2): return g(a)") - set(dir(builtins)))
     ['a', 'b', 'f', 'g']
@@ -61,7 +61,7 @@ def summary(source: str) -> str:
 
 
 def options(source: str) -> list[tuple[str, str, str, str]]:
-    """Return the options of a template: name, type, default and description, as they are written there."""
+    """Return the options of a template: name, type, default and description, as written there."""
     function = build_function(source)
     described = dict(_ITEM.findall(ast.get_docstring(function, clean=False) or ""))
     aliases = _aliases(source)

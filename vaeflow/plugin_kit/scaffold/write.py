@@ -1,4 +1,4 @@
-"""Writes the package of a new plugin."""
+"""Write the package of a new plugin."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_plugin(kind: str, name: str, folder: Path) -> list[Path]:
         The files that were written.
 
     Raises:
-        UsageError: if there is no such kind, the name can't be used or is taken, or the folder exists: nothing is ever
+        UsageError: if there is no such kind, the name can't be used or is taken, or the folder exists; nothing is
             overwritten.
         OSError: if reading or writing fails.
     """
@@ -85,7 +85,7 @@ def _row(option: str, type_: str, default: str, described: str) -> str:
 
 
 def _toml(default: str) -> str:
-    """Return a default as TOML has it.
+    """Return a default in TOML.
 
     >>> _toml("0.5"), _toml("10_000"), _toml("'auto'")
     ('0.5', '10_000', '"auto"')
