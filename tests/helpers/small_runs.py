@@ -11,6 +11,7 @@ import numpy as np
 
 from helpers.fork_server import server
 from vaeflow.cli import main
+from vaeflow.config import schema
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 RUN = "import runpy; runpy.run_module('vaeflow', run_name='__main__', alter_sys=True)"
 """What `python -c` runs after what a test puts before the command."""
 SHORT = ("batch_size=32", "log.every_steps=5", "log.tensorboard=false", "plots.draw=[]")
+PLOTS = f"plots.draw={list(schema.PLOTS)}"
+"""The setting that draws what a run draws by default; `SHORT` draws nothing."""
 SMALL = ("encoder=mlp", "encoder.hidden=[8]", "decoder=mlp", "decoder.hidden=[8]")
 
 

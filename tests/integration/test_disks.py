@@ -207,7 +207,7 @@ def test_a_run_whose_checkpoints_become_read_only(tmp_path, digits, undisturbed,
 
 def test_a_run_whose_directory_is_moved_away(tmp_path, digits, undisturbed, capfd):
     run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
-    harmed = Harmed(tmp_path, digits, run, f"mv {run} {elsewhere}", "plots.every_epochs=1", "plots.draw=['curves']")
+    harmed = Harmed(tmp_path, digits, run, f"mv {run} {elsewhere}", "plots.every_epochs=1", "plots.draw=['samples']")
     assert harmed.train() == 74
     harmed.assert_unsaved(*capfd.readouterr(), "No such file or directory")
     assert [path.name for path in run.iterdir()] == ["plots"]

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import small_runs
 from helpers.small_runs import RUN, on, python, rows, summary, train, write_digits
 
 import vaeflow as vf
@@ -48,7 +49,7 @@ def digits(tmp_path_factory, mnist_content):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, digits):
     """A run of two epochs of 8 steps."""
-    return train(tmp_path_factory.mktemp("run") / "run", digits)
+    return train(tmp_path_factory.mktemp("run") / "run", digits, small_runs.PLOTS)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def test_files(run):
 
 
 def test_tensorboard_is_written_by_default(tmp_path, digits):
-    run = train(tmp_path / "run", digits, "log.tensorboard=true")
+    run = train(tmp_path / "run", digits, "log.tensorboard=true", small_runs.PLOTS)
     assert {path.name for path in run.iterdir()} == FILES | {"tensorboard"}
     assert any((run / "tensorboard").glob("events.out.tfevents.*"))
 

@@ -21,7 +21,7 @@ from vaeflow.files.read import parse_json, parse_toml, read_bytes, read_json, re
 from vaeflow.files.write import written_aside
 from vaeflow.training.run_files.directory import Begun, RunDirectory
 
-SETTINGS = ("steps=12", "checkpoint.every_steps=3")
+SETTINGS = ("steps=12", "checkpoint.every_steps=3", "plots.draw=['samples']")
 PATIENCE = 60.0  # seconds that one command in this process may take on a busy machine
 
 
