@@ -26,7 +26,7 @@ TINY = ("steps=3", "batch_size=16", "log.tensorboard=false", "dataset.train_exam
 SEEN = ("plot", "metric", "callback", "strategy")
 """Kinds whose components leave something to look at; one run has them all."""
 SMALL = ("encoder.hidden=[8]", "decoder.hidden=[8]", "latent_size=3")
-USUAL = ("encoder", "dataset", "callback")
+USUAL = ("dataset", "callback")
 CONTRACTS = [pytest.param(kind, marks=[] if kind in USUAL else pytest.mark.repetition) for kind in KINDS]
 """Kinds whose contract is run: half a minute each, so all of them only by `make check-components`."""
 

@@ -21,7 +21,7 @@ SELECTED = {
     "full-gaussian": (),
 }
 TINY = ("latent_size=3", "encoder.hidden=[8]", "decoder.hidden=[8]", "batch_size=16", "steps=4", "objective.samples=2")
-QUIET = ("optimizer=sgd", "log.tensorboard=false", "callbacks=[]")
+QUIET = ("optimizer=sgd", "log.tensorboard=false", "plots.draw=[]", "callbacks=[]")
 TOPOLOGIES = {"single": ("strategy=single",), "mirrored": ("strategy=mirrored", "strategy.replicas=2")}
 TRAIN = "import json, sys; from vaeflow.cli import main; sys.exit(max(map(main, json.load(sys.stdin))))"
 
