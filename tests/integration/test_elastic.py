@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from helpers.fork_server import worker_of
 from helpers.jobs import HOROVOD, finish, job, start, summary_of
 from helpers.paths import ROOT
-from helpers.small_runs import on, write_digits
+from helpers.small_runs import command_line, on, write_digits
 
 pytestmark = [pytest.mark.distributed, pytest.mark.horovod, pytest.mark.slow, HOROVOD]
 
@@ -39,8 +40,8 @@ def vaeflow_components():
     yield Component("callback", "slow", slow)
 '''
 SETTINGS = (
-    *("microbatches=12", "batch_size=24", "epochs=150", "optimizer=adam", "ema=0.9", "binarization=dynamic"),
-    *("evaluate.every_epochs=50", "log.every_steps=50", "encoder.hidden=[32]", "decoder.hidden=[32]"),
+    *("microbatches=12", "batch_size=24", "epochs=40", "optimizer=adam", "ema=0.9", "binarization=dynamic"),
+    *("evaluate.every_epochs=20", "log.every_steps=50", "encoder.hidden=[32]", "decoder.hidden=[32]"),
 )
 
 
@@ -54,7 +55,7 @@ class ElasticJob:
         variables = {
             "HOSTS_FILE": str(self.hosts),
             "RUN_DIR": str(folder / "run"),
-            "VAEFLOW": str(programs / "vaeflow"),
+            "VAEFLOW": " ".join(command_line()),
             "START": str(len(hosts)),
             "MOST": "3",
             "COOLDOWN": "2 4",
@@ -106,9 +107,9 @@ class ElasticJob:
         for path in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 arguments = (path / "cmdline").read_bytes().split(b"\0")
-                ours = str(self.run).encode() in arguments and arguments[1].endswith(b"/vaeflow")
+                ours = str(self.run).encode() in arguments and b"vaeflow" in arguments
                 if ours and began in (path / "environ").read_bytes():
-                    found.append(int(path.name))
+                    found.append(worker_of(int(path.name)))
         return found
 
 

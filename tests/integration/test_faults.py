@@ -16,6 +16,7 @@ from helpers.jobs import HOROVOD, begin, finish, job, process_of_rank, summary_o
 from helpers.small_runs import on, vaeflow, write_digits
 
 KILLS = int(os.environ.get("VAEFLOW_KILLS", "2"))
+NUMBERS = [*range(KILLS), *(pytest.param(n, marks=pytest.mark.repetition) for n in range(KILLS, 8))]
 SETTINGS = ("microbatches=12", "batch_size=24", "epochs=60", "log.every_steps=50", "checkpoint.every_steps=25")
 SIZE = ("encoder.hidden=[300]", "decoder.hidden=[300]", "optimizer=adam", "ema=0.9", "binarization=dynamic")
 STEPS = 60 * 21  # of 500 digits
@@ -56,7 +57,7 @@ def assert_undisturbed(run, undisturbed):
     assert not list(run.rglob("*.partial"))
 
 
-@pytest.mark.parametrize("number", range(KILLS))
+@pytest.mark.parametrize("number", NUMBERS)
 def test_killed_at_a_random_moment(tmp_path, settings, undisturbed, number):
     """By turns at any moment and in the middle of a save; then on a topology drawn at random to the end."""
     drawn, run = random.Random(number), tmp_path / "run"

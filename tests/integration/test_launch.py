@@ -418,7 +418,7 @@ def with_tools(folder: Path, monkeypatch) -> None:
     """Put this tree's `vaeflow` on PATH, and what lies beside this Python."""
     (folder / "bin").mkdir()
     script = folder / "bin" / "vaeflow"
-    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m vaeflow "$@"\n')
+    script.write_text(f'#!/bin/sh\nexec {" ".join(small_runs.command_line())} "$@"\n')
     script.chmod(0o755)
     beside = Path(sys.executable).parent
     monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{beside}{os.pathsep}{os.environ['PATH']}")

@@ -33,6 +33,7 @@ def test_one_mistake_breaks_one_rule(component, found):
 
 
 @pytest.mark.slow
+@pytest.mark.repetition
 def test_a_codebook_that_is_looked_up_keeps_the_contract(contract):
     found = contract(
         "posterior", "vq", plugin=str(HELPERS / "vq_plugins.py"), latent_size=8, partners={"objective": "vq"}

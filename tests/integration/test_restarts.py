@@ -6,13 +6,12 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from helpers.paths import ROOT
-from helpers.small_runs import on, summary, vaeflow, write_digits
+from helpers.small_runs import command_line, on, summary, vaeflow, write_digits
 
 SCRIPT = ROOT / "launch" / "local.sh"
 EVERY = ("evaluate.every_epochs=100", "log.every_steps=50", "checkpoint.every_steps=50")
@@ -35,7 +34,7 @@ def test_local_starts_again_after_a_kill(tmp_path, mnist_content):
     data, run_dir = write_digits(tmp_path / "digits.npz", mnist_content), tmp_path / "run"
     arguments = ["mnist-2d", *on(data, *SETTINGS)]
     call = [SCRIPT, "--strategy", "multiworker", "--restarts", "1", *arguments, "--run-dir", run_dir]
-    environ = {**os.environ, "VAEFLOW": str(Path(sys.executable).parent / "vaeflow")}
+    environ = {**os.environ, "VAEFLOW": " ".join(command_line())}
     with subprocess.Popen(list(map(str, call)), env=environ, stderr=subprocess.PIPE, text=True) as job:
         while len(list(run_dir.glob("checkpoints/step-*"))) < 2:
             assert job.poll() is None

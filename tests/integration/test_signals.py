@@ -163,7 +163,7 @@ def test_two_interrupts_end_a_run_at_any_moment(where, tmp_path, digits):
     assert time.monotonic() - began < 35
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.02, 0.1, 0.3])
+@pytest.mark.parametrize("pause", [0.0, 0.1, *(pytest.param(s, marks=pytest.mark.repetition) for s in (0.02, 0.3))])
 def test_two_interrupts_end_a_command(pause, finished):
     """Also where the second one comes while the first is reported, or the interpreter ends."""
     process = begin("plot", finished, plain=True)

@@ -30,6 +30,17 @@ CASES = {
     ),
     "loss scale": (*SMALL, "epochs=2", "microbatches=3", "batch_size=12", "precision=mixed_float16", "optimizer=sgd"),
 }
+FEW = ("mirrored x2", "multiworker x2", "horovod x3")  # for the cases after the first; the others are repetitions
+BY_CASE = [
+    pytest.param(
+        *topology.values,
+        case,
+        id=f"{topology.id} {case}",
+        marks=[*topology.marks, *([] if case == "everything" or topology.id in FEW else [pytest.mark.repetition])],
+    )
+    for case in CASES
+    for topology in TOPOLOGIES
+]
 pytestmark = pytest.mark.distributed
 
 
@@ -63,8 +74,7 @@ def run(folder, kind, count, digits, case):
     return finished.outputs
 
 
-@pytest.mark.parametrize("case", list(CASES))
-@pytest.mark.parametrize(("kind", "count"), TOPOLOGIES)
+@pytest.mark.parametrize(("kind", "count", "case"), BY_CASE)
 def test_the_same_bits_as_on_one_device(tmp_path, digits, on_one_device, *, kind, count, case):
     outputs = run(tmp_path / "run", kind, count, digits, case)
     here, alone = summary_of(tmp_path / "run"), summary_of(on_one_device(case))
@@ -85,7 +95,7 @@ def test_the_bits_depend_on_the_number_of_microbatches(tmp_path, digits, on_one_
 @pytest.mark.horovod
 @HOROVOD
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("count", [8, 16])
+@pytest.mark.parametrize("count", [4, *(pytest.param(count, marks=pytest.mark.repetition) for count in (8, 16))])
 def test_more_ranks_than_cores(tmp_path, digits, count):
     """Every rank imports TensorFlow and traces: half a gigabyte of memory and half a minute of a core each."""
     settings = [*settings_of(digits, "everything"), "microbatches=16", "batch_size=16"]
