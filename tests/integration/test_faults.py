@@ -17,9 +17,9 @@ from helpers.small_runs import on, vaeflow, write_digits
 
 KILLS = int(os.environ.get("VAEFLOW_KILLS", "2"))
 NUMBERS = [*range(KILLS), *(pytest.param(n, marks=pytest.mark.repetition) for n in range(KILLS, 8))]
-SETTINGS = ("microbatches=12", "batch_size=24", "epochs=60", "log.every_steps=50", "checkpoint.every_steps=25")
+SETTINGS = ("microbatches=12", "batch_size=24", "epochs=30", "log.every_steps=50", "checkpoint.every_steps=25")
 SIZE = ("encoder.hidden=[300]", "decoder.hidden=[300]", "optimizer=adam", "ema=0.9", "binarization=dynamic")
-STEPS = 60 * 21  # of 500 digits
+STEPS = 30 * 21  # of 500 digits
 HAVE_HOROVOD = importlib.util.find_spec("horovod") is not None
 STARTED = [("single", 1), *([("horovod", 2)] if HAVE_HOROVOD else [])]
 RESUMED = [*STARTED, ("mirrored", 2), ("multiworker", 2), *([("horovod", 3)] if HAVE_HOROVOD else [])]

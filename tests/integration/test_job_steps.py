@@ -13,6 +13,12 @@ from helpers.small_runs import SMALL
 PROGRAM = (str(Path(inside_a_job.__file__)),)
 TOLERANCE = 1e-6  # of each tensor's norm
 pytestmark = pytest.mark.distributed
+OFTEN = [topology for topology in TOPOLOGIES if topology.id in ("mirrored x3", "multiworker x2", "horovod x3")]
+RARELY = [
+    pytest.param(*topology.values, id=topology.id, marks=[*topology.marks, pytest.mark.repetition])
+    for topology in (*TOPOLOGIES, pytest.param("mirrored", 4, id="mirrored x4"))
+    if topology not in OFTEN
+]
 
 
 def gradients(folder, kind, count):
@@ -27,7 +33,7 @@ def on_one_device(tmp_path_factory, mnist_folders):
     return gradients(tmp_path_factory.mktemp("gradients") / "single", "single", 1)
 
 
-@pytest.mark.parametrize(("kind", "count"), [*TOPOLOGIES, pytest.param("mirrored", 4, id="mirrored x4")])
+@pytest.mark.parametrize(("kind", "count"), OFTEN + RARELY)
 def test_gradients_of_automatic_microbatches(tmp_path, on_one_device, kind, count):
     """In float32, whatever the remainder of the batch over the replicas."""
     found = gradients(tmp_path / "job", kind, count)
