@@ -102,6 +102,32 @@ def test_plugins_import_public_modules_alone():
     assert not {(file, module) for file, module in used if module not in public}
 
 
+def private_names(path: Path) -> set[str]:
+    """Return the names with an underscore that a file uses of other objects than its own, and its private imports."""
+    found, own = set(), {"self", "cls"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and re.match(r"tensorflow\.python|keras\.src", str(node.module)):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id in own):
+            found.update(re.findall(r"^(?:__internal__|_[a-z]\w*)$", node.attr))
+    return found
+
+
+def test_private_interfaces_are_in_the_table():
+    table = (ROOT / "docs" / "architecture.md").read_text().partition("## Private interfaces")[2].partition("\n## ")[0]
+    code = "\n".join(path.read_text() for path in modules().values())
+    documented = {"_exit", "_replace", "_asdict"}  # of os and of named tuples
+    used = {(module, name) for module, path in modules().items() for name in private_names(path) - documented}
+    foreign = {(module, name) for module, name in used if not re.search(rf"\bdef {name}\b", code)}
+    assert ("vaeflow.engine.layer_state", "_flatten_layers") in foreign
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert not {
+        (module, name)
+        for module, name in foreign
+        if not any(name in row and f"`{module.removeprefix('vaeflow.')}`" in row for row in rows)
+    }
+
+
 def test_the_top_is_small():
     packages = [path for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()]
     files = [path for path in PACKAGE.glob("*.py") if path.name != "__init__.py"]
