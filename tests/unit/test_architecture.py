@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import doctest
+import importlib
 import re
 import subprocess
 import sys
@@ -76,6 +78,16 @@ def test_imports_point_to_lower_floors():
     table = floors()
     upward = {(one, other) for one, other in edges() if one != other and table[one] <= table[other]}
     assert not upward
+
+
+def test_the_picture_is_that_of_the_table(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    drawing = importlib.import_module("draw_floors")
+    assert doctest.testmod(drawing).attempted
+    assert doctest.testmod(drawing).failed == 0
+    rows = drawing.floors((ROOT / "docs" / "architecture.md").read_text())
+    assert {name for names, _ in rows for name in names.split(", ")} == set(floors())
+    assert drawing.PICTURE.read_text() == drawing.draw(rows), "run docs/draw_floors.py again"
 
 
 def test_nothing_imports_the_front():
