@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -88,6 +89,20 @@ def test_the_picture_is_that_of_the_table(monkeypatch):
     rows = drawing.floors((ROOT / "docs" / "architecture.md").read_text())
     assert {name for names, _ in rows for name in names.split(", ")} == set(floors())
     assert drawing.PICTURE.read_text() == drawing.draw(rows), "run docs/draw_floors.py again"
+
+
+def test_the_way_to_the_first_step_is_counted():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    part = page.partition("## From the command to the first step")[2].partition("\n## ")[0]
+    rows = [line.split(" | ")[-1] for line in part.splitlines() if line.startswith("| ")][1:]
+    way = [module for row in rows for module in re.findall(r"`([\w.]+)`", row)]
+    assert {f"vaeflow.{module}" for module in way} <= set(modules())
+    stays = [name for name, _ in groupby(module.partition(".")[0] for module in way)]
+    table = floors()
+    climbs = sum(table[upper] > table[lower] for lower, upper in pairwise(stays))
+    counted = (len(set(way)), len(set(stays)), len(stays), climbs)
+    found = re.search(r"(\d+) modules of (\d+) packages, in (\d+) stays with (\d+) climbs", part)
+    assert tuple(map(int, found.groups())) == counted
 
 
 def test_nothing_imports_the_front():
