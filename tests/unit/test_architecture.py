@@ -119,14 +119,31 @@ def test_there_are_no_circles(depth):
     assert TopologicalSorter(graph).prepare() is None
 
 
-def test_plugins_import_public_modules_alone():
+def public_modules() -> set[str]:
+    """Return the modules that docs/plugins.md lists for plugins."""
     text = (ROOT / "docs" / "plugins.md").read_text()
-    public = set(re.findall(r"`(vaeflow[\w.]*)`", text.partition("A plugin imports")[2].partition("\n\n")[0]))
-    known = modules()
+    return set(re.findall(r"`(vaeflow[\w.]*)`", text.partition("A plugin imports")[2].partition("\n\n")[0]))
+
+
+def test_plugins_import_public_modules_alone():
+    """The plugins of this repository, those of the pages, and what `plugins new` writes."""
+    public, known = public_modules(), modules()
+    written = (PACKAGE / "plugin_kit" / "scaffold" / "templates").glob("*.py.in")
+    shown = (ROOT / "docs" / "examples").glob("*.py")
     code = [path for path in (ROOT / "plugins").glob("*/vaeflow_*/**/*.py") if "tests" not in path.parts]
-    used = {(path.name, module) for path in code for module in imports(path, known) if module in known}
-    assert code
-    assert not {(file, module) for file, module in used if module not in public}
+    used = {(path.name, module) for path in (*code, *written, *shown) for module in imports(path, known)}
+    assert len(used) > 20
+    assert not {(file, module) for file, module in used if module in known and module not in public}
+
+
+def test_public_modules_are_documented():
+    reference = (ROOT / "docs" / "reference" / "python.md").read_text()
+    assert public_modules() <= set(modules())
+    assert not [name for name in public_modules() - {"vaeflow"} if f":: {name}" not in reference]
+    kinds = "".join(path.read_text() for path in (ROOT / "docs" / "kinds").glob("*.md"))
+    named = {name.rpartition(".")[0] for name in re.findall(r"\b(vaeflow(?:\.\w+)*\.[A-Z]\w+)", kinds)}
+    assert "vaeflow.distributed.strategies.base" in named
+    assert not named - public_modules()
 
 
 def private_names(path: Path) -> set[str]:
