@@ -306,6 +306,13 @@ def test_every_test_that_a_page_names_exists(page):
     assert not missing
 
 
+def test_the_page_lists_what_is_used_of_horovod():
+    part = (DOCS / "horovod.md").read_text().partition("## What Horovod's own tests say")[2].partition("\n## ")[0]
+    listed = set(re.findall(r"`(\w+)`", "\n".join(line for line in part.splitlines() if line.startswith("- "))))
+    code = "\n".join(path.read_text() for path in (ROOT / "vaeflow").rglob("*.py"))
+    assert listed == set(re.findall(r"\bhvd\.(\w+)", code))
+
+
 def test_nothing_generated_is_committed():
     listed = subprocess.run(
         ["git", "ls-files", "docs/generated", "docs/_build"], cwd=ROOT, capture_output=True, text=True, check=False
