@@ -294,6 +294,25 @@ def test_every_kind_and_builtin_component_is_named_by_a_test():
     assert all(any(re.search(rf"\b{kind}\b", text) for text in files.values()) for kind in KINDS)
 
 
+@pytest.mark.parametrize("page", ["promises.md", "architecture.md"])
+def test_every_test_that_a_page_names_exists(page):
+    named = set(re.findall(r"`([\w/.-]+\.py)::(test_\w+)`", (DOCS / page).read_text()))
+    assert len(named) > 20
+    missing = []
+    for path, test in sorted(named):
+        file = ROOT / path if path.startswith("plugins/") else ROOT / "tests" / path
+        if not file.is_file() or not re.search(rf"^def {test}\(", file.read_text(), re.MULTILINE):
+            missing.append(f"{path}::{test}")
+    assert not missing
+
+
+def test_the_page_lists_what_is_used_of_horovod():
+    part = (DOCS / "horovod.md").read_text().partition("## What Horovod's own tests say")[2].partition("\n## ")[0]
+    listed = set(re.findall(r"`(\w+)`", "\n".join(line for line in part.splitlines() if line.startswith("- "))))
+    code = "\n".join(path.read_text() for path in (ROOT / "vaeflow").rglob("*.py"))
+    assert listed == set(re.findall(r"\bhvd\.(\w+)", code))
+
+
 def test_nothing_generated_is_committed():
     listed = subprocess.run(
         ["git", "ls-files", "docs/generated", "docs/_build"], cwd=ROOT, capture_output=True, text=True, check=False
