@@ -13,10 +13,9 @@ train: $(VENV)/installed
 
 # All that is promised, in about 12 minutes on two cores. tests/README.md says what each tier needs and takes.
 test: prepared lint
-	$(BIN)/python -m pytest plugins/vaeflow-flows
-	$(BIN)/python -m pytest plugins/vaeflow-mlflow
+	$(BIN)/python -m pytest -n 2 --dist loadfile plugins
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not distributed" $(MORE)
-	$(BIN)/python -m pytest -m distributed $(MORE)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m distributed $(MORE)
 
 # What needs seconds: no job, no long run.
 test-quick: $(VENV)/installed-dev

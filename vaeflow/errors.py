@@ -152,6 +152,18 @@ def of_the_machine(error: BaseException) -> str | None:
     return None
 
 
+def is_of_another_process(error: BaseException) -> bool:
+    """Return whether TensorFlow reports that another process of the job ended or left. Imports no TensorFlow.
+
+    >>> is_of_another_process(ValueError("shape"))
+    False
+    """
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None:
+        return False
+    return isinstance(error, (tensorflow.errors.UnavailableError, tensorflow.errors.AbortedError))
+
+
 def _is_of_the_network(error: BaseException) -> bool:
     """Return whether an error is one of connections, names of hosts, certificates or HTTP.
 
@@ -172,10 +184,13 @@ def _without_traceback(message: str) -> str:
     >>> _without_traceback("Graph execution error:\n\nDetected at node Sum defined at (most recent call last):\n"
     ...     '  File "x.py", line 3, in f\n\nout of memory\n\t [[{{node Sum}}]] [Op:__inference_f_1]')
     'out of memory'
+    >>> _without_traceback("{{function_node __wrapped__AddV2_device_CPU:0}} incompatible shapes [Op:AddV2]")
+    'incompatible shapes'
     """
     places = ("Graph execution error:", "Detected at node", "File ", "<stack traces unavailable>", "Stack trace for op")
     lines = [line.strip() for line in message.splitlines() if not line.strip().startswith(places)]
-    return re.split(r" \[\[| Additional GRPC error", " ".join(" ".join(lines).split()))[0]
+    text = re.sub(r"^\{\{function_node \S+\}\} | \[Op:\w+\]", "", " ".join(" ".join(lines).split()))
+    return re.split(r" \[\[| Additional GRPC error", text)[0]
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

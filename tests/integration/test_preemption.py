@@ -162,7 +162,7 @@ def test_a_signal_before_there_is_a_run_ends_it(tmp_path, digits):
         begin("multiworker", 2, "train", "mnist-2d", "--plugin", plugin, *settings, "--run-dir", tmp_path / "run")
     )
     assert finished.codes == [1, -signal.SIGTERM]
-    assert "vaeflow: TensorFlow: Collective ops is aborted by: failed to connect" in finished.outputs[0]
+    assert "vaeflow: TensorFlow: Collective ops is aborted by: " in finished.outputs[0]
 
 
 def test_a_second_interrupt_does_not_wait():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from vaeflow.errors import PluginError, VaeflowError
+from vaeflow.errors import PluginError, VaeflowError, is_of_another_process
 from vaeflow.plugins import options as options_module
 from vaeflow.plugins.records import KINDS
 
@@ -101,6 +101,7 @@ class Bound:
 
         Raises:
             VaeflowError: as the build function raises it.
+            tf.errors.OpError: if another process of the job ended.
             PluginError: if the build function raises anything else, or what it returns lacks a member of its type.
         """
         try:
@@ -108,6 +109,8 @@ class Bound:
         except VaeflowError:
             raise
         except Exception as error:
+            if is_of_another_process(error):  # variables are created by a collective operation
+                raise
             reason = " ".join(str(error).split())
             raise PluginError(
                 f"{self.registered.label} could not be built: {type(error).__name__}: {reason}"
