@@ -13,7 +13,8 @@ train: $(VENV)/installed
 
 # All that is promised, in about 12 minutes on two cores. tests/README.md says what each tier needs and takes.
 test: prepared lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile plugins
+	$(BIN)/python -m pytest -n 2 --dist loadfile plugins/vaeflow-flows
+	$(BIN)/python -m pytest -n 2 --dist loadfile plugins/vaeflow-mlflow
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not distributed" $(MORE)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m distributed $(MORE)
 
