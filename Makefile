@@ -13,15 +13,15 @@ train: $(VENV)/installed
 
 # All that is promised, in about 12 minutes on two cores. tests/README.md says what each tier needs and takes.
 test: prepared lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile plugins/vaeflow-flows
-	$(BIN)/python -m pytest -n 2 --dist loadfile plugins/vaeflow-mlflow
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not distributed" $(MORE)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m distributed $(MORE)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder plugins/vaeflow-flows
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder plugins/vaeflow-mlflow
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not distributed" $(MORE)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m distributed $(MORE)
 
 # What needs seconds: no job, no long run.
 test-quick: $(VENV)/installed-dev
 	$(BIN)/vaeflow data fetch mnist
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit vaeflow --quick
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit vaeflow --quick
 
 # Repetitions as well: more seeds, more ranks, the contract of every kind.
 test-all: MORE = --all
