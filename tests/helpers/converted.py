@@ -7,10 +7,9 @@ codes were converted, and the server converts the same before it forks the next:
 
 from __future__ import annotations
 
-import contextlib
 import gc
+import json
 import os
-import pickle
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Key = tuple[str, int, str]  # a code's file, first line and name
-_tried: set[tuple[Key, Any]] = set()  # what another process wrote down before, with its options
+Conversion = tuple[Key, tuple[bool, ...], tuple[str, ...]]  # a code, with flags and features of its conversion
+_tried: set[Conversion] = set()  # what other processes wrote down before
 
 
 def record(descriptor: int) -> None:
@@ -29,7 +29,9 @@ def record(descriptor: int) -> None:
 
     def noted(entity: Any, user: Any) -> Any:
         if not api._TRANSPILER._cache.has(entity, user.options):
-            pickle.dump((_key(entity.__code__), user.options.as_tuple()), out)
+            *flags, features = user.options.as_tuple()
+            line = [_key(entity.__code__), flags, sorted(feature.name for feature in features)]
+            out.write(f"{json.dumps(line)}\n".encode())
         return transform(entity, user)
 
     api._TRANSPILER.transform = noted
@@ -37,7 +39,7 @@ def record(descriptor: int) -> None:
 
 def convert(descriptor: int) -> None:
     """Convert the functions that another process wrote down, as far as this one has them."""
-    from tensorflow.python.autograph.core.converter import ConversionOptions, ProgramContext
+    from tensorflow.python.autograph.core.converter import ConversionOptions, Feature, ProgramContext
     from tensorflow.python.autograph.impl import api
 
     written = set(_written(descriptor)) - _tried
@@ -46,18 +48,20 @@ def convert(descriptor: int) -> None:
     _tried.update(written)
     gc.unfreeze()  # what is frozen is not listed
     functions = dict(_functions())
-    for key, options in written:
+    for key, flags, names in written:
         if key in functions:
-            api._TRANSPILER.transform(functions[key], ProgramContext(options=ConversionOptions(*options)))
+            options = ConversionOptions(*flags, frozenset(Feature[name] for name in names))
+            api._TRANSPILER.transform(functions[key], ProgramContext(options=options))
     gc.freeze()
 
 
-def _written(descriptor: int) -> Iterator[tuple[Key, Any]]:
-    """Yield what a process wrote; one that was killed may have written a part of the last."""
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    with open(descriptor, "rb", closefd=False) as written, contextlib.suppress(EOFError, pickle.UnpicklingError):
-        while True:
-            yield pickle.load(written)
+def _written(descriptor: int) -> Iterator[Conversion]:
+    """Yield what a process wrote, apart from a last line that was cut off when it was killed."""
+    content = os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode()
+    for line in content.splitlines(keepends=True):
+        if line.endswith("\n"):
+            key, flags, features = json.loads(line)
+            yield tuple(key), tuple(flags), tuple(features)
 
 
 def _key(code: types.CodeType) -> Key:

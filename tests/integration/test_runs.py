@@ -167,7 +167,7 @@ def test_the_environment(run):
 def test_the_config_reloads_to_the_same(run, loaded, digits):
     again = resolve(compose(run / "config.toml"), Registry.load()).config
     assert again == loaded.config
-    assert again == resolve(compose("mnist-2d", on(digits)), Registry.load()).config
+    assert again == resolve(compose("mnist-2d", on(digits, small_runs.PLOTS)), Registry.load()).config
     assert again.encoder.options == {"hidden": [8], "activation": "tanh", "normalization": "none"}
 
 
