@@ -11,7 +11,7 @@ PLUGINS := $(wildcard plugins/*/pyproject.toml)
 train: $(VENV)/installed
 	$(BIN)/vaeflow train $(RECIPE) $(SETTINGS)
 
-# All that is promised, in about 12 minutes on two cores. tests/README.md says what each tier needs and takes.
+# All that is promised. tests/README.md says what each tier needs and takes.
 test: prepared lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder plugins/vaeflow-flows
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder plugins/vaeflow-mlflow

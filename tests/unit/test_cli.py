@@ -229,6 +229,7 @@ def test_data_list_says_what_is_cached(monkeypatch, tmp_path, capsys):
     assert "not cached; vaeflow data fetch fashion-mnist" in fashion
 
 
+@pytest.mark.slow
 def test_doctor_says_what_there_is_and_what_is_missing():
     done = vaeflow("doctor")
     assert (done.returncode, done.stderr) == (0, "")

@@ -146,6 +146,7 @@ def test_the_readme_shows_the_example_plugin():
     assert len([line for line in plugin.splitlines() if line.strip()]) <= 15
 
 
+@pytest.mark.slow
 def test_the_plugins_of_the_docs_train(clone, mnist_folders):
     command = "import sys; from vaeflow.cli import main; sys.exit(main())"
     plugins = [f"--plugin={path}" for path in sorted(EXAMPLES.glob("*.py"))]
@@ -155,6 +156,7 @@ def test_the_plugins_of_the_docs_train(clone, mnist_folders):
     assert "depth = 3" in (clone / "run" / "config.toml").read_text()
 
 
+@pytest.mark.slow
 def test_the_python_blocks_run(clone, mnist_folders):
     script = clone / "blocks.py"
     script.write_text("\n".join(code_of(page) for page in PAGES))
@@ -328,6 +330,7 @@ def test_links_and_pictures_are_there(page):
     assert not [link for link in LOCAL_LINK.findall(page.read_text()) if not (ROOT / link).exists()]
 
 
+@pytest.mark.slow
 def test_the_pages_build_without_a_warning(tmp_path):
     built = tmp_path / "html"
     run_python(

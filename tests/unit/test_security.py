@@ -63,6 +63,7 @@ def test_a_pickle_of_anything_but_arrays_is_refused(tmp_path):
     assert not mark.exists()
 
 
+@pytest.mark.slow
 def test_a_run_directory_runs_no_code_of_its_own(tmp_path, tiny_arrays, monkeypatch):
     run = small_runs.train(tmp_path / "run", tiny_arrays, "steps=2")
     mark = tmp_path / "mark"

@@ -112,6 +112,7 @@ def test_progress_and_metrics_need_no_tensorflow():
 # Plots, and all together
 
 
+@pytest.mark.slow
 def test_plots_are_drawn_at_the_end_and_every_so_many_epochs(tmp_path, mnist_content):
     view = by_hand.view_of(tmp_path, by_hand.digits(mnist_content), epochs=5, said=[])
     by_hand.live([MetricsLog(), Plots(every_epochs=2)], view)
@@ -119,6 +120,7 @@ def test_plots_are_drawn_at_the_end_and_every_so_many_epochs(tmp_path, mnist_con
     assert folders == {"plots/latents.png", "plots/epoch-002/latents.png", "plots/epoch-004/latents.png"}
 
 
+@pytest.mark.slow
 def test_one_set_of_plots_by_default(view):
     by_hand.live([Plots()], view)
     assert not list((view.directory / "plots").glob("epoch-*"))

@@ -94,6 +94,7 @@ def test_traversals_with_another_number_of_latents(tmp_path, mnist_content, late
     assert "images/manifold" not in read.Tags()["tensors"]
 
 
+@pytest.mark.slow
 def test_non_image_examples_warn_once_and_the_rest_is_written(tmp_path, said):
     view = by_hand.view_of(tmp_path, by_hand.rows(), said=said)
     by_hand.live([TensorBoard()], view)

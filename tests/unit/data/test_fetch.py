@@ -183,6 +183,7 @@ def test_a_file_with_another_checksum_is_not_even_opened(web, tmp_path):
         Address(f"{web.url}/mnist.npz", "00ff").read(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_silent_server_is_left_for_the_next_source(mirror, folders, lines, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/mnist.npz"
@@ -211,6 +212,7 @@ def test_when_nobody_serves_one_line_says_why_each_did_not(web, folders, monkeyp
     assert kept(folders) == [".mnist.npz.lock"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["npz", "compressed npz", "idx", "idx.gz", "in a folder of its name"])
 def test_the_users_folder_comes_first(form, tmp_path, folders, mnist_content, lines):
     own = tmp_path / "own"

@@ -102,6 +102,7 @@ def test_orders_of_real_size_are_random():
     assert means.var() / (60_000**2 / 12.0 / 100.0) == pytest.approx(1.0, abs=4.0 * np.sqrt(2.0 / len(means)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("examples", [3, 10])
 def test_every_example_comes_to_every_position_equally_often(examples):
     epochs = 600

@@ -134,6 +134,7 @@ def test_a_registry_without_it_is_an_error_of_pip(registry, tmp_path):
         download(HOROVOD, tmp_path, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("false_sdist")
 def test_the_command_refuses_a_wrong_checksum(registry, marker, tmp_path, monkeypatch, capsys):
     for name, version in (("setuptools", "69.5"), ("wheel", "0.45"), ("packaging", "25.0"), ("cmake", "4.0")):

@@ -259,6 +259,7 @@ def test_a_rank_without_rank_0_names_the_place_it_waited_at(port):
     assert environ == before
 
 
+@pytest.mark.slow
 @pytest.mark.horovod
 @pytest.mark.usefixtures("needs_horovod")
 def test_rank_0_names_the_rank_that_does_not_come(port):
@@ -376,6 +377,7 @@ def test_an_elastic_job_needs_its_launcher():
         require_launcher(place)
 
 
+@pytest.mark.slow
 def test_a_launcher_that_is_silent_is_called_again():
     def answer():
         server.settimeout(3)

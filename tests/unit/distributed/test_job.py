@@ -157,6 +157,7 @@ def test_any_environment_is_a_job_or_a_usage_error(environ, config):
             Hosts.of(job, environ)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [{}, {"HOROVOD_SIZE": "2"}])
 def test_a_process_with_nonsense_ends_with_one_line(size):
     done = vaeflow("train", "mnist-2d", "--dry-run", env={**os.environ, "HOROVOD_RANK": "5", **size}, timeout=60)
@@ -237,6 +238,7 @@ def test_processes_share_the_cores_of_a_host(monkeypatch, environ, local_process
     assert threads_of(compose("mnist-2d", ["threads=3"]).config, local_processes, environ) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["sample", "plot"])
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_the_work_of_one_process_is_not_done_twice(command, rank, tmp_path):

@@ -28,6 +28,7 @@ def encoder_with(*layers: keras.layers.Layer) -> keras.Model:
     return keras.Model(x, h)
 
 
+@pytest.mark.slow
 def test_dropout_is_a_function_of_step_and_microbatch():
     def training(microbatches: int) -> Training:
         encoder = encoder_with(keras.layers.Dropout(0.5, seed=1), keras.layers.Dropout(0.5, seed=2))
@@ -66,6 +67,7 @@ def test_dropout_differs_by_step_microbatch_and_layer():
     assert not any(np.array_equal(m, after) for m, after in zip(masks, seen[1::2], strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("microbatches", [1, 2, 3])
 def test_batch_normalization_averages_over_the_microbatches(microbatches):
     normalization = keras.layers.BatchNormalization(momentum=0.9)
@@ -103,6 +105,7 @@ def test_batch_normalization_sees_no_padding(samples):
     np.testing.assert_array_equal(first.loss[:2], second.loss[:2])
 
 
+@pytest.mark.slow
 def test_batch_normalization_trains_inside_a_compiled_chunk():
     encoder = encoder_with(keras.layers.BatchNormalization(), keras.layers.Dropout(0.2))
     training = Training(model=builders.tiny_vae(encoder=encoder), microbatches=3, optimizer=keras.optimizers.Adam(0.01))
@@ -170,6 +173,7 @@ def with_posterior(posterior, **options: Any) -> Training:
     return Training(model=model, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("xla", [False, True])
 def test_layers_of_a_posterior_train_as_in_an_encoder(xla):
     posterior = Normalized()
@@ -184,6 +188,7 @@ def test_layers_of_a_posterior_train_as_in_an_encoder(xla):
     assert not np.array_equal(posterior.dense.vector_u.numpy(), u)
 
 
+@pytest.mark.slow
 def test_a_weight_updated_by_its_layer_keeps_the_update():
     posterior = Normalized()
     step = with_posterior(posterior, optimizer=keras.optimizers.SGD(0.0)).step()

@@ -117,6 +117,7 @@ def true_sums(parts: np.ndarray) -> np.ndarray:
     return np.array([math.fsum(column) for column in parts.T.astype(np.float64)])
 
 
+@pytest.mark.slow
 @given(**CASES)
 @builders.examples(60)
 def test_exact_sum_is_the_true_sum_within_one_rounding(seed, count, spread, offset):
@@ -127,6 +128,7 @@ def test_exact_sum_is_the_true_sum_within_one_rounding(seed, count, spread, offs
     assert np.all(np.abs(exact(parts).astype(np.float64) - true) <= rounding + count / 2 * unit(parts))
 
 
+@pytest.mark.slow
 @given(**CASES)
 @builders.examples(30)
 def test_a_sum_with_its_own_scale_is_as_exact_as_that_scale(seed, count, spread, offset):
@@ -144,6 +146,7 @@ def test_wide_integers_give_the_rounded_sum_of_like_magnitudes(seed, count):
     np.testing.assert_array_equal(exact(parts), true_sums(parts).astype(np.float32))
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**6), count=st.sampled_from([2, 4, 12, 64]), spread=st.sampled_from([0, 3, 8]))
 @builders.examples(30)
 def test_exact_sums_err_less_than_float32_sums(seed, count, spread):
@@ -174,6 +177,7 @@ def test_exact_sum_does_not_depend_on_the_order_of_the_parts(seed, count, spread
     np.testing.assert_array_equal(bits(exact(parts[order])), bits(exact(parts)))
 
 
+@pytest.mark.slow
 @given(**CASES, cut=st.data())
 @builders.examples(25)
 def test_exact_sum_does_not_depend_on_the_replicas(seed, count, spread, offset, cut):
@@ -194,6 +198,7 @@ def test_plain_sums_would_depend_on_the_order():
     assert not np.array_equal(*sums)  # so the tests above can fail
 
 
+@pytest.mark.slow
 @given(**CASES)
 @builders.examples(20)
 def test_parts_that_are_padding_change_nothing(seed, count, spread, offset):

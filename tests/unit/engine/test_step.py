@@ -28,6 +28,7 @@ def norm(arrays: list[np.ndarray]) -> float:
 # What is differentiated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [FULL, SHORT])
 @pytest.mark.parametrize("microbatches", [1, 2, 3, 10])
 def test_gradient_is_that_of_the_mean_negative_elbo(step, microbatches):
@@ -85,6 +86,7 @@ def test_the_log_keeps_the_elbo_unweighted_and_its_terms_add_up():
 # Bits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("microbatches", [1, 3])
 def test_the_same_run_gives_the_same_bits(microbatches):
     def run() -> tuple[list[np.ndarray], np.ndarray]:
@@ -98,6 +100,7 @@ def test_the_same_run_gives_the_same_bits(microbatches):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_steps_per_execution_changes_no_bits_and_no_traces():
     def run(*chunks: int) -> tuple[list[np.ndarray], np.ndarray]:
         training = Training(microbatches=3, optimizer=keras.optimizers.RMSprop(0.01))
@@ -116,6 +119,7 @@ def test_steps_per_execution_changes_no_bits_and_no_traces():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_training_raises_the_elbo():
     pixels = np.tile(builders.binary_pixels(4, 6), (10, 1))
     training = Training(pixels=pixels, optimizer=keras.optimizers.Adam(0.02), ema=0.9)
@@ -126,6 +130,7 @@ def test_training_raises_the_elbo():
 # Clipping and averaging
 
 
+@pytest.mark.slow
 def test_clipping_scales_the_whole_gradient_to_the_norm():
     free, row = gradients_by_sgd(Training(microbatches=2), FULL)
     limit = 0.5 * norm(free)

@@ -16,6 +16,7 @@ from vaeflow.engine.step import Trainer
 FULL = 0  # a step whose batch is full
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("microbatches", [1, 3])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("reduction", [ExactSum(3), PlainSum()], ids=["exact", "plain"])
@@ -47,6 +48,7 @@ def test_a_batch_that_is_not_finite_changes_nothing_but_the_log(microbatches, va
     assert not np.array_equal(variables[0], before[0])
 
 
+@pytest.mark.slow
 def test_loss_scale_halves_only_after_nonfinite_gradients():
     pixels = builders.binary_pixels(20, 6)
     training = Training(pixels)
@@ -87,6 +89,7 @@ def precision(request):
     keras.config.set_dtype_policy(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"], indirect=True)
 def test_half_precision_keeps_weights_and_densities_float32(precision):
     training = Training(microbatches=2, loss_scale=LossScale(256.0 if precision == "mixed_float16" else 1.0))
@@ -100,6 +103,7 @@ def test_half_precision_keeps_weights_and_densities_float32(precision):
     assert column(row, "skipped") == 0.0
 
 
+@pytest.mark.slow
 def test_float16_overflow_is_skipped_until_the_scale_fits():
     x = keras.Input((6,))
     half = keras.Model(x, keras.layers.Dense(5, dtype="mixed_float16")(x))

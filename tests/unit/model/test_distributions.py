@@ -30,6 +30,7 @@ def pixels(seed: int, *shape: int) -> np.ndarray:
 # Bernoulli
 
 
+@pytest.mark.slow
 @given(seed=SEEDS, scale=SCALES)
 @builders.examples(20)
 def test_bernoulli_log_density_is_that_of_scipy_and_tfp(seed, scale):

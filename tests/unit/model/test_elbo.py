@@ -245,6 +245,7 @@ def test_minibatches_estimate_the_elbo_of_the_data_set():
 # Objectives on top of it
 
 
+@pytest.mark.slow
 @given(seed=SEEDS, samples=st.sampled_from([1, 3]))
 @builders.examples(10)
 def test_the_objective_elbo_is_the_negative_elbo(seed, samples):

@@ -152,6 +152,7 @@ def test_no_metrics_no_curves(tmp_path):
     assert curves.read(write_metrics(tmp_path / "metrics.jsonl", [])) == []
 
 
+@pytest.mark.slow
 def test_all_that_fits_is_drawn(tmp_path, trained, dataset):
     metrics = write_metrics(tmp_path / "m.jsonl", [{"step": 1, "epoch": 1.0, "train/elbo": -1.0}])
     files, _ = plot_all(by_hand.all_plots(), trained, dataset, tmp_path / "a", metrics=metrics, caption="tiny, seed 0")
@@ -196,6 +197,7 @@ def test_rows_of_numbers_have_latents_only(tmp_path):
     assert [file.stem for file in files] == ["latents"]
 
 
+@pytest.mark.slow
 def test_equal_plots_are_equal_files(tmp_path, trained, dataset):
     first, second = (plot_all(by_hand.all_plots(), trained, dataset, tmp_path / name) for name in "ab")
     assert [file.read_bytes() for file in first[0]] == [file.read_bytes() for file in second[0]]
@@ -217,6 +219,7 @@ def test_a_disk_that_refuses_leaves_the_earlier_plot(tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["curves.png"]
 
 
+@pytest.mark.slow
 def test_a_run_is_plotted_from_its_directory(tmp_path, tiny_arrays):
     settings = ["dataset=arrays", f"dataset.path={tiny_arrays}", "encoder=mlp", "decoder=mlp", "epochs=2"]
     settings += ["log.tensorboard=false"]

@@ -84,6 +84,7 @@ def test_the_list_has_source_version_hooks_and_file(site, capsys):
     assert expected in capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.slow
 def test_a_run_names_the_plugin_that_it_lacks(site, tmp_path, mnist_content, capfd):
     site.install(WIDE, "vaeflow-wide", "0.3")
     data = write_digits(tmp_path / "digits.npz", mnist_content)

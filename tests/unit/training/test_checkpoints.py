@@ -317,6 +317,7 @@ def test_the_best_stays(folder, tmp_path):
     assert folder.best()[1].step == 2
 
 
+@pytest.mark.slow
 def test_the_best_of_a_run_is_found_by_its_elbo(run):
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     bounds = {row["step"]: row["validation/elbo"] for row in rows if "validation/elbo" in row}
@@ -330,6 +331,7 @@ def test_the_best_of_a_run_is_found_by_its_elbo(run):
         assert vf.load(run, best=which).experiment.evaluator("validation")().elbo == pytest.approx(bounds[step])
 
 
+@pytest.mark.slow
 def test_the_test_split_chooses_no_checkpoint(tmp_path, digits, capfd):
     made = train(tmp_path / "run", digits, "epochs=2", "plots.draw=[]")
     capfd.readouterr()
@@ -346,6 +348,7 @@ def test_evaluate_the_best(run, tmp_path, capfd):
     assert json.loads(capfd.readouterr().out)["checkpoint"] == "best"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_config_says_what_differs(run, tmp_path, capfd):
     copy = shutil.copytree(run, tmp_path / "run")
     config = copy / "config.toml"
@@ -360,6 +363,7 @@ def test_a_checkpoint_of_another_config_says_what_differs(run, tmp_path, capfd):
 # Weights of another run
 
 
+@pytest.mark.slow
 def test_weights_of_another_run(run, tmp_path, digits, capfd):
     settings = ("steps=1", "learning_rate=1e-30", "optimizer=sgd", "ema=0.5")
     other = tmp_path / "other"

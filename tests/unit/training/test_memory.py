@@ -18,6 +18,7 @@ from vaeflow.runtime import memory
 
 LIMIT = 9_000_000 * 1024  # bytes, as by ulimit -v 9000000
 THERE = r"needs about [\d.,]+ [GM]iB of memory, but [\d.]+ GiB is available \(ulimit -v 9000000\): "
+pytestmark = pytest.mark.slow  # each trains a small model
 
 
 @pytest.fixture(scope="module")

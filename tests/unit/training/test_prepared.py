@@ -50,6 +50,7 @@ def trained(run_dir, data, *settings, plugins=()):
     )
 
 
+@pytest.mark.slow
 def test_examples_are_what_evaluations_see(loaded):
     x = loaded.examples("test", count=5)
     np.testing.assert_array_equal(x, loaded.dataset.test.x[:5] > 127)
@@ -88,6 +89,7 @@ def test_prepared_examples_of_any_type_pass(loaded):
         loaded.encode(np.full_like(x, np.nan))
 
 
+@pytest.mark.slow
 def test_the_range_is_that_of_the_data_as_prepared(tmp_path, data):
     (tmp_path / "signed.py").write_text(PLUGIN)
     settings = ("binarization=signed", "likelihood=gaussian", 'transforms=["pad"]')
@@ -102,6 +104,7 @@ def test_the_range_is_that_of_the_data_as_prepared(tmp_path, data):
             run.encode(wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("binarization", ["none", "fixed", "dynamic"])
 def test_every_example_and_new_ones_pass(tmp_path, data, binarization):
     settings = (f"binarization={binarization}", "likelihood=continuous-bernoulli", 'transforms=["dequantize"]')
@@ -114,6 +117,7 @@ def test_every_example_and_new_ones_pass(tmp_path, data, binarization):
         run.encode(new)
 
 
+@pytest.mark.slow
 def test_floats_outside_of_0_to_1_have_a_range_too(tmp_path):
     x = np.random.default_rng(0).normal(size=(300, 6)).astype(np.float32)
     np.savez(tmp_path / "data.npz", x_train=x[:200], x_test=x[200:])

@@ -23,6 +23,7 @@ from vaeflow.training.run_files.directory import Begun, RunDirectory
 
 SETTINGS = ("steps=12", "checkpoint.every_steps=3", "plots.draw=['samples']")
 PATIENCE = 60.0  # seconds that one command in this process may take on a busy machine
+pytestmark = pytest.mark.slow  # each trains a small model
 
 
 @pytest.fixture(scope="module")
