@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RECIPE ?= mnist-2d
+# Two files at a time, in their order: those that take long are among the first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 
@@ -13,15 +15,15 @@ train: $(VENV)/installed
 
 # All that is promised. tests/README.md says what each tier needs and takes.
 test: prepared lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder plugins/vaeflow-flows
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder plugins/vaeflow-mlflow
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not distributed" $(MORE)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m distributed $(MORE)
+	$(PYTEST) plugins/vaeflow-flows
+	$(PYTEST) plugins/vaeflow-mlflow
+	$(PYTEST) -m "not distributed" $(MORE)
+	$(PYTEST) -m distributed $(MORE)
 
 # What needs seconds: no job, no long run.
 test-quick: $(VENV)/installed-dev
 	$(BIN)/vaeflow data fetch mnist
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit vaeflow --quick
+	$(PYTEST) tests/unit vaeflow --quick
 
 # Repetitions as well: more seeds, more ranks, the contract of every kind.
 test-all: MORE = --all

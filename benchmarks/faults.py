@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import IO
 
 RANKS = 3
-CALL = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
 SETTINGS = ("microbatches=4", "steps=1000000", "log.tensorboard=false", "checkpoint.every_steps=20", "threads=1")
 ASKED = ("TERM", "INT", "USR1")  # after which the rank that heard it ends with the others
 CASES = [("KILL", 2), ("KILL", 0), ("STOP", 2), ("STOP", 0), *((name, 2) for name in ASKED)]
@@ -76,7 +75,7 @@ class Seen:
 
 
 def start(strategy: str, run: Path) -> Job:
-    command = [sys.executable, "-c", CALL, "train", "mnist-mlp-20", *SETTINGS, f"strategy={strategy}"]
+    command = [sys.executable, "-m", "vaeflow", "train", "mnist-mlp-20", *SETTINGS, f"strategy={strategy}"]
     command += ["--run-dir", str(run)]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     if strategy == "horovod":
@@ -98,7 +97,7 @@ def _rank_of_horovod(rank: int, run: Path) -> int:
         with contextlib.suppress(OSError):
             arguments = (path / "cmdline").read_bytes().split(b"\0")
             environ = (path / "environ").read_bytes().split(b"\0")
-            if {str(run).encode(), CALL.encode()} <= set(arguments) and f"HOROVOD_RANK={rank}".encode() in environ:
+            if {str(run).encode(), b"vaeflow"} <= set(arguments) and f"HOROVOD_RANK={rank}".encode() in environ:
                 return int(path.name)
     raise SystemExit(f"rank {rank} does not run")
 

@@ -26,7 +26,6 @@ from vaeflow.data.sets import Folders
 from vaeflow.plugins.registry import Registry
 from vaeflow.training.setup import prepare
 
-CALL = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
 HOOK = """
 from vaeflow import Component, hookimpl
 
@@ -63,7 +62,7 @@ def times(plugin: Path, turns: int) -> tuple[list[float], list[float]]:
 def memory(run_dir: Path, settings: list[str]) -> float:
     """Return the MiB of a run."""
     fixed = [*SETTINGS, *WITHOUT_FILES, "--run-dir", str(run_dir)]
-    command = [sys.executable, "-c", CALL, "train", "mnist-2d", *settings, *fixed]
+    command = [sys.executable, "-m", "vaeflow", "train", "mnist-2d", *settings, *fixed]
     environ = {**os.environ, "MALLOC_ARENA_MAX": "1"}  # or the size jumps by 20 MiB with the threads that come first
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environ)
     _, status, usage = os.wait4(process.pid, 0)

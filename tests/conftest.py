@@ -64,6 +64,17 @@ def mnist_content(mnist_folders):
 
 
 @pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """The only folder in which pip looks for packages."""
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    return folder
+
+
+@pytest.fixture
 def tiny_arrays(tmp_path, mnist_content):
     """A .npz file with the first 256 training and 64 test digits of MNIST, for the data set `arrays`."""
     x_train, y_train, x_test, y_test = mnist_content

@@ -90,7 +90,7 @@ def ordered_by_a_set(folders):
     return Dataset("words", Split(np.full((len(y), 4, 4, 1), 7, np.uint8), y), None, None, "made here")
 
 
-def late_examples_drawn_anew(folders):
+def late_examples_drawn_again(folders):
     """Examples of which those after the first thousand are other ones each time."""
     import numpy as np
 
@@ -144,7 +144,7 @@ def pickles_its_figure():
 
 
 class RetracesEveryStep(Callback):
-    """A compiled function made anew at each call."""
+    """A new compiled function at each call."""
 
     def on_steps(self, run, step):
         import tensorflow as tf
@@ -167,7 +167,7 @@ class Misspelt(Callback):
 
 
 class ForgetsWhatItWaitedFor(Callback):
-    """Early stopping that begins to wait anew after each resume."""
+    """Early stopping that restarts its waiting after each resume."""
 
     def __init__(self):
         self.best, self.waited = -math.inf, 0
@@ -199,7 +199,7 @@ class NeedsValidation(Callback):
         run.say(f"{record.scalars['validation/elbo']:.1f}")
 
 
-class BeginsItsLogAnew(Callback):
+class OverwritesItsLog(Callback):
     """A table that each start opens to write."""
 
     def on_start(self, run):
@@ -220,9 +220,9 @@ def needs_validation():
     return NeedsValidation()
 
 
-def begins_its_log_anew():
+def overwrites_its_log():
     """Callback."""
-    return BeginsItsLogAnew()
+    return OverwritesItsLog()
 
 
 class RaisesOnException(Callback):
@@ -258,13 +258,13 @@ OF_KIND = {
     "metric": (other_on_each_replica,),
     "dataset": (
         *(reads_a_pickle, labels_in_columns, bytes_of_bits, late_nan),
-        *(other_in_each_process, ordered_by_a_set, late_examples_drawn_anew),
+        *(other_in_each_process, ordered_by_a_set, late_examples_drawn_again),
     ),
     "plot": (pickles_its_figure,),
     "callback": (
         *(retraces_every_step, writes_elsewhere, misspelt_moment),
         *(raises_on_exception, forgets_what_it_waited_for),
-        *(reads_evaluations_in_logs, needs_validation, begins_its_log_anew),
+        *(reads_evaluations_in_logs, needs_validation, overwrites_its_log),
     ),
 }
 

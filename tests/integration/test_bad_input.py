@@ -598,7 +598,7 @@ def test_no_damage_of_the_newest_checkpoint_is_overlooked(harm, expected, run, c
     assert len(out.splitlines()) == 1  # the file's path, for programs
 
 
-def test_a_run_without_a_whole_checkpoint_is_not_begun_anew(run, capfd):
+def test_a_run_without_a_valid_checkpoint_is_not_restarted(run, capfd):
     for number in range(3):
         damage(run, number)
     before = tree(run)

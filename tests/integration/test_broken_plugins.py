@@ -104,13 +104,13 @@ BY_CHECK = {
     ),
     ("dataset", "other-in-each-process"): ("examples", r"train\.x differs in another process"),
     ("dataset", "ordered-by-a-set"): ("examples", r"train\.y differs in another process, with PYTHONHASHSEED"),
-    ("dataset", "late-examples-drawn-anew"): ("examples", r"train\.x differs when built again"),
+    ("dataset", "late-examples-drawn-again"): ("examples", r"train\.x differs when built again"),
     ("callback", "reads-evaluations-in-logs"): ("life", r"on_log: KeyError: 'validation/elbo'"),
     ("callback", "needs-validation"): (
         "life",
         r"without a validation split: on_evaluation: KeyError: 'valid",
     ),
-    ("callback", "begins-its-log-anew"): (
+    ("callback", "overwrites-its-log"): (
         "resumed",
         r"stopped after epoch 1 and resumed, bounds\.csv has lost its earlier content",
     ),

@@ -28,7 +28,7 @@ from vaeflow import Component, hookimpl
 from vaeflow.callbacks import Callback
 
 def slow(*, until: str) -> Callback:
-    """Wait after each chunk until a file is there, and tell in another that a chunk has been taken."""
+    """Wait after each execution of steps until a file exists; write into another file that it was done."""
     class Slow(Callback):
         def on_steps(self, run, step):
             Path(until).with_name("taken").write_text(str(step))

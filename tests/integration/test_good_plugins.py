@@ -19,7 +19,7 @@ SKIPPED = {(kind, name): set() for kind, name in COMPONENTS} | {
 
 
 FIRST = {kind: (kind, name) for kind, name in reversed(COMPONENTS)}.values()
-"""The first component of each kind; the others are repetitions, of 15 s of a core each."""
+"""The first component of each kind; the others are repetitions."""
 
 
 @pytest.fixture(scope="module")

@@ -148,10 +148,11 @@ def test_the_readme_shows_the_example_plugin():
 
 @pytest.mark.slow
 def test_the_plugins_of_the_docs_train(clone, mnist_folders):
-    command = "import sys; from vaeflow.cli import main; sys.exit(main())"
     plugins = [f"--plugin={path}" for path in sorted(EXAMPLES.glob("*.py"))]
     selected = ["encoder=residual", "encoder.depth=3", "decoder=notebook", 'callbacks=["best"]']
-    printed = run_python("-c", command, "train", "mnist-mlp-20", *TINY, *selected, *plugins, "--run-dir=run", cwd=clone)
+    printed = run_python(
+        "-m", "vaeflow", "train", "mnist-mlp-20", *TINY, *selected, *plugins, "--run-dir=run", cwd=clone
+    )
     assert re.search(r"^best test/elbo: -\d+\.\d\d nats at epoch 1(\.5)?$", printed, re.MULTILINE)
     assert "depth = 3" in (clone / "run" / "config.toml").read_text()
 

@@ -21,7 +21,6 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-CALL = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
 CODES = (0, 2)  # all rules are kept; some are broken
 
 
@@ -91,7 +90,7 @@ def check(
         RuntimeError: if there is no such component, it can't be checked, or the process ends early; the message is
             vaeflow's error line, or the number of rules that were run.
     """
-    command = [sys.executable, "-c", CALL, "plugins", "check", kind, name, "--json"]
+    command = [sys.executable, "-m", "vaeflow", "plugins", "check", kind, name, "--json"]
     command += [f"{key}={'none' if value is None else json.dumps(value)}" for key, value in options.items()]
     command += [f"--plugin={plugin}"] if plugin else []
     command += [f"--rule={rule}" for rule in rules]

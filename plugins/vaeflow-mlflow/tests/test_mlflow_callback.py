@@ -20,7 +20,6 @@ from vaeflow.data.sets.content import read_content
 from vaeflow.data.sets.fetch import fetch
 
 STOPPED, UNSAVED = 75, 74  # exit codes of vaeflow
-CALL = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
 HOROVODRUN = [sys.executable, "-m", "horovod.runner.launch", "-np", "2", "--gloo"]
 HOROVOD = importlib.util.find_spec("horovod") is not None
 JOB = (HOROVODRUN, ["strategy=horovod"]) if HOROVOD else ([], ["strategy=mirrored", "strategy.replicas=2"])
@@ -266,7 +265,7 @@ def test_a_store_that_takes_nothing(tmp_path, digits, plain, capfd):
 @pytest.mark.distributed
 def test_a_job_of_two_replicas_is_one_run(tmp_path, digits, plain):
     run, (launcher, strategy) = tmp_path / "run", JOB
-    command = [*launcher, sys.executable, "-c", CALL, *arguments(run, digits, 'callbacks=["mlflow"]', *strategy)]
+    command = [*launcher, sys.executable, "-m", "vaeflow", *arguments(run, digits, 'callbacks=["mlflow"]', *strategy)]
     finished = subprocess.run(command, check=False, text=True, capture_output=True, timeout=200)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert the_run(run).info.status == "FINISHED"

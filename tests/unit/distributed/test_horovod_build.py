@@ -37,30 +37,19 @@ TARGET = Target("cpython-311", "2.21.0", "linux-x86_64", "cpu")
 
 
 @pytest.fixture
-def registry(tmp_path, monkeypatch):
-    """The only folder in which pip looks for packages."""
-    folder = tmp_path / "packages"
-    folder.mkdir()
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    return folder
-
-
-@pytest.fixture
 def marker(tmp_path):
     """What the false Horovod's setup.py leaves when it is run."""
     return tmp_path / "setup-was-run"
 
 
 @pytest.fixture
-def false_sdist(registry, marker):
+def false_sdist(packages, marker):
     """A file with the name of Horovod's source package."""
     text = SETUP.format(marker=str(marker)).encode()
-    with tarfile.open(registry / HOROVOD.file, "w:gz") as archive:
+    with tarfile.open(packages / HOROVOD.file, "w:gz") as archive:
         add(archive, f"{HOROVOD.stem}/setup.py", text)
         add(archive, f"{HOROVOD.stem}/PKG-INFO", b"Metadata-Version: 2.1\nName: horovod\nVersion: 0.28.1\n")
-    return registry / HOROVOD.file
+    return packages / HOROVOD.file
 
 
 @pytest.fixture
@@ -129,16 +118,16 @@ def test_the_right_file_is_got(false_sdist, marker, tmp_path, tools):
     assert marker.exists()  # pip does run setup.py: the test above would see it
 
 
-def test_a_registry_without_it_is_an_error_of_pip(registry, tmp_path):
+def test_a_registry_without_it_is_an_error_of_pip(packages, tmp_path):
     with pytest.raises(PipError, match=r"pip could not download horovod-0\.28\.1\.tar\.gz: No matching"):
         download(HOROVOD, tmp_path, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("false_sdist")
-def test_the_command_refuses_a_wrong_checksum(registry, marker, tmp_path, monkeypatch, capsys):
+def test_the_command_refuses_a_wrong_checksum(packages, marker, tmp_path, monkeypatch, capsys):
     for name, version in (("setuptools", "69.5"), ("wheel", "0.45"), ("packaging", "25.0"), ("cmake", "4.0")):
-        write_wheel(registry, name, version)
+        write_wheel(packages, name, version)
     cache = tmp_path / "cache"
     monkeypatch.setenv("VAEFLOW_CACHE_DIR", str(cache))
     programs(tmp_path / "bin", "cc", "c++", "make")
@@ -438,13 +427,7 @@ def test_horovod_of_another_tensorflow_is_replaced_offline(real_wheel, tmp_path)
     environ |= {"VAEFLOW_CACHE_DIR": str(tmp_path / "cache")}
     environ.pop("PIP_FIND_LINKS", None)
     Wheels(tmp_path / "cache" / "horovod").keep(Target.here("cpu"), real_wheel)
-    call = [
-        python,
-        "-c",
-        "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))",
-        "horovod",
-        "install",
-    ]
+    call = [python, "-m", "vaeflow", "horovod", "install"]
     first = subprocess.run([*call, "--device", "cpu"], capture_output=True, text=True, env=environ)
     assert first.returncode == 0, first.stderr
     lines = first.stderr.splitlines()

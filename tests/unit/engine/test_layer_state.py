@@ -106,7 +106,7 @@ def test_batch_normalization_sees_no_padding(samples):
 
 
 @pytest.mark.slow
-def test_batch_normalization_trains_inside_a_compiled_chunk():
+def test_batch_normalization_trains_in_a_compiled_execution():
     encoder = encoder_with(keras.layers.BatchNormalization(), keras.layers.Dropout(0.2))
     training = Training(model=builders.tiny_vae(encoder=encoder), microbatches=3, optimizer=keras.optimizers.Adam(0.01))
     trainer = Trainer(training.step())

@@ -200,7 +200,7 @@ def test_a_cut_config_before_the_first_checkpoint(run, command):
 
 
 @pytest.mark.parametrize("left", ["summary.json", "metrics.jsonl", "plots", "environment-000000003.json", "notes.txt"])
-def test_lost_checkpoints_are_not_trained_anew(left, run, digits, command):
+def test_a_run_with_lost_checkpoints_is_not_restarted(left, run, digits, command):
     (run / "notes.txt").touch()
     (run / "environment-000000003.json").touch()
     remove_all_but(run, "config.toml", "environment.json", ".lock", left)

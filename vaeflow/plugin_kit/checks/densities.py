@@ -64,7 +64,7 @@ def _require_density_near(
     """Compare samples with their density near some of them.
 
     For r normal and w = r(z) / q(z), the mean of w over samples of q is 1, and that of w * (z - m) is 0. r is narrower
-    than those samples, so that q has mass wherever r has, unless it is a thin bent sheet.
+    than those samples, so that q has mass wherever r has, unless it is a thin curved surface.
     """
     centre = z[near].mean(axis=0)
     triangle = 0.5 * np.linalg.cholesky(np.atleast_2d(np.cov(z[near], rowvar=False)) + 1e-24 * np.eye(z.shape[1]))

@@ -21,7 +21,6 @@ from vaeflow.plugin_kit.checks.side_effects import require_no_pickles, watched
 if TYPE_CHECKING:
     from vaeflow.plugin_kit.checks.subject import Subject
 
-CALL = "import sys; from vaeflow.cli import main; sys.exit(main(sys.argv[1:]))"
 PATIENCE = 240  # seconds for a job of three steps
 
 
@@ -100,7 +99,9 @@ def _trained(folder: Path, name: str, launcher: list[str], settings: list[str]) 
     data = ["dataset=arrays", f"dataset.path={folder / 'data.npz'}"]
     small = ["encoder=mlp", "encoder.hidden=[8]", "decoder=mlp", "steps=3", "batch_size=10", "microbatches=4"]
     quiet = ["log.tensorboard=false", "plots.draw=[]", "--run-dir", str(folder / name)]
-    run_job([sys.executable, "-c", CALL, "train", "mnist-2d", *data, *small, *quiet, *settings], launcher, PATIENCE)
+    run_job(
+        [sys.executable, "-m", "vaeflow", "train", "mnist-2d", *data, *small, *quiet, *settings], launcher, PATIENCE
+    )
     return str(json.loads((folder / name / "summary.json").read_text())["state_sha256"])
 
 
