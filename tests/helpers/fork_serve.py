@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from helpers import converted
 from helpers.fork_client import FORWARDED
 
 TESTS = str(Path(__file__).parents[1])
@@ -44,12 +43,10 @@ class Running:
     Attributes:
         pid: its process.
         client: who asked for it; its end is the command's end.
-        lesson: a descriptor to which the command writes what AutoGraph converts.
     """
 
     pid: int
     client: socket.socket
-    lesson: int
 
     def kill(self) -> None:
         """Kill the process, if it is there."""
@@ -107,11 +104,9 @@ class Server:
         if not message:
             client.close()
             return None
-        lesson = os.memfd_create("converted")
         pid = os.fork()
         if pid == 0:
             self._close(client)
-            converted.record(lesson)
             request: dict[str, Any] = json.loads(message)
             _become(request, files)
             return request
@@ -119,7 +114,7 @@ class Server:
             os.close(file)
         client.send(str(pid).encode())
         pidfd = os.pidfd_open(pid)
-        self._running[pidfd] = running = Running(pid, client, lesson)
+        self._running[pidfd] = running = Running(pid, client)
         self._selector.register(pidfd, selectors.EVENT_READ, self._ended)
         self._selector.register(client, selectors.EVENT_READ, lambda _descriptor: self._left(running))
         return None
@@ -128,7 +123,6 @@ class Server:
         """Close in a child what is the server's."""
         for pidfd, running in self._running.items():
             running.client.close()
-            os.close(running.lesson)
             os.close(pidfd)
         client.close()
         self._listener.close()
@@ -140,7 +134,7 @@ class Server:
         self._selector.unregister(running.client)
 
     def _ended(self, pidfd: int) -> None:
-        """Tell a command's end, and learn from it what AutoGraph converts."""
+        """Tell a command's end."""
         running = self._running.pop(pidfd)
         _, status, usage = os.wait4(running.pid, 0)
         with contextlib.suppress(OSError):
@@ -150,8 +144,6 @@ class Server:
         running.client.close()
         self._selector.unregister(pidfd)
         os.close(pidfd)
-        converted.convert(running.lesson)
-        os.close(running.lesson)
         _require_untouched()
 
     def _end(self, _descriptor: int) -> NoReturn:

@@ -2,8 +2,7 @@
 
 A server process imports NumPy, TensorFlow, Keras and vaeflow once, and forks a child for each command. It forks before
 TensorFlow has made its context: no thread, no device and no operation is there yet, so that the child starts them
-itself, as a command does that a shell started. The server refuses to serve if it has more than one thread. What
-AutoGraph converts in one child is converted in the server before it forks the next, see `converted`.
+itself, as a command does that a shell started. The server refuses to serve if it has more than one thread.
 
     with ForkServer() as server:
         done = server.run("resume", run_dir)

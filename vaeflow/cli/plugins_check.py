@@ -93,10 +93,12 @@ def check(
     for one in chosen:
         registry.get(*one).bind(given, one[0])
     _start()
+    from vaeflow.plugin_kit.checks.forks import Forks
     from vaeflow.plugin_kit.checks.subject import Subject
 
-    subjects = [Subject(registry, *one, given, x_shape, latent_size, others) for one in chosen]
-    broken = [line for subject in subjects for line in _check(subject, rules, as_json=as_json)]
+    with Forks() as forks:
+        subjects = [Subject(registry, *one, given, x_shape, latent_size, others, forks) for one in chosen]
+        broken = [line for subject in subjects for line in _check(subject, rules, as_json=as_json)]
     if broken:
         raise PluginError(f"{broken[0]}{f'; and {len(broken) - 1} more' if broken[1:] else ''}")
 

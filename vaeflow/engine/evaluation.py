@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from vaeflow.data.noise import Noise
 from vaeflow.distributed.strategies.gather import gather
+from vaeflow.distributed.strategies.graphs import graph
 from vaeflow.model import elbo
 from vaeflow.model.modes import in_mode
 
@@ -106,7 +107,7 @@ class Evaluator:
         noise = tf.zeros((1, 1, model.posterior.noise_size))
         kl_terms = int(model.terms(tf.zeros((1, *model.x_shape)), noise).kl_terms.shape[1])
         self._width = 2 + len(self._metrics) + kl_terms + model.latent_size
-        self._compiled = tf.function(self._chunk)
+        self._compiled = graph(self._chunk)
 
     def __call__(self, between: Callable[[], object] = lambda: None) -> Evaluation:
         """Return the evaluation of the split; every process of the job must call this.

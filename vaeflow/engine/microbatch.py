@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from vaeflow.data.noise import Noise
+from vaeflow.distributed.strategies.graphs import graph
 from vaeflow.engine.layer_state import layer_state
 from vaeflow.engine.microbatch_sums import Part
 from vaeflow.engine.padding import Padding
@@ -73,7 +74,7 @@ class Microbatches:
         self.seeds, self.state = layer_state(model, objective, schedule)
         whole = batches.order.examples % batches.order.batch_size == 0 and batches.order.batch_size % count == 0
         self._padding = Padding([] if whole else model._flatten_layers())  # noqa: SLF001
-        self._compiled = tf.function(self._summed, jit_compile=True) if xla else self._summed
+        self._compiled = graph(self._summed, jit_compile=True) if xla else self._summed
 
     def part(self, step: tf.Tensor, number: tf.Tensor) -> Part:
         """Return the sums of microbatch `number` of a step; beyond V it is only padding."""

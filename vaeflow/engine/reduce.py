@@ -8,10 +8,12 @@ of replicas gives the same bits. Numbers with a shared scale are called block fl
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import tensorflow as tf
 
+from vaeflow.distributed.strategies.graphs import graph
 from vaeflow.engine.microbatch_sums import Part
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ class ExactSum:
         return Part(_out_of_blocks(gradients, parts.gradients), state_and_sums[:-1], state_and_sums[-1])
 
 
-@tf.function(jit_compile=True)  # one pass over memory instead of eight
+@partial(graph, jit_compile=True)  # one pass over memory instead of eight
 def _encode(blocks: tf.Tensor, peaks: tf.Tensor, bits: int, paired: bool) -> tf.Tensor:
     """Return this replica's sums [B, L], int64, of parts [v, B, L] times 2^k; or [B, L / 2] with two in one."""
     integers = tf.cast(tf.round(blocks * _two_to(_powers(peaks, bits))), tf.int64)
@@ -100,7 +102,7 @@ def _encode(blocks: tf.Tensor, peaks: tf.Tensor, bits: int, paired: bool) -> tf.
     return _pair(sums) if paired else sums
 
 
-@tf.function(jit_compile=True)
+@partial(graph, jit_compile=True)
 def _decode(totals: tf.Tensor, peaks: tf.Tensor, bits: int, paired: bool) -> tf.Tensor:
     """Return sums [B, L], float32, from what was encoded."""
     unit = tf.where(tf.math.is_finite(peaks)[:, None], _two_to(-_powers(peaks, bits)), float("nan"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
+from vaeflow.distributed.strategies.graphs import graph
 from vaeflow.engine.step_row import StepRow
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class Trainer:
     def __init__(self, step: TrainStep, *, until_bad: bool = False) -> None:
         self.step, self.until_bad = step, until_bad
         scalar = tf.TensorSpec((), tf.int64)
-        self._compiled = tf.function(self._steps_until_bad if until_bad else self._steps, input_signature=[scalar] * 2)
+        self._compiled = graph(self._steps_until_bad if until_bad else self._steps, input_signature=[scalar] * 2)
 
     def execute(self, first: int, count: int) -> tf.Tensor:
         """Take steps [first, first + count), or fewer with `until_bad`.

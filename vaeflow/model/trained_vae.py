@@ -14,6 +14,7 @@ from vaeflow.contracts import Split
 from vaeflow.data.batches import Batches
 from vaeflow.data.noise import Noise
 from vaeflow.data.prepared import Values
+from vaeflow.distributed.strategies.graphs import graph
 from vaeflow.errors import UsageError
 from vaeflow.model import elbo
 from vaeflow.model.memory_estimate import require_elbo, require_examples
@@ -60,10 +61,10 @@ class TrainedVAE:
         self._binarization, self._transforms = binarization, tuple(transforms)
         self.x_shape = model.x_shape
         self.latent_size = model.latent_size
-        self._encode = tf.function(lambda x: self._averaged(lambda: model.encode(x).mean()))
-        self._decode = tf.function(lambda z: self._averaged(lambda: model.decode(z).mean()))
-        self._draw = tf.function(lambda z, u: self._averaged(lambda: model.decode(z).sample(u)))
-        self._elbo = tf.function(self._elbos)
+        self._encode = graph(lambda x: self._averaged(lambda: model.encode(x).mean()))
+        self._decode = graph(lambda z: self._averaged(lambda: model.decode(z).mean()))
+        self._draw = graph(lambda z, u: self._averaged(lambda: model.decode(z).sample(u)))
+        self._elbo = graph(self._elbos)
 
     def prepare(self, pixels: np.ndarray, *, split: str = "test") -> np.ndarray:
         """Return x [B, *X] float32 for the first B stored examples of a split, uint8 or in [0, 1], as evaluated.

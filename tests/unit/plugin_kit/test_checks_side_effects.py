@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from vaeflow.plugin_kit.checks import side_effects
+from vaeflow.plugin_kit.checks.forks import Forks
 from vaeflow.plugin_kit.checks.import_effects import require_clean_import
 from vaeflow.plugin_kit.checks.pickling import pickling
 from vaeflow.plugin_kit.checks.require import BrokenRuleError
@@ -181,6 +182,13 @@ def test_a_partial_of_a_decorated_function_is_of_its_package(package, tmp_path):
     assert len(effects.written) == 1
 
 
+@pytest.fixture(scope="module")
+def forks():
+    """Separate processes for the rule."""
+    with Forks() as forks:
+        yield forks
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -195,11 +203,11 @@ def test_a_partial_of_a_decorated_function_is_of_its_package(package, tmp_path):
         ("pass", None),
     ],
 )
-def test_what_is_done_at_import_is_seen(tmp_path, monkeypatch, line, message):
+def test_what_is_done_at_import_is_seen(tmp_path, monkeypatch, line, message, forks):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "eager.py"
     path.write_text(f"import pickle\nfrom vaeflow import Component, hookimpl\n{line}\n{EAGER}")
-    subject = Subject(Registry.load([str(path)]), "metric", "eager")
+    subject = Subject(Registry.load([str(path)]), "metric", "eager", forks=forks)
     if message is None:
         require_clean_import(subject)
     else:
@@ -207,10 +215,10 @@ def test_what_is_done_at_import_is_seen(tmp_path, monkeypatch, line, message):
             require_clean_import(subject)
 
 
-def test_a_plugin_that_can_be_imported_once_only_is_told_why(tmp_path):
+def test_a_plugin_that_can_be_imported_once_only_is_told_why(tmp_path, forks):
     path = tmp_path / "eager.py"
     path.write_text(f"from vaeflow import Component, hookimpl\n{EAGER}")
-    subject = Subject(Registry.load([str(path)]), "metric", "eager")
+    subject = Subject(Registry.load([str(path)]), "metric", "eager", forks=forks)
     path.unlink()
     with pytest.raises(BrokenRuleError, match=r"in a separate process: .*eager\.py"):
         require_clean_import(subject)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from vaeflow.distributed.strategies.graphs import graph
 from vaeflow.model import elbo
 
 if TYPE_CHECKING:
@@ -21,4 +22,4 @@ def write_graph(model: VAE) -> None:
 
     x = tf.TensorSpec((None, *model.x_shape), tf.float32, name="x")
     noise = tf.TensorSpec((1, None, model.posterior.noise_size), tf.float32, name="noise")
-    tf.summary.graph(tf.function(elbo_of).get_concrete_function(x, noise).graph)
+    tf.summary.graph(graph(elbo_of).get_concrete_function(x, noise).graph)

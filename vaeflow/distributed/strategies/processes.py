@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import tensorflow as tf
 
+from vaeflow.distributed.strategies.graphs import graph
 from vaeflow.errors import ElsewhereError, VaeflowError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Processes:
         self._strategy = strategy
         self.rank, self.count = strategy.rank, strategy.processes
         self.chief = self.rank == 0
-        self._compiled = tf.function(self._all_reduce, reduce_retracing=False)
+        self._compiled = graph(self._all_reduce, reduce_retracing=False)
 
     def barrier(self) -> None:
         """Wait for all processes."""

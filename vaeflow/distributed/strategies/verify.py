@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow.distributed.strategies.gather import gather
+from vaeflow.distributed.strategies.graphs import graph
 from vaeflow.errors import DivergedError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def self_test_reductions(strategy: Strategy, wire: str = "float32") -> None:
         sums = [total for tensors in (integers, floats, halves) for total in strategy.all_reduce_sum(tensors)]
         return sums, strategy.all_reduce_max(tf.stack([tf.cast(number, tf.float32), -tf.cast(number, tf.float32)]))
 
-    sums, peaks = tf.function(lambda: _locals(strategy, strategy.run(in_step)))()
+    sums, peaks = graph(lambda: _locals(strategy, strategy.run(in_step)))()
     total = replicas * (replicas + 1) // 2
     expected: list[np.ndarray] = [total * np.arange(1, size + 1) * UNIT for size in SIZES]
     expected += [total * (np.arange(1, size + 1) % MODULUS) for size in SIZES]
@@ -62,7 +63,7 @@ class Agreement:
 
     def __init__(self, strategy: Strategy, variables: Mapping[str, tf.Variable]) -> None:
         self._strategy, self._variables = strategy, dict(variables)
-        self._compiled = tf.function(self._table)
+        self._compiled = graph(self._table)
 
     def check(self) -> str:
         """Return the fingerprint that all replicas share, 16 hexadecimal digits.

@@ -11,8 +11,9 @@ from vaeflow.contracts import Dataset
 from vaeflow.data.sets import Folders
 from vaeflow.data.sets.checks import blocks, is_bits
 from vaeflow.errors import UsageError, VaeflowError
+from vaeflow.plugin_kit.checks.forks import HASH_SEEDS
 from vaeflow.plugin_kit.checks.import_effects import require_clean_import
-from vaeflow.plugin_kit.checks.in_subprocess import HASH_SEEDS, elsewhere
+from vaeflow.plugin_kit.checks.in_subprocess import elsewhere
 from vaeflow.plugin_kit.checks.require import SkippedRuleError, require
 from vaeflow.plugin_kit.checks.rule import Rule
 from vaeflow.plugin_kit.checks.side_effects import require_no_pickles, watched

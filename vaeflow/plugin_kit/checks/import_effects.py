@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vaeflow.plugin_kit.checks.processes import call
 from vaeflow.plugin_kit.checks.require import require
 from vaeflow.plugin_kit.checks.side_effects import SideEffects, require_no_pickles, watched
 
@@ -22,22 +19,18 @@ def require_clean_import(subject: Subject) -> None:
     Args:
         subject: the component.
     """
-    printed = call(__name__, json.dumps([subject.place, subject.registry.modules]), PATIENCE)
-    effects = SideEffects(**json.loads(printed.splitlines()[-1]))
+    found = subject.forks.call(__name__, [subject.place, subject.registry.modules], PATIENCE)
+    effects = SideEffects(**found)
     require_no_pickles(effects, when=" while it is imported")
     written = ", ".join(dict.fromkeys(effects.written))
     require(not written, f"it writes {written} while it is imported, which every rank of a job would do")
 
 
-def main() -> None:
-    """Load the plugins named on standard input, and print the side effects of code of one place."""
+def answer(request: tuple[str, list[str]]) -> dict[str, Any]:
+    """Load plugins in the separate process, and return the side effects of code of one place."""
     from vaeflow.plugins.registry import Registry
 
-    place, modules = json.load(sys.stdin)
+    place, modules = request
     with watched(place) as effects:
         Registry.load(modules)
-    sys.stdout.write(f"\n{json.dumps(vars(effects))}\n")
-
-
-if __name__ == "__main__":
-    main()
+    return vars(effects)

@@ -6,15 +6,13 @@ Ranks of a job are such processes. Random numbers drawn at import, or the order 
 from __future__ import annotations
 
 import importlib
-import json
-import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaeflow.plugin_kit.checks.processes import call
+from vaeflow.plugin_kit.checks.forks import HASH_SEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, np.ndarray]
 
-HASH_SEEDS = ("1", "2")
 PATIENCE = 600  # seconds; a process that hangs is a finding
 
 
@@ -53,22 +50,20 @@ def elsewhere(
             "subject": [subject.kind, subject.name, dict(subject.options)],
             "tried": [subject.x_shape, subject.latent_size, dict(subject.partners)],
         }
-        call(__name__, json.dumps(request), PATIENCE, PYTHONHASHSEED=hash_seed)
+        subject.forks.call(__name__, request, PATIENCE, hash_seed)
         with np.load(Path(name) / "found.npz") as found:
             return dict(found)
 
 
-def main() -> None:
-    """Run the request from standard input."""
+def answer(request: Mapping[str, Any]) -> None:
+    """Call the function of a request, in the separate process."""
     from vaeflow.distributed.strategies.mirrored import make_logical_cpus
+    from vaeflow.plugin_kit.checks.subject import Subject
     from vaeflow.plugins.registry import Registry
     from vaeflow.runtime.tensorflow_setup import Runtime, start_tensorflow
 
-    request = json.load(sys.stdin)
     start_tensorflow(Runtime(threads=1))
     make_logical_cpus(2)
-    from vaeflow.plugin_kit.checks.subject import Subject
-
     kind, name, options = request["subject"]
     x_shape, latent_size, partners = request["tried"]
     module, function = request["function"]
@@ -76,10 +71,3 @@ def main() -> None:
     with np.load(Path(request["folder"]) / "given.npz") as given:
         found = getattr(importlib.import_module(module), function)(subject, dict(given))
     np.savez(Path(request["folder"]) / "found.npz", **found)
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except Exception as error:  # noqa: BLE001 The last line becomes the rule's message.
-        sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -1,4 +1,4 @@
-"""Run short processes on this machine: a module of vaeflow, or a job."""
+"""Run a short job on this machine."""
 
 from __future__ import annotations
 
@@ -6,39 +6,10 @@ import json
 import os
 import socket
 import subprocess
-import sys
 
 from vaeflow.plugin_kit.checks.require import BrokenRuleError
 
 LAUNCHERS_VARIABLES = ("TF_CONFIG", "HOROVOD_RANK", "HOROVOD_SIZE")
-
-
-def call(module: str, request: str, seconds: float, **variables: str) -> str:
-    """Run a module in a separate process.
-
-    Args:
-        module: its dotted name.
-        request: its standard input.
-        seconds: after which it is killed.
-        variables: additional environment variables.
-
-    Returns:
-        Its standard output.
-
-    Raises:
-        BrokenRuleError: if it fails; the last line of its standard error is the message.
-    """
-    command, environment = [sys.executable, "-m", module], {**os.environ, **variables}
-    try:
-        done = subprocess.run(  # noqa: S603
-            command, input=request, env=environment, capture_output=True, text=True, timeout=seconds, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise BrokenRuleError(f"a separate process has not ended after {seconds:g} s") from None
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-        raise BrokenRuleError(f"in a separate process: {lines[-1]}")
-    return done.stdout
 
 
 def run_job(command: list[str], launcher: list[str], seconds: float) -> None:

@@ -16,6 +16,7 @@ from vaeflow.data.noise import Noise
 from vaeflow.distributed.strategies.mirrored import MirroredTopology
 from vaeflow.distributed.strategies.single import SingleStrategy
 from vaeflow.engine.precision import built_in
+from vaeflow.plugin_kit.checks.forks import Forks
 from vaeflow.plugin_kit.checks.require import require_close
 from vaeflow.plugin_kit.checks.side_effects import SideEffects, place_of, watched
 from vaeflow.training.experiment import Experiment, build
@@ -70,6 +71,7 @@ class Subject:
         x_shape: X of the examples.
         latent_size: D.
         partners: names of components of other kinds to test it with, by kind; default `USUAL`.
+        forks: separate processes for rules.
     """
 
     registry: Registry
@@ -79,6 +81,7 @@ class Subject:
     x_shape: tuple[int, ...] = (8, 8, 1)
     latent_size: int = 2
     partners: Mapping[str, str] = field(default_factory=dict)
+    forks: Forks = field(default_factory=Forks)
 
     @cached_property
     def bound(self) -> Bound:
