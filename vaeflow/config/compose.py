@@ -112,9 +112,9 @@ def _clear(places: dict[str, str], dotted: str) -> None:
 
 
 def _place(places: Mapping[str, str], key: str) -> str | None:
-    """Return the place of a key, or of the nearest table above it."""
-    while key not in places and "." in key:
-        key = key.rpartition(".")[0]
+    """Return the place of a key, or of the nearest table or list above it."""
+    while key not in places and key:
+        key = key[: max(key.rfind("."), key.rfind("["), 0)]
     return places.get(key)
 
 
