@@ -159,11 +159,21 @@ def _read(value: Any, slot: Slot) -> Any:
         if not others:
             raise slot.refuse(value)
         return _plain(Union[others], value, slot)  # noqa: UP007 The members are computed.
-    if kind_of(nested[0]):
-        return _component(value, slot, str(kind_of(nested[0])))
-    built = _table(nested[0], value, slot) if is_table(nested[0]) else _list(nested[0], value, slot)
+    built = _built(nested[0], value, slot)
     _require_constraints(built, value, slot)
     return built
+
+
+def _built(member: Any, value: Any, slot: Slot) -> Any:
+    """Return the component, the table or the list that a value stands for."""
+    kind = kind_of(member)
+    if kind is not None:
+        return _component(value, slot, kind)
+    if is_table(member):
+        return _table(member, value, slot)
+    if is_list(member):
+        return _list(member, value, slot)
+    raise slot.unusable()  # such as a mapping of components
 
 
 def _fits(member: Any, value: Any) -> bool:
