@@ -23,6 +23,7 @@ from vaeflow.plugins import hookspecs
 from vaeflow.plugins.discovery import HOOKS
 from vaeflow.plugins.records import KINDS
 from vaeflow.plugins.registry import Registry
+from vaeflow.plugins.tables import fields_inside
 from vaeflow.plugins.type_names import type_in_words, value_in_words
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
-    from vaeflow.plugins.options import Option
+    from vaeflow.plugins.option import Option
     from vaeflow.plugins.registered import Registered
 
 FOLDER = Path(__file__).parent / "generated"
@@ -156,15 +157,22 @@ def _component(registered: Registered) -> Iterator[str]:
     yield escape_lines(parsed.text)
     options = registered.options()
     if options:
-        described = [_option(option, parsed.described("Args", option.name)) for option in options]
+        described = [row for option in options for row in _rows(option, parsed.described("Args", option.name))]
         yield table(("option", "type", "default", "what it is"), described)
     for error, when in parsed.items.get("Raises", ()):
         yield f"Raises `{error}` {escape(when)}"
 
 
-def _option(option: Option, description: str) -> tuple[str, str, str, str]:
+def _rows(option: Option, description: str) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the row of an option, and those of the fields of its tables, which their docstrings describe."""
+    yield _row(option.name, option, description)
+    for path, of_table, field in fields_inside(option):
+        yield _row(path, field, parse(of_table.__doc__).described("Attributes", field.name))
+
+
+def _row(path: str, option: Option, description: str) -> tuple[str, str, str, str]:
     default = "required" if option.required else f"`{_default(_as_list(option.default))}`"
-    return f"`{option.name}`", cell(type_in_words(option.annotation)), default, cell(description)
+    return f"`{path}`", cell(type_in_words(option.annotation)), default, cell(description)
 
 
 def _as_list(value: Any) -> Any:

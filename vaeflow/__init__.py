@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from vaeflow.plugins.hookspecs import hookimpl
 from vaeflow.plugins.records import Component
+from vaeflow.plugins.selected import Selected, Takes, select
 from vaeflow.version import version_of_vaeflow
 
 if TYPE_CHECKING:
     from vaeflow.api import load, train
 
-__all__ = ["Component", "__version__", "hookimpl", "load", "train"]
+__all__ = ["Component", "Selected", "Takes", "__version__", "hookimpl", "load", "select", "train"]
 
 __version__ = version_of_vaeflow()
 

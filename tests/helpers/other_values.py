@@ -26,7 +26,7 @@ CANDIDATES = {int: [1, 2, 3], float: [0.25, 0.5, 2.0], str: ["other", "another"]
 def keys_of(resolved: Resolved) -> set[str]:
     """Return every key of a resolved config, with dots; a list of components is one key."""
     keys = set(flat(tree_of(resolved.config)))
-    inside = {key: name for key in keys for name in KINDS_OF_LISTS if key.startswith(f"{name}.")}
+    inside = {key: name for key in keys for name in KINDS_OF_LISTS if key.startswith(f"{name}[")}
     return {inside.get(key, key) for key in keys}
 
 
@@ -62,7 +62,7 @@ def other_settings(common: list[str], registry: Registry) -> dict[str, list[str]
 
 
 def _below(key: str, tree: dict[str, Any]) -> dict[str, Any]:
-    return {one: value for one, value in tree.items() if one == key or one.startswith(f"{key}.")}
+    return {one: value for one, value in tree.items() if one == key or one.startswith((f"{key}.", f"{key}["))}
 
 
 def _candidates(usual: Resolved, registry: Registry) -> Iterator[tuple[str, Iterator[Any]]]:

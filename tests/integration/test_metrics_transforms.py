@@ -312,7 +312,7 @@ def test_the_model_is_of_what_the_transforms_make(run, digits, plugin):
     assert loaded.trained.x_shape == (8, 8, 1)
     assert loaded.prepare(np.load(digits)["x_test"][..., None]).shape == (33, 8, 8, 1)
     assert loaded.sample(2).shape == (2, 8, 8, 1)
-    assert json.loads((run / "environment.json").read_text())["components"]["transforms.1"].startswith("vaeflow ")
+    assert json.loads((run / "environment.json").read_text())["components"]["transforms[1]"].startswith("vaeflow ")
 
 
 def test_plots_of_plugins_are_drawn_and_shown(run, events):

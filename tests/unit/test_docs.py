@@ -149,7 +149,8 @@ def test_the_readme_shows_the_example_plugin():
 @pytest.mark.slow
 def test_the_plugins_of_the_docs_train(clone, mnist_folders):
     plugins = [f"--plugin={path}" for path in sorted(EXAMPLES.glob("*.py"))]
-    selected = ["encoder=residual", "encoder.depth=3", "decoder=notebook", 'callbacks=["best"]']
+    encoder = ["encoder=joined", "encoder.first=residual", "encoder.first.depth=3", "encoder.others=[{scale=0.5}, {}]"]
+    selected = [*encoder, "decoder=notebook", 'callbacks=["best"]']
     printed = run_python(
         "-m", "vaeflow", "train", "mnist-mlp-20", *TINY, *selected, *plugins, "--run-dir=run", cwd=clone
     )

@@ -12,6 +12,7 @@ from vaeflow.cli.plugins_new import new
 from vaeflow.cli.shared import examples, plugin_option
 
 if TYPE_CHECKING:
+    from vaeflow.plugins.option import Option
     from vaeflow.plugins.registered import Registered
     from vaeflow.plugins.registry import Registry
 
@@ -87,13 +88,16 @@ def _list(registry: Registry) -> None:
 
 
 def _options(registered: Registered) -> str:
+    from vaeflow.plugins.tables import fields_inside
+
+    lines = []
+    for option in registered.options():
+        lines.append(_line("", option))
+        lines += [_line(path.removesuffix(field.name), field) for path, _, field in fields_inside(option)]
+    return "\n".join(["Options:", *lines] if lines else ["No options."])
+
+
+def _line(prefix: str, option: Option) -> str:
     from vaeflow.plugins.type_names import type_in_words
 
-    options = registered.options()
-    if not options:
-        return "No options."
-    lines = [
-        f"  {option}  ({'required; ' if option.required else ''}{type_in_words(option.annotation)})"
-        for option in options
-    ]
-    return "\n".join(["Options:", *lines])
+    return f"  {prefix}{option}  ({'required; ' if option.required else ''}{type_in_words(option.annotation)})"

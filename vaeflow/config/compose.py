@@ -1,7 +1,8 @@
 """Merge layers into one config: later layers override earlier ones, and the result is validated.
 
 If a layer selects another component, the options of earlier layers are dropped, since they belong to the earlier
-component. Setting `steps` clears `epochs` of earlier layers, and vice versa.
+component. This holds for components in options of components, too. Setting `steps` clears `epochs` of earlier layers,
+and vice versa.
 """
 
 from __future__ import annotations
@@ -92,18 +93,34 @@ def _lay(tree: dict[str, Any], upper: Mapping[str, Any], place: str, places: dic
     """Merge a layer's table into `tree`, in place."""
     for key, value in upper.items():
         dotted = f"{prefix}{key}"
-        selects = not prefix and key in KINDS_OF_SELECTIONS
-        over = {"name": value} if selects and isinstance(value, str) else value
-        under = tree.get(key)
+        under, over, selects = tree.get(key), value, key in KINDS_OF_SELECTIONS
+        if prefix:
+            under, over, selects = _option(prefix, under, value)
+        elif selects and isinstance(value, str):
+            over = {"name": value}
         if not isinstance(over, Mapping):
             _clear(places, dotted)
-            tree[key], places[dotted] = value, place
+            tree[key], places[dotted] = over, place
             continue
         if not isinstance(under, dict) or (selects and over.get("name", under.get("name")) != under.get("name")):
             _clear(places, dotted)
-            under = tree[key] = {}
+            under = {}
+        tree[key] = under
         places[dotted] = place
         _lay(under, over, place, places, f"{dotted}.")
+
+
+def _option(prefix: str, under: Any, over: Any) -> tuple[Any, Any, bool]:
+    """Return two values of a key below a table, and whether they select components.
+
+    The options' types are not known here: a table with a name selects a component, which a text names, too.
+    """
+    if prefix.partition(".")[0] not in KINDS_OF_SELECTIONS or "none" in (under, over):
+        return under, over, False
+    if isinstance(under, str) and isinstance(over, Mapping):
+        return {"name": under}, over, True
+    selects = isinstance(under, dict) and "name" in under
+    return under, {"name": over} if selects and isinstance(over, str) else over, selects
 
 
 def _clear(places: dict[str, str], dotted: str) -> None:
@@ -112,9 +129,9 @@ def _clear(places: dict[str, str], dotted: str) -> None:
 
 
 def _place(places: Mapping[str, str], key: str) -> str | None:
-    """Return the place of a key, or of the nearest table above it."""
-    while key not in places and "." in key:
-        key = key.rpartition(".")[0]
+    """Return the place of a key, or of the nearest table or list above it."""
+    while key not in places and key:
+        key = key[: max(key.rfind("."), key.rfind("["), 0)]
     return places.get(key)
 
 

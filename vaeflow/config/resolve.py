@@ -54,10 +54,11 @@ class Resolved:
     callbacks: tuple[Bound, ...]
 
     def components(self) -> dict[str, Bound]:
-        """Return every component by its key in the config: `encoder`, `callbacks.0`."""
+        """Return every component by its key in the config: `encoder`, `callbacks[0]`, `objective.discriminator`."""
         single = {key: getattr(self, key) for key in KINDS_OF_SELECTIONS}
         lists = {key: getattr(self, key.partition(".")[0]) for key in KINDS_OF_LISTS}
-        return single | {f"{key}.{number}": one for key, found in lists.items() for number, one in enumerate(found)}
+        outer = single | {f"{key}[{number}]": one for key, found in lists.items() for number, one in enumerate(found)}
+        return outer | {f"{key}.{path}": one for key, bound in outer.items() for path, one in bound.nested().items()}
 
     def to_toml(self) -> str:
         """Return the config as TOML with every key and option; composing it gives the same config."""
@@ -119,7 +120,7 @@ def _bind_list(composed: Composed, registry: Registry, key: str) -> tuple[Bound,
     selected: tuple[Selection, ...] = _at(composed.config, key)
     kind = KINDS_OF_LISTS[key]
     return tuple(
-        _placed(composed, lambda one=one, number=number: registry.bind(kind, one, f"{key}.{number}"))  # type: ignore[misc]
+        _placed(composed, lambda one=one, number=number: registry.bind(kind, one, f"{key}[{number}]"))  # type: ignore[misc]
         for number, one in enumerate(selected)
     )
 
@@ -156,7 +157,7 @@ def _placed(composed: Composed, bind: Callable[[], Bound]) -> Bound:
         return bind()
     except UsageError as error:
         key = str(error).partition(":")[0]
-        place = composed.place(f"{key}.name" if key in KINDS_OF_SELECTIONS else key)
+        place = composed.place(f"{key}.name")  # of the component's name, if the key selects one
         if place is None:
             raise
         raise type(error)(f"{place}: {error}") from error

@@ -68,6 +68,6 @@ def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if isinstance(value, Mapping):
             left += [(f"{key}.{inner}", item) for inner, item in reversed(list(value.items()))]
         elif isinstance(value, (list, tuple)):
-            left += [(f"{key}.{number}", item) for number, item in reversed(list(enumerate(value)))]
+            left += [(f"{key}[{number}]", item) for number, item in reversed(list(enumerate(value)))]
         else:
             yield key, value

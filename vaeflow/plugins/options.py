@@ -10,45 +10,24 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
-from pydantic_core import to_jsonable_python
 
-from vaeflow.errors import PluginError, UsageError, nearest
+from vaeflow.errors import PluginError, UsageError
+from vaeflow.plugins.nested import Place, read_option, require_known
+from vaeflow.plugins.nested_types import is_nested
+from vaeflow.plugins.option import Option
 from vaeflow.plugins.records import KINDS, Component
-from vaeflow.plugins.type_names import admits_none, type_in_code, type_in_words, value_in_words
+from vaeflow.plugins.spelling import spelled
+from vaeflow.plugins.type_names import admits_none, type_in_words, value_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-TYPES = "int, float, bool, str, Literal[...], tuple[...], X | None, or Annotated[X, pydantic.Field(...)] of these"
+    from vaeflow.plugins.nested import Find
 
-
-@dataclasses.dataclass(frozen=True)
-class Option:
-    """One keyword-only parameter of a build function.
-
-    Attributes:
-        name: the parameter's name, the key in a config.
-        annotation: its type, resolved.
-        default: its default, or `inspect.Parameter.empty` where a value must be given.
-    """
-
-    name: str
-    annotation: Any
-    default: Any
-
-    @property
-    def required(self) -> bool:
-        """Whether a config must set it."""
-        return self.default is inspect.Parameter.empty
-
-    def __str__(self) -> str:
-        """Return the option as written in the signature.
-
-        >>> str(Option("depth", int, 32))
-        'depth: int = 32'
-        """
-        default = "" if self.required else f" = {self.default!r}"
-        return f"{self.name}: {type_in_code(self.annotation)}{default}"
+TYPES = (
+    "int, float, bool, str, Literal[...], tuple[...], X | None, or Annotated[X, pydantic.Field(...)] of these, "
+    'Annotated[Selected, Takes("encoder")], or a dataclass of these'
+)
 
 
 def check_signature(component: Component) -> None:
@@ -91,6 +70,8 @@ def options_of(component: Component) -> tuple[Option, ...]:
     holder = type("Options", (), {"__annotations__": {p.name: p.annotation for p in parameters}})
     try:
         hints = get_type_hints(holder, globalns=_namespace(component.build), include_extras=True)
+    except PluginError as error:
+        raise PluginError(f"{component.kind} {component.name!r}: {error}") from error
     except Exception as error:
         raise PluginError(
             f"{component.kind} {component.name!r}: the type of an option can't be resolved at run time ({error}); "
@@ -99,7 +80,20 @@ def options_of(component: Component) -> tuple[Option, ...]:
     return tuple(Option(p.name, hints[p.name], p.default) for p in parameters)
 
 
-def validate(component: Component, given: Mapping[str, Any], *, where: str, origin: str) -> dict[str, Any]:
+def alone(kind: str, name: str, where: str) -> Any:
+    """Find no component: the default of `validate`."""
+    raise UsageError(f"{where}: {kind} {name!r} can't be looked up without a registry")
+
+
+def validate(
+    component: Component,
+    given: Mapping[str, Any],
+    *,
+    where: str,
+    origin: str,
+    find: Find = alone,
+    defaults: tuple[str, ...] = (),
+) -> dict[str, Any]:
     """Return the options to build a component with: those given, validated, and the defaults of the rest.
 
     Args:
@@ -107,6 +101,8 @@ def validate(component: Component, given: Mapping[str, Any], *, where: str, orig
         given: values by option, as a TOML file spells them: lists for tuples, 'none' for None.
         where: the place in the config, for errors, such as 'encoder'.
         origin: the distribution and version, for errors.
+        find: looks up components that options select.
+        defaults: the defaults that selected this component, see `vaeflow.plugins.nested.Place`.
 
     Raises:
         UsageError: if a value is of the wrong type, an option is unknown or a required one is missing.
@@ -114,29 +110,25 @@ def validate(component: Component, given: Mapping[str, Any], *, where: str, orig
     """
     label = f"{component.name} of {origin}"
     options = {option.name: option for option in options_of(component)}
-    for name in given:
-        if name not in options:
-            raise UsageError(f"{where}.{name}: {label} has no such option; {nearest(name, options)}")
-    spelled = {
+    require_known(given, options, where, label)
+    nested = {name: option for name, option in options.items() if is_nested(option.annotation)}
+    plain = tuple(option for name, option in options.items() if name not in nested)
+    json_given = {
         name: None if value == "none" and admits_none(options[name].annotation) else value
         for name, value in given.items()
+        if name not in nested
     }
-    adapter = _adapter(component, tuple(options.values()))
+    adapter = _adapter(component, plain)
     try:
-        validated = adapter.validate_json(json.dumps(spelled, default=str))
+        validated = adapter.validate_json(json.dumps(json_given, default=str))
     except ValidationError as error:
         raise _in_words(error, options, given, where, label) from None
-    return {name: getattr(validated, name) for name in options}
-
-
-def as_toml(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return validated options as a TOML file spells them: lists for tuples, 'none' for None.
-
-    >>> as_toml({"hidden": (200, 100), "weight_decay": None})
-    {'hidden': [200, 100], 'weight_decay': 'none'}
-    """
-    plain = to_jsonable_python(dict(options))
-    return {name: "none" if value is None else value for name, value in plain.items()}
+    place = Place(where, component.kind, label, find, defaults)
+    tables = {name: spelled(value) for name, value in given.items() if name in nested}
+    return {
+        name: read_option(option, tables, place) if name in nested else getattr(validated, name)
+        for name, option in options.items()
+    }
 
 
 def _adapter(component: Component, options: tuple[Option, ...]) -> TypeAdapter[Any]:

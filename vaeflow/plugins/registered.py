@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vaeflow.errors import PluginError, VaeflowError, is_of_another_process
 from vaeflow.plugins import options as options_module
 from vaeflow.plugins.records import KINDS
+from vaeflow.plugins.selected import Selected
+from vaeflow.plugins.spelling import as_toml
+from vaeflow.plugins.tables import parts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from vaeflow.plugins.options import Option
+    from vaeflow.plugins.nested import Find
+    from vaeflow.plugins.option import Option
     from vaeflow.plugins.records import Component, Origin
 
 
@@ -25,10 +29,12 @@ class Registered:
     Attributes:
         component: the record that the plugin returned.
         origin: the plugin's distribution, version and module.
+        find: looks up the components that its options select; a registry sets it.
     """
 
     component: Component
     origin: Origin
+    find: Find = field(default=options_module.alone, compare=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -53,22 +59,25 @@ class Registered:
         """
         return options_module.options_of(self.component)
 
-    def bind(self, given: Mapping[str, Any], where: str) -> Bound:
+    def bind(self, given: Mapping[str, Any], where: str, defaults: tuple[str, ...] = ()) -> Bound:
         """Validate options and keep them beside the component.
 
         Args:
             given: values by option, as a TOML file spells them.
             where: the place in the config, for errors.
+            defaults: the defaults of other components that selected this one.
 
         Raises:
             UsageError: if an option is unknown, missing or of the wrong type.
         """
-        options = options_module.validate(self.component, given, where=where, origin=str(self.origin))
+        options = options_module.validate(
+            self.component, given, where=where, origin=str(self.origin), find=self.find, defaults=defaults
+        )
         return Bound(self, MappingProxyType(options))
 
 
 @dataclass(frozen=True)
-class Bound:
+class Bound(Selected):
     """A selected component with validated options, ready to be built.
 
     Attributes:
@@ -85,13 +94,17 @@ class Bound:
         return self.registered.component
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]  # read-only here
         """The component's name."""
         return self.component.name
 
     def toml_options(self) -> dict[str, Any]:
         """Return every option as a TOML file spells it."""
-        return options_module.as_toml(self.options)
+        return as_toml(self.options)
+
+    def nested(self) -> dict[str, Bound]:
+        """Return the components that its options select, and those of their options, by path: `levels[0].encoder`."""
+        return {path.removeprefix("."): bound for path, bound in _inside(self)}
 
     def build(self, *positional: Any) -> Any:
         """Call the build function.
@@ -123,3 +136,11 @@ class Bound:
                 f"not a {kind.returns}"
             )
         return built
+
+
+def _inside(value: Any) -> Iterator[tuple[str, Bound]]:
+    parts = ((f".{name}", one) for name, one in value.options.items()) if isinstance(value, Bound) else parts_of(value)
+    for path, part in parts:
+        if isinstance(part, Bound):
+            yield path, part
+        yield from ((f"{path}{below}", bound) for below, bound in _inside(part))

@@ -10,6 +10,7 @@ import pluggy
 
 from vaeflow.errors import PluginError, UsageError, nearest
 from vaeflow.plugins import discovery, hookspecs
+from vaeflow.plugins.defaults import require_finite
 from vaeflow.plugins.discovery import Loaded
 from vaeflow.plugins.records import KINDS
 from vaeflow.plugins.tracing import trace
@@ -78,7 +79,8 @@ class Registry:
 
         Raises:
             UsageError: if a plugin that is to be disabled is not installed.
-            PluginError: if a named plugin is broken, or two plugins hold a component of one kind and name.
+            PluginError: if a named plugin is broken, two plugins hold a component of one kind and name, or defaults
+                select components without end.
         """
         manager = pluggy.PluginManager(hookspecs.NAMESPACE)
         manager.add_hookspecs(hookspecs)
@@ -96,7 +98,10 @@ class Registry:
                     raise PluginError(str(what))
                 _log.warning("vaeflow: warning: %s", what)
                 broken.append(what)
-        return cls(components, broken, modules, loaded=loaded, disabled=disabled)
+        registry = cls(components, broken, modules, loaded=loaded, disabled=disabled)
+        for registered in registry.all():
+            require_finite(registered)
+        return registry
 
     def all(self) -> list[Registered]:
         """Return every component, by the order of the kinds, then by name."""
@@ -153,7 +158,10 @@ class Registry:
         """
         place = where or kind
         trace(f"{place} is {selection.name}")
-        return self.get(kind, selection.name, place).bind(selection.options, place)
+        bound = self.get(kind, selection.name, place).bind(selection.options, place)
+        for path, inner in bound.nested().items():
+            trace(f"{place}.{path} is {inner.name}")
+        return bound
 
     def _add(self, registered: Registered) -> None:
         key = (registered.component.kind, registered.component.name)
@@ -163,7 +171,7 @@ class Registry:
                 f"{key[0]} {key[1]!r} is registered twice: by {other.origin.full} and by {registered.origin.full}; "
                 "uninstall one or rename its component"
             )
-        self._components[key] = registered
+        self._components[key] = replace(registered, find=self.get)
 
 
 def _sources(modules: Sequence[str]) -> tuple[list[Source], list[Origin]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 from pydantic.fields import FieldInfo
 
 from vaeflow.echo import shown
+from vaeflow.plugins.nested_types import is_table, kind_of, names_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,6 +49,8 @@ def type_in_words(annotation: Any, metadata: Iterable[object] = ()) -> str:
     'a list (each: a number) or none'
     """
     origin = get_origin(annotation)
+    if kind_of(annotation):
+        return f"a component of kind {kind_of(annotation)}: a name or a table {{name = ...}}"
     if origin is Annotated:
         base, *extra = get_args(annotation)
         return type_in_words(base, [*extra, *metadata])
@@ -64,6 +67,8 @@ def _base_in_words(annotation: Any, origin: Any) -> str:
         items = [type_in_words(argument) for argument in arguments if argument is not Ellipsis]
         uniform = origin is list or Ellipsis in arguments
         return f"a list (each: {items[0]})" if uniform else f"a list of {len(items)} ({'; '.join(items)})"
+    if is_table(annotation) and not hasattr(annotation, "in_words"):
+        return f"a table {{{', '.join(names_in(annotation))}}}"
     own = getattr(annotation, "in_words", getattr(annotation, "__name__", str(annotation)))
     return NAMES.get(annotation, own)
 

@@ -169,7 +169,7 @@ def test_a_wrong_setting_is_one_line(override, line):
             ["learning_rate=cosine-decay"],
             "command line: learning_rate.initial_learning_rate: missing, but cosine-decay",
         ),
-        (["callbacks=['no-such']"], "command line: callbacks.0: unknown callback 'no-such'; "),
+        (["callbacks=['no-such']"], "command line: callbacks[0]: unknown callback 'no-such'; "),
     ],
 )
 def test_a_wrong_component_or_option_is_one_line(overrides, line, registry):

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from vaeflow import Component
 from vaeflow.errors import PluginError, UsageError
-from vaeflow.plugins.options import as_toml, check_signature, options_of, validate
+from vaeflow.plugins.options import check_signature, options_of, validate
+from vaeflow.plugins.spelling import as_toml
 
 # Signatures
 

@@ -91,7 +91,7 @@ def test_a_run_names_the_plugin_that_it_lacks(site, tmp_path, mnist_content, cap
     run = train(tmp_path / "run", data, "encoder=wide", "steps=2", "metrics=['squared-error']")
     components = json.loads((run / "environment.json").read_text())["components"]
     assert components["encoder"] == "vaeflow-wide 0.3"
-    assert components["metrics.0"].startswith("vaeflow ")
+    assert components["metrics[0]"].startswith("vaeflow ")
     lacks = "unknown encoder 'wide'.* The run was made with vaeflow-wide 0.3, which is missing now: install it"
     with pytest.raises(PluginError, match=lacks):
         resolve_run(RunDirectory(run), ["no:vaeflow-wide"])

@@ -45,7 +45,7 @@ def fingerprints(components: Iterable[Bound]) -> dict[str, str]:
         `version 1.2` for other installed distributions that these import. The environment has the versions of
         TensorFlow, Keras, NumPy and Horovod.
     """
-    waiting = sorted({file for bound in components for file in _files_behind(bound)})
+    waiting = sorted(_files_behind(components))
     digests = {root: _digest(root) for root in [_root_of(Path(__file__))]}
     versions: dict[str, str] = {}
     while waiting:
@@ -66,16 +66,17 @@ def fingerprints(components: Iterable[Bound]) -> dict[str, str]:
 
 def packages_of(components: Iterable[Bound]) -> set[str]:
     """Return the names of the packages or files that contain components, as in `fingerprints`."""
-    return {_root_of(file).name for bound in components for file in _files_behind(bound)}
+    return {_root_of(file).name for file in _files_behind(components)}
 
 
-def _files_behind(bound: Bound) -> Iterator[Path]:
-    """Yield the file of a component's plugin and the file of its build function."""
-    build = inspect.unwrap(getattr(bound.component.build, "func", bound.component.build))
-    for module in (getattr(build, "__module__", None), bound.registered.origin.module):
-        file = _file_of(module)
-        if file is not None:
-            yield file
+def _files_behind(components: Iterable[Bound]) -> set[Path]:
+    """Return the files of the plugins and build functions of components, and of those that their options select."""
+    found = set()
+    for bound in (one for outer in components for one in (outer, *outer.nested().values())):
+        build = inspect.unwrap(getattr(bound.component.build, "func", bound.component.build))
+        modules = (getattr(build, "__module__", None), bound.registered.origin.module)
+        found |= {file for module in modules if (file := _file_of(module)) is not None}
+    return found
 
 
 def _named(digests: Mapping[Path, str]) -> dict[str, str]:

@@ -135,13 +135,18 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten a tree of tables, including lists of tables, to one table with dotted keys.
 
     >>> flat({"a": {"b": 1}, "c": [{"name": "x"}]})
-    {'a.b': 1, 'c.0.name': 'x'}
+    {'a.b': 1, 'c[0].name': 'x'}
     """
     found: dict[str, Any] = {}
     for key, value in table.items():
-        tables = isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
-        inner = {str(number): item for number, item in enumerate(value)} if tables else value
-        found.update(flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {f"{prefix}{key}": value})
+        path = f"{prefix}{key}"
+        if isinstance(value, dict):
+            found |= flat(value, f"{path}.")
+        elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            for number, item in enumerate(value):
+                found |= flat(item, f"{path}[{number}].")
+        else:
+            found[path] = value
     return found
 
 
