@@ -94,6 +94,7 @@ def _optimizers() -> Iterator[Component]:
 def _data() -> Iterator[Component]:
     yield Component("dataset", "mnist", datasets.mnist)
     yield Component("dataset", "fashion-mnist", datasets.fashion_mnist)
+    yield Component("dataset", "digits", datasets.digits)
     yield Component("dataset", "arrays", datasets.arrays)
     yield Component("dataset", "idx", datasets.idx)
     yield Component("transform", "pad", transforms.pad)

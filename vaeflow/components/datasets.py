@@ -58,6 +58,34 @@ def fashion_mnist(
     return Cut(validation, train_examples, test_examples).of(_published("fashion-mnist", folders))
 
 
+def digits(
+    folders: Folders,  # noqa: ARG001
+    *,
+    validation: Validation = 0,
+    train_examples: Count = None,
+    test_examples: Count = None,
+) -> Dataset:
+    """Small digits that are part of this package: 1500 for training and 297 for the test, [N, 8, 8, 1] uint8.
+
+    They are the test set of UCI's Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998,
+    https://doi.org/10.24432/C50P49, licence CC BY 4.0), in the published order: the first 1500 of 1797 are the training
+    split. Values from 0 to 16 are scaled to 0 to 255. No download is needed.
+
+    Args:
+        folders: not used.
+        validation: number of training examples, from the end, that become the validation split.
+        train_examples: number of training examples to use, from the start; default: all that remain.
+        test_examples: number of test examples to use, from the start; default: all.
+
+    Raises:
+        DataError: if there are fewer examples.
+    """
+    from vaeflow.data.sets.digits import open_digits
+    from vaeflow.data.sets.splits import Cut
+
+    return Cut(validation, train_examples, test_examples).of(open_digits())
+
+
 def arrays(
     folders: Folders,  # noqa: ARG001
     *,
