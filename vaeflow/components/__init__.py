@@ -95,6 +95,7 @@ def _data() -> Iterator[Component]:
     yield Component("dataset", "mnist", datasets.mnist)
     yield Component("dataset", "fashion-mnist", datasets.fashion_mnist)
     yield Component("dataset", "digits", datasets.digits)
+    yield Component("dataset", "shapes", datasets.shapes)
     yield Component("dataset", "arrays", datasets.arrays)
     yield Component("dataset", "idx", datasets.idx)
     yield Component("transform", "pad", transforms.pad)

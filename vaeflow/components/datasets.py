@@ -6,7 +6,7 @@ machine share the memory. MNIST takes 47 MB for its 60000 x 784 training pixels 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Count = Annotated[int, Field(ge=1)] | None
 Validation = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Factor = Literal["shape", "hue", "size", "x", "y", "rotation"]
 
 
 def mnist(
@@ -84,6 +86,40 @@ def digits(
     from vaeflow.data.sets.splits import Cut
 
     return Cut(validation, train_examples, test_examples).of(open_digits())
+
+
+def shapes(
+    folders: Folders,  # noqa: ARG001
+    *,
+    train_examples: Annotated[int, Field(ge=1, le=2**40)] = 20_000,
+    validation: Annotated[int, Field(ge=0, le=2**40)] = 0,
+    test_examples: Annotated[int, Field(ge=0, le=2**40)] = 4_000,
+    label: Factor | None = "shape",
+    seed: Seed = 0,
+) -> Dataset:
+    """Pictures of one coloured shape on black, drawn from known factors, [N, 64, 64, 3] uint8; nothing is stored.
+
+    The factors are shape (square, ellipse, heart, triangle), hue, size, x, y and rotation, independent and uniform.
+    `vaeflow.data.sets.shapes` has their ranges and returns all factors of any examples. An example is a function of
+    seed, split and index, whatever the number of examples. A split of up to 2 GiB (174762 examples) is drawn once, when
+    the run starts; the examples of a larger one are drawn by each step that uses them.
+
+    Args:
+        folders: not used.
+        train_examples: number of training examples.
+        validation: number of examples of the validation split, none of them a training example; 0 for no such split.
+        test_examples: number of examples of the test split; 0 for no such split.
+        label: the factor that is the label: the number of the shape, or which tenth of the range of another factor;
+            'none' for no labels.
+        seed: another seed draws other examples.
+
+    Raises:
+        DataError: if the labels do not fit into memory.
+    """
+    from vaeflow.data.sets.shapes import shapes_of
+
+    counts = {"train": train_examples, "validation": validation, "test": test_examples}
+    return shapes_of(counts, label, seed)
 
 
 def arrays(
