@@ -98,6 +98,7 @@ def _data() -> Iterator[Component]:
     yield Component("dataset", "shapes", datasets.shapes)
     yield Component("dataset", "arrays", datasets.arrays)
     yield Component("dataset", "idx", datasets.idx)
+    yield Component("dataset", "image-folder", datasets.image_folder)
     yield Component("transform", "pad", transforms.pad)
     yield Component("transform", "downsample", transforms.downsample)
     yield Component("transform", "shift", transforms.shift)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 Count = Annotated[int, Field(ge=1)] | None
 Validation = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Side = Annotated[int, Field(ge=1, le=8192)]
 Factor = Literal["shape", "hue", "size", "x", "y", "rotation"]
 
 
@@ -196,6 +198,57 @@ def idx(
     test = _idx_split(test_images, test_labels, check=check) if test_images else None
     found = Dataset("idx", train, None, test, train_images)
     return Cut(validation, train_examples, test_examples).of(found)
+
+
+def image_folder(
+    folders: Folders,  # noqa: ARG001
+    *,
+    path: str,
+    size: tuple[Side, Side],
+    channels: Literal[1, 3] = 3,
+    convert: bool = False,
+    validation_fraction: Fraction = 0.0,
+    test_fraction: Fraction = 0.1,
+    seed: Seed = 0,
+    train_examples: Count = None,
+    test_examples: Count = None,
+) -> Dataset:
+    """Your own PNG and JPEG files in a folder, [N, height, width, channels] uint8, held in memory.
+
+    Files are found at any depth. If they are all in sub-folders, the first sub-folder of each is its class: labels are
+    places in the sorted names of these. Files and folders with a dot in front are skipped, and links to folders are not
+    followed. Images are decoded by Pillow, in several threads, upright as their EXIF data say.
+
+    The split of an image, and its place there, is a function of the seed and of its path below the folder alone: it
+    stays in its split if other images are added. So the sizes of the splits are only about the fractions.
+
+    Args:
+        folders: not used.
+        path: the folder. ~ is your home directory.
+        size: height and width. An image is scaled so that it just covers this size (bicubic, averaged if it becomes
+            smaller), and the rest is cut off equally on both sides. An image of this size keeps its pixels.
+        channels: 1 for grey, 3 for red, green and blue.
+        convert: whether to convert images that have other channels: grey to colour, colour to grey (ITU-R 601 luma),
+            other colour spaces, transparent pixels (put on black). If false, such an image is an error.
+        validation_fraction: of the images that become the validation split; 0 for no such split.
+        test_fraction: of the images that become the test split; 0 for no such split.
+        seed: another seed puts other images into the splits.
+        train_examples: number of training images to use, from the start; default: all.
+        test_examples: number of test images to use, from the start; default: all.
+
+    Raises:
+        DataError: if there are no images, one of them can't be used, or a split gets none.
+    """
+    from vaeflow.data.sets.image_files import Decoder
+    from vaeflow.data.sets.image_folder import Fractions, open_image_folder
+
+    return open_image_folder(
+        _path(path),
+        Decoder(size, channels, convert),
+        Fractions(validation_fraction, test_fraction, seed),
+        train_examples=train_examples,
+        test_examples=test_examples,
+    )
 
 
 def _published(name: str, folders: Folders) -> Dataset:
