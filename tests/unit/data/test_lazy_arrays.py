@@ -94,6 +94,13 @@ def test_warnings_are_those_of_an_array_in_memory():
     assert warnings(Lazy) == warnings(np.asarray)
 
 
+def test_labels_of_computed_examples_may_be_any_factor():
+    y = np.random.default_rng(1).integers(0, 4, len(HELD))
+    held, lazy = (list(data_warnings(Dataset("made", Split(x, y), None, None, ""), 5)) for x in (HELD, Lazy(HELD)))
+    assert ["unrelated to its images" in line for line in held] == [True]
+    assert lazy == []
+
+
 def test_blocks_end_at_the_count(monkeypatch):
     monkeypatch.setattr("vaeflow.data.sets.checks.BLOCK_BYTES", 20 * 70)
     assert [(start, len(block)) for start, block in blocks(HELD, 100)] == [(0, 70), (70, 30)]

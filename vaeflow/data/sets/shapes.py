@@ -4,15 +4,6 @@ Example i of a seed is a pure function of (seed, i): nothing is stored, and any 
 come from a counter-based generator, SplitMix64 (Steele, Lea and Flood 2014), and are drawn with operations that IEEE
 754 rounds in one way (no sine, no power), so that the bytes are the same on every machine. This module is public.
 
-| factor | values | what it is |
-| --- | --- | --- |
-| shape | 0, 1, 2, 3 | square, ellipse, heart, triangle |
-| hue | 0 to 1 | of a colour of full saturation and value: 0 and 1 are red, 1/3 is green, 2/3 is blue |
-| size | 7 to 14 pixels | radius of the circle around the shape |
-| x | 16 to 48 pixels | place of this circle's centre, from the left |
-| y | 16 to 48 pixels | place of this circle's centre, from the top |
-| rotation | 0 to 90 degrees | clockwise, about the centre of this circle |
-
 Factors are independent and uniform. The shape is always within the picture. Turns end at 90 degrees because a square
 is then as before: pictures of different factors are different, but for rounding, hues 0 and 1, and squares at 0 and 90.
 
@@ -56,15 +47,15 @@ GAMMA, MIX_1, MIX_2 = (np.uint64(c) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4
 
 
 class Factors(NamedTuple):
-    """The factors of N pictures; see the module for units and ranges.
+    """The factors of N pictures.
 
     Attributes:
-        shape: [N] int64.
-        hue: [N] float64.
-        size: [N] float64.
-        x: [N] float64.
-        y: [N] float64.
-        rotation: [N] float64.
+        shape: [N] int64: 0 square, 1 ellipse, 2 heart, 3 triangle.
+        hue: [N] float64 from 0 to 1, of full saturation and value: 0 and 1 are red, 1/3 is green, 2/3 is blue.
+        size: [N] float64 from 7 to 14 pixels: radius of the circle around the shape.
+        x: [N] float64 from 16 to 48 pixels: this circle's centre, from the left.
+        y: [N] float64 from 16 to 48 pixels: this circle's centre, from the top.
+        rotation: [N] float64 from 0 to 90 degrees: clockwise, about this centre.
     """
 
     shape: np.ndarray
