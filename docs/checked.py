@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
 from docstrings import cell, table
+from PIL import Image
 
 from vaeflow.plugin_kit.testing import check
 from vaeflow.plugins.registry import Registry
@@ -30,6 +31,7 @@ REQUIRED: dict[tuple[str, str], dict[str, object]] = {
     ("learning_rate", "polynomial-decay"): {"initial_learning_rate": 1e-3},
     ("dataset", "arrays"): {"path": "made.npz"},
     ("dataset", "idx"): {"train_images": "made-idx3-ubyte"},
+    ("dataset", "image-folder"): {"path": "images", "size": [8, 8], "channels": 1},
 }
 """Options of components with required ones; the files are created for the checks."""
 
@@ -54,12 +56,15 @@ def _make_files(folder: Path) -> None:
     np.savez(folder / "made.npz", x_train=pixels)
     header = bytes([0, 0, 8, 3]) + b"".join(side.to_bytes(4, "big") for side in pixels.shape)
     (folder / "made-idx3-ubyte").write_bytes(header + pixels.tobytes())
+    (folder / "images").mkdir()
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / "images" / f"{number}.png")
 
 
 def _row(kind: str, name: str, folder: Path) -> tuple[str, ...]:
     options = REQUIRED.get((kind, name), {})
     if kind == "dataset":
-        options = {key: str(folder / str(value)) for key, value in options.items()}
+        options = {key: str(folder / value) if isinstance(value, str) else value for key, value in options.items()}
     found = check(kind, name, x_shape=(28, 28, 1) if name == "conv-mnist" else None, **options)
     counts = collections.Counter(one.outcome for one in found)
     sys.stderr.write(f"{kind} {name}: {dict(counts)}\n")

@@ -8,7 +8,7 @@ precision of the networks. This module does not import TensorFlow at run time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -168,16 +168,43 @@ class Binarization(Protocol):
         """Return x [B, *X] float32 for pixels in [0, 1] and uniform noise of the same shape."""
 
 
+class LazyArray(Protocol):
+    """Examples [N, *X] that are computed, or read from somewhere, when they are indexed.
+
+    Reading is a pure function of the index: the same example has the same bytes in every process and at every time,
+    whichever examples are read with it. It is called by several threads.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, *X)."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the examples, uint8 or float32."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all examples, as if they were held in memory."""
+
+    def __len__(self) -> int:
+        """Return N."""
+
+    def __getitem__(self, index: Any, /) -> np.ndarray:
+        """Return examples as an array: [*X] for an integer, [B, *X] for a slice or for indices [B] in any order."""
+
+
 @dataclass(frozen=True)
 class Split:
     """Examples of one split.
 
     Attributes:
-        x: [N, *X], uint8 (divided by 255 on the device) or float32; may be a memory map.
+        x: [N, *X], uint8 (divided by 255 on the device) or float32: an array, a memory map, or a `LazyArray`, which is
+            read once into the device's memory if it has at most 2 GiB and fits, else by each step for its examples.
         y: [N] integers, or None if there are no labels.
     """
 
-    x: np.ndarray
+    x: np.ndarray | LazyArray
     y: np.ndarray | None = None
 
     def __len__(self) -> int:

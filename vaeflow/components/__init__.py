@@ -94,8 +94,11 @@ def _optimizers() -> Iterator[Component]:
 def _data() -> Iterator[Component]:
     yield Component("dataset", "mnist", datasets.mnist)
     yield Component("dataset", "fashion-mnist", datasets.fashion_mnist)
+    yield Component("dataset", "digits", datasets.digits)
+    yield Component("dataset", "shapes", datasets.shapes)
     yield Component("dataset", "arrays", datasets.arrays)
     yield Component("dataset", "idx", datasets.idx)
+    yield Component("dataset", "image-folder", datasets.image_folder)
     yield Component("transform", "pad", transforms.pad)
     yield Component("transform", "downsample", transforms.downsample)
     yield Component("transform", "shift", transforms.shift)

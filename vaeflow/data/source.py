@@ -1,14 +1,18 @@
-"""Read examples by index in a compiled step, from device memory or a memory map."""
+"""Read examples by index in a compiled step, from device memory, a memory map, or an array that computes them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from vaeflow.data.sets.checks import blocks
 from vaeflow.runtime.memory import fits
+
+if TYPE_CHECKING:
+    from vaeflow.contracts import LazyArray
 
 RESIDENT_BYTES = 2 * 1024**3
 
@@ -37,13 +41,13 @@ class ResidentSource:
 
 @dataclass(frozen=True)
 class MappedSource:
-    """Examples that are read from the disk when a step needs them.
+    """Examples that are read or computed when a step needs them.
 
     Attributes:
         x: [N, *X], uint8 or float32, usually a memory map.
     """
 
-    x: np.ndarray
+    x: np.ndarray | LazyArray
 
     def gather(self, index: tf.Tensor) -> tf.Tensor:
         """Return pixels [rows, *X] float32 for indices [rows]."""
@@ -54,11 +58,21 @@ class MappedSource:
         return np.ascontiguousarray(self.x[index])
 
 
-def source_of(x: np.ndarray) -> Source:
+def source_of(x: np.ndarray | LazyArray) -> Source:
     """Return a source for examples [N, *X]: in device memory up to 2 GiB if it fits, else read as needed."""
     if x.nbytes <= RESIDENT_BYTES and fits(x.nbytes):
-        return ResidentSource(tf.constant(x))
+        return ResidentSource(tf.constant(_held(x)))
     return MappedSource(x)
+
+
+def _held(x: np.ndarray | LazyArray) -> np.ndarray:
+    """Return examples [N, *X] in memory."""
+    if isinstance(x, np.ndarray):
+        return x
+    held = np.empty(x.shape, x.dtype)
+    for start, block in blocks(x):
+        held[start : start + len(block)] = block
+    return held
 
 
 def _as_pixels(stored: tf.Tensor) -> tf.Tensor:

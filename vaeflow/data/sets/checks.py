@@ -13,6 +13,8 @@ from vaeflow.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vaeflow.contracts import LazyArray
+
 BLOCK_BYTES = 2**24
 TAKES = "allowed are uint8 from 0 to 255, or floats from 0 to 1"
 
@@ -96,16 +98,22 @@ def _check_floats(x: Named) -> None:
             )
 
 
-def is_bits(x: np.ndarray) -> bool:
+def is_bits(x: np.ndarray | LazyArray) -> bool:
     """Return whether every byte of [N, *X] is 0 or 1; for most data sets the first block decides."""
     return all(block.max() <= 1 for _, block in blocks(x))
 
 
-def blocks(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield blocks of examples [N, *X], each with the index of its first example."""
+def blocks(x: np.ndarray | LazyArray, count: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield blocks of examples, each with the index of its first example.
+
+    Args:
+        x: [N, *X].
+        count: how many, the first ones; all by default.
+    """
+    end = len(x) if count is None else min(count, len(x))
     rows = max(1, BLOCK_BYTES // x[0].nbytes)
-    for start in range(0, len(x), rows):
-        yield start, x[start : start + rows]
+    for start in range(0, end, rows):
+        yield start, x[start : min(start + rows, end)]
 
 
 def _as_stored(x: np.ndarray) -> np.ndarray:

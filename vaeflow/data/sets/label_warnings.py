@@ -33,7 +33,8 @@ def label_warnings(looked: Mapping[str, LookedAt]) -> Iterator[str]:
         unknown = np.setdiff1d(np.asarray(one.split.y), known)
         if unknown.size:
             yield f"{name} has labels that no training example has: {_few(unknown)}"
-    yield from _warn_about_neighbours(labelled["train"])
+    if isinstance(labelled["train"].split.x, np.ndarray):  # others are computed, in no order that could be mixed up
+        yield from _warn_about_neighbours(labelled["train"])
 
 
 def _warn_about_split(name: str, y: np.ndarray) -> Iterator[str]:

@@ -44,7 +44,7 @@ class LookedAt:
         """A number of 64 bits for each of the first examples, [count]; equal examples have equal ones."""
         words = -(-self.split.x[0].nbytes // 8)
         weights = np.random.default_rng(0).integers(0, 2**64, words, np.uint64, endpoint=False) | np.uint64(1)
-        return np.concatenate([_hashed(block, words, weights) for _, block in blocks(self.split.x[: self.count])])
+        return np.concatenate([_hashed(block, words, weights) for _, block in blocks(self.split.x, self.count)])
 
     @cached_property
     def some(self) -> np.ndarray:

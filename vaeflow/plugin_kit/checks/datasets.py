@@ -14,6 +14,7 @@ from vaeflow.errors import UsageError, VaeflowError
 from vaeflow.plugin_kit.checks.forks import HASH_SEEDS
 from vaeflow.plugin_kit.checks.import_effects import require_clean_import
 from vaeflow.plugin_kit.checks.in_subprocess import elsewhere
+from vaeflow.plugin_kit.checks.lazy_arrays import require_lazy_array
 from vaeflow.plugin_kit.checks.require import SkippedRuleError, require
 from vaeflow.plugin_kit.checks.rule import Rule
 from vaeflow.plugin_kit.checks.side_effects import require_no_pickles, watched
@@ -21,7 +22,7 @@ from vaeflow.plugin_kit.checks.side_effects import require_no_pickles, watched
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vaeflow.contracts import Split
+    from vaeflow.contracts import LazyArray, Split
     from vaeflow.plugin_kit.checks.subject import Subject
 
 
@@ -52,12 +53,12 @@ def digests(subject: Subject, _: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
 
 
 def _digests(data: Dataset) -> dict[str, np.ndarray]:
-    arrays = {f"{name}.x": split.x for name, split in data.splits().items()}
+    arrays: dict[str, np.ndarray | LazyArray] = {f"{name}.x": split.x for name, split in data.splits().items()}
     arrays |= {f"{name}.y": split.y for name, split in data.splits().items() if split.y is not None}
     return {name: _digest(array) for name, array in arrays.items()}
 
 
-def _digest(array: np.ndarray) -> np.ndarray:
+def _digest(array: np.ndarray | LazyArray) -> np.ndarray:
     digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
     for _, block in blocks(array):
         digest.update(block.tobytes())
@@ -74,6 +75,8 @@ def _require_split(split: Split, name: str, x_shape: tuple[int, ...]) -> None:
     require(len(split) > 0, f"{name} has no examples")
     require(split.x.dtype in (np.uint8, np.float32), f"{name}.x is {split.x.dtype}, not uint8 or float32")
     require(split.x.shape[1:] == x_shape, f"{name} has examples of shape {split.x.shape[1:]}, but train has others")
+    if not isinstance(split.x, np.ndarray):
+        require_lazy_array(split.x, f"{name}.x")
     _require_pixels(split.x, f"{name}.x")
     if split.y is not None:
         require(len(split.y) == len(split.x), f"{name} has {len(split.x)} examples and {len(split.y)} labels")
@@ -81,7 +84,7 @@ def _require_split(split: Split, name: str, x_shape: tuple[int, ...]) -> None:
         require(whole, f"{name}.y is {split.y.dtype} of shape {split.y.shape}, not [N] integers")
 
 
-def _require_pixels(x: np.ndarray, name: str) -> None:
+def _require_pixels(x: np.ndarray | LazyArray, name: str) -> None:
     if x.dtype == np.uint8:
         require(
             not is_bits(x), f"{name} is 0 or 1 in every byte, but bytes are divided by 255: multiply such pixels by 255"

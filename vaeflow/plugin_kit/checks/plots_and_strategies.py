@@ -66,7 +66,7 @@ def job(subject: Subject) -> None:
     """Train three steps under the strategy and under `single`, in separate processes; compare all state."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        np.savez(folder / "data.npz", x_train=subject.dataset.train.x)
+        np.savez(folder / "data.npz", x_train=np.asarray(subject.dataset.train.x))
         expected = _trained(folder, "expected", [], ["strategy=single"])
         options = [f"strategy.{key}={value}" for key, value in subject.options.items()]
         plugins = [f"--plugin={module}" for module in subject.registry.modules]

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vaeflow.contracts import Dataset
+    from vaeflow.contracts import Dataset, LazyArray
 
 EXACT_BYTES = 2**31
 """Arrays up to this size are hashed completely, which takes about two seconds per 2 GiB."""
@@ -30,7 +30,7 @@ def fingerprints(dataset: Dataset) -> dict[str, str]:
     return {name: fingerprint(array) for name, array in arrays.items() if array is not None}
 
 
-def fingerprint(array: np.ndarray) -> str:
+def fingerprint(array: np.ndarray | LazyArray) -> str:
     """Return type, shape and checksum of an array; independent of its memory layout.
 
     >>> fingerprint(np.zeros((2, 3), np.uint8))
@@ -44,18 +44,18 @@ def fingerprint(array: np.ndarray) -> str:
     return f"{array.dtype} {list(array.shape)} {what} {digest.hexdigest()[:16]}"
 
 
-def _all(array: np.ndarray) -> Iterator[np.ndarray]:
+def _all(array: np.ndarray | LazyArray) -> Iterator[np.ndarray]:
     rows = _rows_of(array, BLOCK_BYTES)
     for start in range(0, len(array), rows):
         yield array[start : start + rows]
 
 
-def _sample(array: np.ndarray) -> Iterator[np.ndarray]:
+def _sample(array: np.ndarray | LazyArray) -> Iterator[np.ndarray]:
     rows = _rows_of(array, SAMPLED_BYTES)
     for start in np.linspace(0, len(array) - rows, SAMPLED_BLOCKS).astype(np.int64):
         yield array[start : start + rows]
 
 
-def _rows_of(array: np.ndarray, size: int) -> int:
+def _rows_of(array: np.ndarray | LazyArray, size: int) -> int:
     """Return how many examples of [N, *X] have about `size` bytes; at least one."""
     return max(1, size // max(1, array.nbytes // max(1, len(array))))
