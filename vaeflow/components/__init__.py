@@ -46,6 +46,10 @@ def _model() -> Iterator[Component]:
     yield Component("likelihood", "bernoulli", likelihoods.bernoulli)
     yield Component("likelihood", "gaussian", likelihoods.gaussian)
     yield Component("likelihood", "continuous-bernoulli", likelihoods.continuous_bernoulli)
+    yield Component("likelihood", "laplace", likelihoods.laplace)
+    yield Component("likelihood", "poisson", likelihoods.poisson)
+    yield Component("likelihood", "categorical", likelihoods.categorical)
+    yield Component("likelihood", "discretized-logistic-mixture", likelihoods.discretized_logistic_mixture)
 
 
 def _training() -> Iterator[Component]:
