@@ -6,6 +6,7 @@ from vaeflow.model.distributions.continuous_bernoulli import ContinuousBernoulli
 from vaeflow.model.distributions.laplace import Laplace
 from vaeflow.model.distributions.logistic_mixture import DiscretizedLogisticMixture
 from vaeflow.model.distributions.normal import DiagonalNormal, Normal, StandardNormal
+from vaeflow.model.distributions.normal_mixture import DiagonalNormalMixture
 from vaeflow.model.distributions.poisson import Poisson
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Categorical",
     "ContinuousBernoulli",
     "DiagonalNormal",
+    "DiagonalNormalMixture",
     "DiscretizedLogisticMixture",
     "Laplace",
     "Normal",
