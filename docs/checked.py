@@ -1,6 +1,7 @@
 """Run all rules on all components, and write the results into docs/checked.md; this takes some minutes.
 
-python docs/checked.py
+python docs/checked.py                                  # all components
+python docs/checked.py 'prior/*' likelihood/poisson     # only these; the rows of others stay
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatch
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -40,15 +42,28 @@ HEAD = """All components, checked with all rules of their kinds, by `python docs
 """
 
 
-def main() -> None:
-    """Check all and write the table."""
+PAGE = Path(__file__).parent / "checked.md"
+
+
+def main(patterns: list[str]) -> None:
+    """Check the components whose kind/name fits a pattern, or all, and write the table."""
+    every = [(one.component.kind, one.component.name) for one in Registry.load().all()]
+    chosen = [one for one in every if not patterns or any(fnmatch("/".join(one), pattern) for pattern in patterns)]
     with tempfile.TemporaryDirectory() as folder:
         _make_files(Path(folder))
-        found = [one.component for one in Registry.load().all()]
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            rows = list(pool.map(lambda one: _row(one.kind, one.name, Path(folder)), found))
+            found = dict(zip(chosen, pool.map(lambda one: _row(*one, Path(folder)), chosen), strict=True))
+    by_component = _rows_before() | found
+    rows = [by_component[one] for one in every if one in by_component]
     text = table(("kind", "name", "of", "rules kept", "broken", "skipped", "why"), rows)
-    (Path(__file__).parent / "checked.md").write_text(f"{HEAD}\n{text}\n", encoding="utf-8")
+    PAGE.write_text(f"{HEAD}\n{text}\n", encoding="utf-8")
+
+
+def _rows_before() -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return the rows of the page by kind and name."""
+    lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    rows = [tuple(line.removeprefix("| ").removesuffix(" |").split(" | ")) for line in lines]
+    return {(row[0].strip("`"), row[1].strip("`")): row for row in rows}
 
 
 def _make_files(folder: Path) -> None:
@@ -75,4 +90,4 @@ def _row(kind: str, name: str, folder: Path) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -78,7 +78,8 @@ class Likelihood(Protocol):
     def distribution(self, parameters: tf.Tensor) -> Distribution:
         """Return p(x given z) for parameters [..., *P].
 
-        `log_prob` takes x [B, *X] to [..., B]; `sample` takes uniform noise in (0, 1) of shape [..., *X].
+        `log_prob` takes x [B, *X] to [..., B]; `sample` takes uniform noise in (0, 1) of shape [..., *X]. An attribute
+        `mean_is_exact = False` declares that `mean` is only near the mean.
         """
 
 

@@ -19,6 +19,7 @@ from vaeflow.data.sets.image_warnings import data_warnings
 PLUGIN = HELPERS / "nonsense_plugins.py"
 FLOATS = ("binarization=none", "likelihood=gaussian")
 FREE = ("dataset.check=false", *FLOATS)
+COUNTS = ("dataset.check=false", "binarization=none", "likelihood=poisson")
 
 
 def _same(arrays):
@@ -142,6 +143,21 @@ WARNINGS = {
         ("binarization=none",),
         r"likelihood 'bernoulli' supports only the values 0 and 1,",
     ),
+    "greys of counts": (
+        _same,
+        ("binarization=none", "likelihood=poisson"),
+        r"likelihood 'poisson' supports only multiples of 1 from 0, but binarization 'none' makes 0\.\d+: ",
+    ),
+    "greys of few levels": (
+        _same,
+        ("binarization=none", "likelihood=categorical", "likelihood.levels=4"),
+        r"likelihood 'categorical' supports only multiples of 0\.3333 from 0, but ",
+    ),
+    "negative counts": (
+        _with(x_train=lambda a: a["x_train"] - np.float32(7), x_test=lambda a: a["x_test"] - np.float32(7)),
+        COUNTS,
+        r"likelihood 'poisson' supports only multiples of 1 from 0, but binarization 'none' makes -7: ",
+    ),
     "a sigmoid too many": (
         _same,
         ("decoder=activated",),
@@ -205,6 +221,11 @@ SENSIBLE = {
     "a Gaussian's sigmoid": (*FLOATS, "decoder=activated"),
     "a learned variance": ("binarization=none", "likelihood={name='gaussian', variance='shared', scale=0.1}"),
     "a decoded variance": ("binarization=none", "likelihood={name='gaussian', variance='decoded'}"),
+    "grey and Laplace": ("binarization=none", "likelihood=laplace"),
+    "grey levels": ("binarization=none", "likelihood=categorical"),
+    "grey logistics": ("binarization=none", "likelihood=discretized-logistic-mixture"),
+    "bytes as counts": ("binarization=none", "likelihood=poisson", "likelihood.counts_per_unit=255"),
+    "a learned prior": ("prior=mixture-of-gaussians",),
     "a long warm-up": ("kl_schedule={name='linear', epochs=1000}",),
     "a capacity": ("kl_schedule={name='capacity', nats=5.0}",),
     "convolutions": ("encoder=conv-mnist", "decoder=conv-mnist"),
@@ -250,10 +271,16 @@ def test_nothing_is_said_of_what_makes_sense(name, arrays, tmp_path, monkeypatch
     assert said_of(arrays, SENSIBLE[name], capfd) == []
 
 
+def test_nothing_is_said_of_floats_that_are_counts(arrays, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    counts = {name: array.astype(np.float32) if name.startswith("x") else array for name, array in arrays.items()}
+    assert said_of(counts, COUNTS, capfd) == []
+
+
 def test_values_that_a_likelihood_cannot_have_are_an_error(arrays, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     np.savez("data.npz", **_floats(255)(arrays))
-    for likelihood in ("bernoulli", "continuous-bernoulli"):
+    for likelihood in ("bernoulli", "continuous-bernoulli", "categorical", "discretized-logistic-mixture"):
         settings = ("dataset.check=false", "binarization=none", f"likelihood={likelihood}")
         assert main(["train", "mnist-2d", *on(Path("data.npz"), *settings), "--run-dir", "made"]) == 2
         (line,) = capfd.readouterr().err.splitlines()

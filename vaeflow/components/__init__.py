@@ -43,9 +43,15 @@ def _model() -> Iterator[Component]:
     yield Component("decoder", "mlp", networks.mlp_decoder)
     yield Component("posterior", "diagonal-gaussian", posteriors.diagonal_gaussian)
     yield Component("prior", "standard-normal", priors.standard_normal)
+    yield Component("prior", "diagonal-gaussian", priors.diagonal_gaussian)
+    yield Component("prior", "mixture-of-gaussians", priors.mixture_of_gaussians)
     yield Component("likelihood", "bernoulli", likelihoods.bernoulli)
     yield Component("likelihood", "gaussian", likelihoods.gaussian)
     yield Component("likelihood", "continuous-bernoulli", likelihoods.continuous_bernoulli)
+    yield Component("likelihood", "laplace", likelihoods.laplace)
+    yield Component("likelihood", "poisson", likelihoods.poisson)
+    yield Component("likelihood", "categorical", likelihoods.categorical)
+    yield Component("likelihood", "discretized-logistic-mixture", likelihoods.discretized_logistic_mixture)
 
 
 def _training() -> Iterator[Component]:

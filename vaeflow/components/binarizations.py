@@ -98,5 +98,5 @@ def fixed() -> Binarization:
 
 
 def none() -> Binarization:
-    """Keeps pixels in [0, 1], for likelihoods of real numbers such as continuous-bernoulli and gaussian."""
+    """Keeps pixels in [0, 1], for likelihoods of real numbers, levels and counts: all but bernoulli."""
     return Unchanged()

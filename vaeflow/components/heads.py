@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import tensorflow as tf
 
-from vaeflow.model.distributions import DiagonalNormal, Normal
+from vaeflow.model.distributions import DiagonalNormal, Laplace, Normal
 
 
 class DiagonalGaussianHead(keras.layers.Layer):
@@ -43,3 +45,22 @@ class SharedVarianceHead(keras.layers.Layer):
     def distribution(self, parameters: tf.Tensor) -> Normal:
         """Return p(x given z) for means [..., *X]."""
         return Normal(parameters, tf.convert_to_tensor(self.log_var), rank=len(self.parameters_shape))
+
+
+class SharedScaleHead(keras.layers.Layer):
+    """p(x given z) is Laplace around its means, with one learned scale b for all elements.
+
+    Args:
+        x_shape: X.
+        scale: initial b.
+    """
+
+    def __init__(self, x_shape: tuple[int, ...], scale: float) -> None:
+        super().__init__(name="likelihood", dtype="float32")
+        self.parameters_shape = x_shape
+        initial = keras.initializers.Constant(math.log(scale))
+        self.log_scale = self.add_weight(shape=(), initializer=initial, name="log_scale")
+
+    def distribution(self, parameters: tf.Tensor) -> Laplace:
+        """Return p(x given z) for means [..., *X]."""
+        return Laplace(parameters, tf.convert_to_tensor(self.log_scale), rank=len(self.parameters_shape))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from vaeflow.contracts import Distribution, Likelihood
+    from vaeflow.model.distributions import Laplace, Normal
 
 
 @dataclass(frozen=True)
@@ -81,3 +82,98 @@ def gaussian(
         return Normal(mu, log_ratio + log_var, rank=len(x_shape))
 
     return ParametricLikelihood((*x_shape[:-1], 2 * x_shape[-1]), decoded)
+
+
+def laplace(
+    x_shape: tuple[int, ...],
+    *,
+    variance: Literal["fixed", "shared", "decoded"] = "fixed",
+    scale: Annotated[float, Field(gt=0)] = 1.0,
+) -> Likelihood:
+    """Independent Laplace variables over real x: by absolute errors, so that outliers count less than with `gaussian`.
+
+    Args:
+        x_shape: X; the decoder returns one mean per element, and with `decoded` also one log b.
+        variance: `fixed` keeps b, the expected distance from the mean, at `scale`; `shared` learns one b for all
+            elements, with initial value `scale`; with `decoded`, the decoder returns log b for every element. The
+            variance is 2 b^2.
+        scale: b, in units of x. With `decoded` it multiplies the decoder's b.
+    """
+    from vaeflow.components.heads import SharedScaleHead
+    from vaeflow.model.distributions import Laplace
+
+    if variance == "shared":
+        return SharedScaleHead(x_shape, scale)
+    log_scale = math.log(scale)
+    if variance == "fixed":
+        return ParametricLikelihood(x_shape, lambda mu: Laplace(mu, log_scale, rank=len(x_shape)))
+
+    def decoded(parameters: tf.Tensor) -> Laplace:
+        import tensorflow as tf
+
+        mu, log_ratio = tf.split(parameters, 2, axis=-1)
+        return Laplace(mu, log_ratio + log_scale, rank=len(x_shape))
+
+    return ParametricLikelihood((*x_shape[:-1], 2 * x_shape[-1]), decoded)
+
+
+def poisson(x_shape: tuple[int, ...], *, counts_per_unit: Annotated[float, Field(gt=0)] = 1.0) -> Likelihood:
+    """Independent Poisson variables over counts, from logarithms of rates, with `binarization=none`.
+
+    Probabilities are those of the counts nearest to x times `counts_per_unit`, without an upper limit.
+
+    Args:
+        x_shape: X; the decoder returns one log rate per element: the logarithm of the expected count.
+        counts_per_unit: the count that x = 1 stands for: 1 if float data are counts (with `dataset.check=false`), 255
+            if bytes are counts, because bytes are divided by 255, and c if float data are counts divided by c.
+    """
+    from vaeflow.model.distributions import Poisson
+
+    return ParametricLikelihood(x_shape, lambda log_rate: Poisson(log_rate, len(x_shape), counts_per_unit))
+
+
+def categorical(x_shape: tuple[int, ...], *, levels: Annotated[int, Field(ge=2)] = 256) -> Likelihood:
+    """Independent categorical variables over K levels of x in [0, 1], with `binarization=none`.
+
+    Level k is x = k / (K - 1); probabilities are those of the level nearest to x. With 256 levels, byte k is level k.
+
+    Args:
+        x_shape: X; the decoder returns K logits per element.
+        levels: K.
+    """
+    from vaeflow.model.distributions import Categorical
+
+    def distribution(parameters: tf.Tensor) -> Distribution:
+        import tensorflow as tf
+
+        shape = tf.concat([tf.shape(parameters)[:-1], (x_shape[-1], levels)], axis=0)
+        return Categorical(tf.reshape(parameters, shape), rank=len(x_shape))
+
+    return ParametricLikelihood((*x_shape[:-1], levels * x_shape[-1]), distribution)
+
+
+def discretized_logistic_mixture(
+    x_shape: tuple[int, ...],
+    *,
+    mixtures: Annotated[int, Field(ge=1)] = 10,
+    levels: Annotated[int, Field(ge=2)] = 256,
+) -> Likelihood:
+    """Mixtures of discretized logistics over K levels of x in [0, 1] (PixelCNN++, Salimans et al. 2017).
+
+    Use it with `binarization=none`. The channels of a pixel share the choice of the logistic, and the mean of a channel
+    is linear in the channels before it, as in the paper for red, green and blue. If x is not an image, each element has
+    a mixture of its own. With several channels, `mean` is only near the mean.
+
+    Args:
+        x_shape: X; of an image, the decoder returns M (1 + 2 C + C (C - 1) / 2) numbers per pixel with C channels,
+            otherwise 3 M per element: M logits, then means in [-1, 1], log scales, and coefficients before tanh.
+        mixtures: M, the number of logistics.
+        levels: K; 256 for bytes.
+    """
+    from vaeflow.model.distributions import DiscretizedLogisticMixture
+
+    width = mixtures * DiscretizedLogisticMixture.numbers_per_logistic(x_shape)
+    shape = (*x_shape[:-1], width if len(x_shape) == 3 else width * x_shape[-1])
+    return ParametricLikelihood(
+        shape, lambda parameters: DiscretizedLogisticMixture.of(parameters, x_shape, mixtures, levels)
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 if TYPE_CHECKING:
     from vaeflow.contracts import Prior
@@ -17,3 +19,38 @@ def standard_normal(latent_size: int) -> Prior:
     from vaeflow.model.distributions import StandardNormal
 
     return StandardNormal(latent_size)
+
+
+def diagonal_gaussian(latent_size: int) -> Prior:
+    """A Gaussian with a learned mean and standard deviation per dimension, initially N(0, I).
+
+    KL(q, p) from a diagonal Gaussian has a closed form (Bishop 2006, "Pattern recognition and machine learning",
+    exercise 2.13).
+
+    Args:
+        latent_size: D.
+    """
+    from vaeflow.components.learned_priors import DiagonalGaussianPrior
+
+    return DiagonalGaussianPrior(latent_size)
+
+
+def mixture_of_gaussians(
+    latent_size: int,
+    *,
+    components: Annotated[int, Field(ge=2)] = 10,
+    spread: Annotated[float, Field(gt=0)] = 1.0,
+) -> Prior:
+    """A mixture of K Gaussians with learned weights, means and standard deviations (Tomczak and Welling 2018).
+
+    There is no closed form of KL(q, p): samples estimate it.
+
+    Args:
+        latent_size: D.
+        components: K; for one Gaussian, use `diagonal-gaussian`.
+        spread: standard deviation of the initial means, which are random; the initial Gaussians have variance 1 and
+            equal weights.
+    """
+    from vaeflow.components.learned_priors import MixtureOfGaussiansPrior
+
+    return MixtureOfGaussiansPrior(latent_size, components, spread)

@@ -50,7 +50,9 @@ def test_every_kind_of_the_model_has_a_builtin(builtins):
 
 def test_the_names_of_the_brief_are_there(builtins):
     assert builtins.names("encoder") == ["conv-mnist", "mlp"]
-    assert builtins.names("likelihood") == ["bernoulli", "continuous-bernoulli", "gaussian"]
+    binary, counts = ["bernoulli", "categorical", "continuous-bernoulli"], ["laplace", "poisson"]
+    assert builtins.names("likelihood") == [*binary, "discretized-logistic-mixture", "gaussian", *counts]
+    assert builtins.names("prior") == ["diagonal-gaussian", "mixture-of-gaussians", "standard-normal"]
     assert builtins.names("schedule") == ["capacity", "constant", "cyclical", "linear"]
     assert builtins.names("binarization") == ["dynamic", "fixed", "none", "threshold"]
 

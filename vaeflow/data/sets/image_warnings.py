@@ -19,19 +19,20 @@ DARK = 0.05  # the brightest pixel of data that were divided by 255 twice is 0.0
 CHANNELS = (1, 3, 4)
 
 
-def data_warnings(dataset: Dataset, batch_size: int) -> Iterator[str]:
+def data_warnings(dataset: Dataset, batch_size: int, *, counts: bool = False) -> Iterator[str]:
     """Yield warnings about a data set.
 
     Args:
         dataset: as loaded.
         batch_size: of the run.
+        counts: whether whole floats are expected, since the likelihood is one of counts.
     """
     looked = {name: LookedAt(name, split) for name, split in dataset.splits().items()}
     train = looked["train"]
     yield from _warn_about_sizes(dataset, batch_size)
     yield from _warn_about_axes(dataset.x_shape)
     for one in looked.values():
-        yield from _warn_about_pixels(one)
+        yield from _warn_about_pixels(one, counts=counts)
     yield from _warn_about_copies(train)
     for name in ("validation", "test"):
         if name in looked:
@@ -60,7 +61,7 @@ def _warn_about_axes(x_shape: tuple[int, ...]) -> Iterator[str]:
         )
 
 
-def _warn_about_pixels(looked: LookedAt) -> Iterator[str]:
+def _warn_about_pixels(looked: LookedAt, *, counts: bool) -> Iterator[str]:
     """Yield warnings about values."""
     some, count, name = looked.some, len(looked.some), looked.name
     of = f"of {count} checked {name} examples"
@@ -69,7 +70,7 @@ def _warn_about_pixels(looked: LookedAt) -> Iterator[str]:
         if bad:
             yield f"{bad} {of} have values that are not finite, and so will be their loss"
             return
-        if some.max() > 1.0 and np.array_equal(some, np.round(some)) and some.min() >= 0:
+        if not counts and some.max() > 1.0 and np.array_equal(some, np.round(some)) and some.min() >= 0:
             yield f"{name} has whole floats up to {some.max():g}: only bytes (uint8) are divided by 255, floats are not"
     white = 255 if some.dtype == np.uint8 else 1
     if 0 < some.max() <= DARK * white and some.min() >= 0:

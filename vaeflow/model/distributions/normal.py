@@ -31,8 +31,8 @@ class DiagonalNormal:
     """N(mu, diag(sigma^2)) over latents, q(z given x) in the article.
 
     Attributes:
-        mu: [B, D] float32.
-        log_var: log sigma^2, [B, D] float32.
+        mu: [B, D] float32, or [D] for a prior.
+        log_var: log sigma^2, of the same shape.
     """
 
     mu: tf.Tensor
@@ -49,6 +49,21 @@ class DiagonalNormal:
     def mean(self) -> tf.Tensor:
         """Return mu, [B, D]."""
         return self.mu
+
+
+def diagonal_normal_kl(q: DiagonalNormal, p: DiagonalNormal) -> tf.Tensor:
+    """Return KL(q, p) per latent dimension, [B, D] in nats.
+
+    Each term is (log sigma_p^2 - log sigma_q^2 - 1 + (sigma_q^2 + (mu_q - mu_p)^2) / sigma_p^2) / 2; for p = N(0, I)
+    it is that of `StandardNormal.kl_terms`.
+
+    >>> same = DiagonalNormal(tf.zeros((1, 1)), tf.zeros((1, 1)))
+    >>> wide = DiagonalNormal(tf.ones((1,)), tf.fill((1,), 2.0 * math.log(2.0)))
+    >>> round(float(diagonal_normal_kl(same, wide)[0, 0]), 4)
+    0.4431
+    """
+    difference = q.log_var - p.log_var
+    return 0.5 * (tf.exp(difference) + tf.square(q.mu - p.mu) * tf.exp(-p.log_var) - 1.0 - difference)
 
 
 @dataclass(frozen=True)
