@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -20,9 +19,8 @@ def normal(seed, *shape, scale=1.0):
     return tf.constant(np.random.default_rng(seed).normal(scale=scale, size=shape), tf.float32)
 
 
-def random_q(variant, size, *, seed=0, scale=1.0, depth=2):
+def random_q(variant, size, *, seed=0, scale=1.0, depth=1):
     """Return q(z given x) of a posterior whose variables are all random, for EXAMPLES examples."""
-    keras.utils.set_random_seed(seed)
     posterior = posteriors.sylvester(size, variant=variant, depth=depth)
     posterior.distribution(tf.zeros((1, FEATURES)))
     for number, variable in enumerate(posterior.trainable_variables):
@@ -30,8 +28,8 @@ def random_q(variant, size, *, seed=0, scale=1.0, depth=2):
     return posterior.distribution(normal((seed, 99), EXAMPLES, FEATURES))
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.sampled_from(VARIANTS), st.integers(1, 5), st.integers(0, 2**32), st.floats(0.05, 1.5))
+@settings(max_examples=8, deadline=None)
+@given(st.sampled_from(VARIANTS), st.integers(1, 5), st.integers(0, 2**31), st.floats(0.05, 1.5))
 def test_log_determinants_are_those_of_jacobians(variant, size, seed, scale):
     for transform in random_q(variant, size, seed=seed, scale=scale).transforms:
         z = normal(seed, EXAMPLES, size)
@@ -45,8 +43,8 @@ def test_log_determinants_are_those_of_jacobians(variant, size, seed, scale):
         np.testing.assert_allclose(log_det[clear], expected[clear], rtol=1e-4, atol=2e-3)
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 2**32), st.floats(1e-3, 30.0))
+@settings(max_examples=8, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 2**31), st.floats(1e-3, 30.0))
 def test_columns_are_orthonormal(size, count, seed, scale):
     vectors = normal(seed, EXAMPLES, size, count, scale=scale)
     q = bases.reflections(vectors).numpy()
@@ -60,7 +58,7 @@ def test_columns_are_orthonormal(size, count, seed, scale):
     columns = bases.orthonormal(few).numpy()
     np.testing.assert_allclose(
         np.swapaxes(columns, 1, 2) @ columns,
-        np.broadcast_to(np.eye(few.shape[2]), (EXAMPLES, *few.shape[2:] * 2)),
+        np.broadcast_to(np.eye(few.shape[2]), (EXAMPLES, few.shape[2], few.shape[2])),
         atol=1e-5,
     )
 
@@ -113,7 +111,7 @@ def test_each_step_is_one_to_one(variant, size):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_density_integrates_to_one(variant):
     """The density at the points of a grid is that at the noise that leads to them, by the inverse in NumPy."""
-    q = random_q(variant, 2, scale=0.4)
+    q = random_q(variant, 2, scale=0.4, depth=2)
     side = np.linspace(-12.0, 12.0, 241)
     grid = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2) + q.mean().numpy()[0]
     z = grid
@@ -127,8 +125,8 @@ def test_the_density_integrates_to_one(variant):
     assert np.exp(log_q.numpy()[:, 0].astype(np.float64)).sum() * 0.1**2 == pytest.approx(1.0, abs=2e-3)
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(1, 5), st.integers(0, 2**32), st.floats(-0.95, 0.95), st.floats(0.05, 0.99))
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 5), st.integers(0, 2**31), st.floats(-0.95, 0.95), st.floats(0.05, 0.99))
 def test_one_column_is_a_planar_step(size, seed, outer, inner):
     """With M = 1 it is planar with w = r~ q and v = r q; u is what the planar step makes this v of."""
     q = bases.orthonormal(normal(seed, EXAMPLES, size, 1))

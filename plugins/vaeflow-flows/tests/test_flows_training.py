@@ -1,4 +1,4 @@
-"""Each posterior and prior in runs of the real command on real digits, and the same bits from one device and from two."""
+"""Posteriors and priors in runs of the real command on real digits: the same bits from one device and from two."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from vaeflow_flows.layers import Layer, dense
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TINY = 1e-12
+TINY = 1e-20
 
 
 class Basis(Protocol):
@@ -107,10 +107,10 @@ def reflections(normals_BDK: tf.Tensor) -> tf.Tensor:
     >>> reflections(tf.constant([[[3.0], [0.0]]])).numpy().round(3).tolist()
     [[[-1.0, 0.0], [0.0, 1.0]]]
     """
-    lengths_B1K = tf.sqrt(tf.reduce_sum(tf.square(normals_BDK), axis=1, keepdims=True) + TINY)
-    u_BDK = normals_BDK / lengths_B1K
+    u_BDK = normals_BDK * tf.math.rsqrt(tf.reduce_sum(tf.square(normals_BDK), axis=1, keepdims=True) + TINY)
     dots_BKK = tf.matmul(u_BDK, u_BDK, transpose_a=True)
-    s_BKK = tf.linalg.set_diag(tf.linalg.band_part(dots_BKK, 0, -1), tf.fill(tf.shape(dots_BKK)[:-1], 0.5))
+    # Half of what the diagonal is, not 1/2: so the product is orthogonal even if rounding left u a little too short.
+    s_BKK = tf.linalg.set_diag(tf.linalg.band_part(dots_BKK, 0, -1), 0.5 * tf.linalg.diag_part(dots_BKK))
     solved_BKD = tf.linalg.triangular_solve(s_BKK, tf.linalg.matrix_transpose(u_BDK), lower=False)
     return tf.eye(normals_BDK.shape[1]) - tf.matmul(u_BDK, solved_BKD)
 
