@@ -1,7 +1,8 @@
-"""The contract of a posterior: shapes, types, gradients, compilation, the start, errors, late imports."""
+"""The contracts of posteriors and priors: shapes, types, gradients, compilation, the start, errors, late imports."""
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from vaeflow_flows import posteriors
+from vaeflow_flows import posteriors, priors
 
 from vaeflow.errors import UsageError
 from vaeflow.model.distributions import DiagonalNormal
@@ -17,12 +18,17 @@ from vaeflow.plugins.registry import Registry
 
 BUILD = {
     "planar": posteriors.planar,
+    "sylvester": posteriors.sylvester,
+    "householder": functools.partial(posteriors.sylvester, variant="householder"),
+    "triangular": functools.partial(posteriors.sylvester, variant="triangular"),
     "iaf": posteriors.iaf,
     "maf": posteriors.maf,
     "coupling": posteriors.coupling,
     "full-gaussian": posteriors.full_gaussian,
 }
+SYLVESTER = ["sylvester", "householder", "triangular"]
 NETWORKS = ["iaf", "maf", "coupling"]
+PRIORS = {"real-nvp": priors.real_nvp, "maf": priors.maf}
 CASES = [(name, size) for name in BUILD for size in (1, 2, 3, 20) if (name, size) != ("coupling", 1)]
 SAMPLES, EXAMPLES, FEATURES = 2, 5, 4
 
@@ -79,7 +85,7 @@ def test_mixed_precision_leaves_the_posterior_in_float32(name):
 
 @pytest.mark.parametrize("name", list(BUILD))
 def test_xla_compiles_it_once_and_computes_the_same(name):
-    options = {"depth": 2, "hidden": (8,)} if name in NETWORKS else {"depth": 2} if name == "planar" else {}
+    options = {"depth": 2, "hidden": (8,)} if name in NETWORKS else {} if name == "full-gaussian" else {"depth": 2}
     posterior = built(name, 3, **options)
     compiled = tf.function(lambda f, e: value_and_gradients(posterior, f, e), jit_compile=True)
     for seed in (0, 1):
@@ -92,7 +98,7 @@ def test_xla_compiles_it_once_and_computes_the_same(name):
     assert compiled.experimental_get_tracing_count() == 1
 
 
-@pytest.mark.parametrize("name", ["planar", "maf", "coupling", "full-gaussian"])
+@pytest.mark.parametrize("name", ["planar", *SYLVESTER, "maf", "coupling", "full-gaussian"])
 @pytest.mark.parametrize("size", [2, 20])
 def test_it_starts_close_to_the_diagonal_gaussian_of_its_heads(name, size):
     posterior = built(name, size)
@@ -119,9 +125,10 @@ def test_flows_say_that_their_mean_is_near_the_mean_only(name):
     np.testing.assert_allclose(q.mean(), center, rtol=1e-6, atol=1e-6)
 
 
-def test_planar_says_that_it_has_no_density_elsewhere():
-    q = built("planar", 2).distribution(normal(0, EXAMPLES, FEATURES))
-    with pytest.raises(NotImplementedError, match="'planar' has a density only for its own samples"):
+@pytest.mark.parametrize("name", ["planar", "sylvester"])
+def test_some_say_that_they_have_no_density_elsewhere(name):
+    q = built(name, 2).distribution(normal(0, EXAMPLES, FEATURES))
+    with pytest.raises(NotImplementedError, match=f"'{name}' has a density only for its own samples"):
         q.log_prob(tf.zeros((1, EXAMPLES, 2)))
 
 
@@ -147,13 +154,27 @@ def test_hidden_layers_without_a_path_are_refused(name, hidden):
         BUILD[name](3, hidden=hidden)
 
 
-def test_the_distribution_registers_every_posterior():
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"columns": 4}, "columns must be at most latent_size, 3, not 4"),
+        ({"reflections": 4}, "reflections is an option of variant='householder', not of 'orthogonal'"),
+        ({"columns": 2, "variant": "triangular"}, "columns is an option of variant='orthogonal', not of 'triangular'"),
+    ],
+)
+def test_sylvester_refuses_options_without_a_meaning(options, message):
+    with pytest.raises(UsageError, match=f"posterior 'sylvester': {message}"):
+        posteriors.sylvester(3, **options)
+
+
+def test_the_distribution_registers_every_component():
     registry = Registry.load()
-    for name in BUILD:
-        registered = registry.get("posterior", name)
+    kinds = [("posterior", name) for name in BUILD if name not in SYLVESTER[1:]] + [("prior", name) for name in PRIORS]
+    for kind, name in kinds:
+        registered = registry.get(kind, name)
         assert registered.origin.distribution == "vaeflow-flows"
         assert registered.summary.endswith(".")
-        registered.bind({}, "posterior")
+        registered.bind({}, kind)
 
 
 def test_listing_imports_no_tensorflow():

@@ -1,4 +1,4 @@
-"""Each posterior in runs of the real command on real digits, and the same bits from one device and from two."""
+"""Posteriors and priors in runs of the real command on real digits: the same bits from one device and from two."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from vaeflow.data.sets.fetch import fetch
 
 SELECTED = {
     "planar": ("posterior.depth=2",),
+    "sylvester": ("posterior.depth=1", "prior=real-nvp", "prior.depth=2", "prior.hidden=[8]"),
     "iaf": ("posterior.depth=1", "posterior.hidden=[8]", "precision=mixed_bfloat16"),
-    "maf": ("posterior.depth=1", "posterior.hidden=[8]"),
+    "maf": ("posterior.depth=1", "posterior.hidden=[8]", "prior=maf", "prior.depth=1", "prior.hidden=[8]"),
     "coupling": ("posterior.depth=2", "posterior.hidden=[8]"),
     "full-gaussian": (),
 }
@@ -71,10 +72,11 @@ def test_it_trains_with_the_same_bits_on_one_replica_and_on_two(runs, name):
 
 
 @pytest.mark.slow
-def test_a_trained_flow_evaluates_encodes_and_samples(runs):
+@pytest.mark.parametrize("name", ["iaf", "sylvester"])
+def test_a_trained_flow_evaluates_encodes_and_samples(runs, name):
     import vaeflow
 
-    run = vaeflow.load(runs / "single" / "iaf")
+    run = vaeflow.load(runs / "single" / name)
     x = run.prepare(run.dataset.test.x[:3])
     assert run.encode(x).shape == (3, 3)
     assert np.isfinite(run.elbo(x, samples=5)).all()

@@ -1,11 +1,11 @@
-"""Posteriors beyond the diagonal Gaussian for vaeflow: normalizing flows and a full covariance."""
+"""Normalizing flows as posteriors and priors for vaeflow, and a posterior with a full covariance."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from vaeflow import Component, hookimpl
-from vaeflow_flows import posteriors
+from vaeflow_flows import posteriors, priors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,9 +13,12 @@ if TYPE_CHECKING:
 
 @hookimpl
 def vaeflow_components() -> Iterator[Component]:
-    """Return the posteriors."""
+    """Return the posteriors and the priors."""
     yield Component("posterior", "planar", posteriors.planar)
+    yield Component("posterior", "sylvester", posteriors.sylvester)
     yield Component("posterior", "iaf", posteriors.iaf)
     yield Component("posterior", "maf", posteriors.maf)
     yield Component("posterior", "coupling", posteriors.coupling)
     yield Component("posterior", "full-gaussian", posteriors.full_gaussian)
+    yield Component("prior", "real-nvp", priors.real_nvp)
+    yield Component("prior", "maf", priors.maf)

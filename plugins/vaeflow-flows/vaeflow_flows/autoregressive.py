@@ -57,6 +57,7 @@ class AutoregressiveStep(Layer):
         activation: of the hidden layers, the name of a Keras activation.
         transform: the network and the ranks [D] to the step.
         number: of the step, from 0; every other step ranks the last latent first.
+        conditional: whether there are features.
     """
 
     def __init__(
@@ -67,13 +68,15 @@ class AutoregressiveStep(Layer):
         *,
         transform: Callable[[Network, np.ndarray], Transform],
         number: int,
+        conditional: bool = True,
     ) -> None:
         super().__init__(f"step_{number}")
         reverse = number % 2 == 1
         self.rank = masks.ranks(latent_size, reverse=reverse)
         self.transform = transform
-        self.conditioner = Conditioner(masks.autoregressive(latent_size, hidden, reverse=reverse), activation)
+        layers = masks.autoregressive(latent_size, hidden, reverse=reverse)
+        self.conditioner = Conditioner(layers, activation, conditional=conditional)
 
-    def given(self, features_BF: tf.Tensor) -> Transform:
-        """Return the step for features [B, F]."""
+    def given(self, features_BF: tf.Tensor | None) -> Transform:
+        """Return the step for features [B, F], or for none."""
         return self.transform(self.conditioner.given(features_BF), self.rank)

@@ -1,4 +1,4 @@
-"""The network of a step: masked latents and features to a shift and a raw scale."""
+"""The network of a step: masked latents, and features if there are any, to a shift and a raw scale."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ def bounded(raw: tf.Tensor) -> tf.Tensor:
 
 
 class Conditioner(Layer):
-    """Dense layers; the first gets latents and features, the last starts near zero.
+    """Dense layers; the first gets latents and features, if there are any; the last starts near zero.
 
     Args:
         masks: of each layer, [inputs, hidden[0]], ..., [hidden[-1], 2 outputs]. If the first has no weights
             (autoregressive in one latent), the network depends on the features only, without unused variables.
         activation: of the hidden layers, the name of a Keras activation.
+        conditional: whether there are features.
     """
 
-    def __init__(self, masks: Sequence[np.ndarray], activation: str) -> None:
+    def __init__(self, masks: Sequence[np.ndarray], activation: str, *, conditional: bool) -> None:
         super().__init__("conditioner")
         first, *between, last = masks
         self.activation = keras.activations.get(activation)
-        self.features = dense(first.shape[1], "features")
-        self.latents = MaskedDense(first, "latents", bias=False) if first.any() else None
+        self.features = dense(first.shape[1], "features") if conditional else None
+        self.latents = MaskedDense(first, "latents", bias=not conditional) if first.any() else None
         self.between = [MaskedDense(mask, f"hidden_{number}") for number, mask in enumerate(between)]
         self.last = MaskedDense(last, "last", kernel=small())
 
-    def given(self, features_BF: tf.Tensor) -> Network:
+    def given(self, features_BF: tf.Tensor | None) -> Network:
         """Return the network for features [B, F]; the part that depends only on them is computed once."""
-        context_BH = self.features(features_BF)
+        context_BH = tf.zeros(()) if self.features is None else self.features(features_BF)
 
         def network(z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             # Without latents, zeros add the axis of samples to the result.

@@ -64,14 +64,18 @@ class CouplingStep(Layer):
         hidden: units of each hidden layer.
         activation: of the hidden layers, the name of a Keras activation.
         number: of the step, from 0; every other step keeps the second half of the latents instead of the first.
+        conditional: whether there are features.
     """
 
-    def __init__(self, latent_size: int, hidden: Sequence[int], activation: str, *, number: int) -> None:
+    def __init__(
+        self, latent_size: int, hidden: Sequence[int], activation: str, *, number: int, conditional: bool = True
+    ) -> None:
         super().__init__(f"step_{number}")
         self.first, self.swap = latent_size // 2, number % 2 == 1
         kept = latent_size - self.first if self.swap else self.first
-        self.conditioner = Conditioner(masks.full(kept, hidden, 2 * (latent_size - kept)), activation)
+        layers = masks.full(kept, hidden, 2 * (latent_size - kept))
+        self.conditioner = Conditioner(layers, activation, conditional=conditional)
 
-    def given(self, features_BF: tf.Tensor) -> Coupling:
-        """Return the step for features [B, F]."""
+    def given(self, features_BF: tf.Tensor | None) -> Coupling:
+        """Return the step for features [B, F], or for none."""
         return Coupling(self.conditioner.given(features_BF), self.first, self.swap)
