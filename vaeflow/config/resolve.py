@@ -11,6 +11,7 @@ from vaeflow.config.compose import Composed
 from vaeflow.config.schema import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config, Selection
 from vaeflow.config.values import require_representable
 from vaeflow.errors import UsageError
+from vaeflow.plugins.records import MODEL_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from vaeflow.plugins.registered import Bound
     from vaeflow.plugins.registry import Registry
 
-METRICS_OF_VAEFLOW = ("elbo", "log_likelihood", "kl", "active_units")
+METRICS_OF_VAEFLOW = ("elbo", "log_likelihood", "kl", "active_units", "penalty")
+
+ADDED = ("model", "condition")
+"""Keys that runs of earlier versions do not have. They are not written at their defaults, so such a run is the same."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Resolved:
     config: Config
     dataset: Bound
     binarization: Bound
+    model: Bound
     encoder: Bound
     decoder: Bound
     posterior: Bound
@@ -54,14 +59,23 @@ class Resolved:
     callbacks: tuple[Bound, ...]
 
     def components(self) -> dict[str, Bound]:
-        """Return every component by its key in the config: `encoder`, `callbacks.0`."""
-        single = {key: getattr(self, key) for key in KINDS_OF_SELECTIONS}
+        """Return every component in use by its key in the config: `encoder`, `callbacks.0`."""
+        single = {key: getattr(self, key) for key in KINDS_OF_SELECTIONS if key not in self.unused}
         lists = {key: getattr(self, key.partition(".")[0]) for key in KINDS_OF_LISTS}
         return single | {f"{key}.{number}": one for key, found in lists.items() for number, one in enumerate(found)}
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Keys of the config that the model does not use."""
+        return tuple(key for key in MODEL_KEYS if key not in self.model.component.uses)
+
+    def tree(self) -> dict[str, Any]:
+        """Return the config as tables of TOML values, without the keys that the model does not use."""
+        return {key: value for key, value in tree_of(self.config).items() if key not in self.unused}
+
     def to_toml(self) -> str:
-        """Return the config as TOML with every key and option; composing it gives the same config."""
-        return to_toml(self.config)
+        """Return the config as TOML with every option; composing it gives the same config."""
+        return tomli_w.dumps(self.tree())
 
 
 def resolve(config: Config | Composed, registry: Registry) -> Resolved:
@@ -89,6 +103,7 @@ def resolve(config: Config | Composed, registry: Registry) -> Resolved:
         plots=lists["plots.draw"],
         callbacks=lists["callbacks"],
     )
+    _require_used(resolved, composed)
     _require_different(resolved)
     _require_xla(resolved)
     return resolved
@@ -104,8 +119,10 @@ def to_toml(config: Config) -> str:
 
 
 def tree_of(config: Config) -> dict[str, Any]:
-    """Return a config as tables of TOML values, with None written as 'none'."""
-    return dict(_spell(config.model_dump(mode="json")))
+    """Return a config as tables of TOML values, with None written as 'none' and without defaults of `ADDED`."""
+    defaults = {key: Config.model_fields[key].default for key in ADDED}
+    as_before = {key for key, default in defaults.items() if getattr(config, key) == default}
+    return dict(_spell(config.model_dump(mode="json", exclude=as_before)))
 
 
 def _bind(composed: Composed, registry: Registry, key: str) -> Bound:
@@ -130,6 +147,18 @@ def _at(config: Config, key: str) -> Any:
     for part in key.split("."):
         value = getattr(value, part)
     return value
+
+
+def _require_used(resolved: Resolved, composed: Composed) -> None:
+    """Check that no key was set, with the model or above it, that the model does not use."""
+    for key in resolved.unused:
+        if composed.set_with(key, "model"):
+            used = ", ".join(resolved.model.component.uses) or "none of them"
+            place = composed.place(key)
+            raise UsageError(
+                f"{f'{place}: ' if place else ''}{key} has no effect: model {resolved.model.name!r} does not use it "
+                f"(of {', '.join(MODEL_KEYS)} it uses {used})"
+            )
 
 
 def _require_different(resolved: Resolved) -> None:

@@ -106,6 +106,15 @@ class EvaluateConfig(Section):
     samples: AtLeastOne = Field(1, description="L, the samples of z per example.")
 
 
+class ConditionConfig(Section):
+    """What the model is conditioned on."""
+
+    labels: bool = Field(
+        False,
+        description="Give the labels of the examples to the model, as one-hot vectors; the data must have labels.",
+    )
+
+
 def _selection(name: str, description: str, **options: Any) -> Any:
     return Field(Selection(name=name, **options), description=description)
 
@@ -181,6 +190,8 @@ class Config(Section):
         (), "Transforms that are applied to the stored pixels, in this order (kind transform)."
     )
     binarization: Selection = _selection("threshold", "How pixels are turned into the model's input x.")
+    model: Selection = _selection("single-layer", "Model: its groups of latents, and how they depend on each other.")
+    condition: ConditionConfig = Field(ConditionConfig(), description="What the model is conditioned on.")
     encoder: Selection = _selection("conv-mnist", "Network from x to features.")
     decoder: Selection = _selection("conv-mnist", "Network from z to the likelihood's parameters.")
     posterior: Selection = _selection("diagonal-gaussian", "q(z given x), computed from the encoder's features.")
@@ -255,6 +266,7 @@ KINDS_OF_SELECTIONS: Mapping[str, str] = MappingProxyType(
     {
         "dataset": "dataset",
         "binarization": "binarization",
+        "model": "model",
         "encoder": "encoder",
         "decoder": "decoder",
         "posterior": "posterior",

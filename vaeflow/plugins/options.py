@@ -13,7 +13,7 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import to_jsonable_python
 
 from vaeflow.errors import PluginError, UsageError, nearest
-from vaeflow.plugins.records import KINDS, Component
+from vaeflow.plugins.records import KINDS, MODEL_KEYS, Component
 from vaeflow.plugins.type_names import admits_none, type_in_code, type_in_words, value_in_words
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def check_signature(component: Component) -> None:
     label = f"{component.kind} {component.name!r}"
     if not callable(component.build):
         raise PluginError(f"{label}: build must be a function, not {value_in_words(component.build)}")
+    _check_uses(component, label)
     expected = KINDS[component.kind].parameters
     positional = 0
     for parameter in _parameters(component.build):
@@ -77,6 +78,14 @@ def check_signature(component: Component) -> None:
             f"{label}: its build function takes {positional} positional parameters, not {len(expected)}: "
             f"{component.kind}s are built by {wanted}, and options come after the *"
         )
+
+
+def _check_uses(component: Component, label: str) -> None:
+    if component.uses and component.kind != "model":
+        raise PluginError(f"{label}: uses = {component.uses!r} is for kind model only")
+    for key in component.uses:
+        if key not in MODEL_KEYS:
+            raise PluginError(f"{label}: uses has {key!r}; {nearest(key, MODEL_KEYS)}")
 
 
 def options_of(component: Component) -> tuple[Option, ...]:

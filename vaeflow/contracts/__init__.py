@@ -1,0 +1,33 @@
+"""The interface of each kind of component, as typing protocols.
+
+Shapes: B examples, L samples, D latent size, F features, X the shape of one example, P the shape of
+a likelihood's parameters for one example, C classes. Log-densities are always float32 and in nats, for every
+precision of the networks. This package does not import TensorFlow at run time.
+"""
+
+from vaeflow.contracts.data import Binarization, Dataset, Split, Transform
+from vaeflow.contracts.distributions import ConditionalPrior, Distribution, Likelihood, Posterior, Prior
+from vaeflow.contracts.model import LatentGroup, LatentVariableModel, ModelContext, Parts
+from vaeflow.contracts.terms import Terms
+from vaeflow.contracts.training import Metric, Objective, Schedule, Timeline
+
+__all__ = [
+    "Binarization",
+    "ConditionalPrior",
+    "Dataset",
+    "Distribution",
+    "LatentGroup",
+    "LatentVariableModel",
+    "Likelihood",
+    "Metric",
+    "ModelContext",
+    "Objective",
+    "Parts",
+    "Posterior",
+    "Prior",
+    "Schedule",
+    "Split",
+    "Terms",
+    "Timeline",
+    "Transform",
+]
