@@ -1,4 +1,4 @@
-"""A model with two groups of latents, one of them an image, with labels and a penalty: a plugin of the tests."""
+"""A model with two groups of latents, one of them maps, with labels and a penalty; and a loss over the batch."""
 
 from __future__ import annotations
 
@@ -121,7 +121,27 @@ def two_groups(context, *, penalty: float = 0.1, units: int = 8):  # noqa: C901 
     return Model()
 
 
+def centred(*, weight: float = 1.0):
+    """The ELBO, and a penalty on the mean of each latent over the batch."""
+    import tensorflow as tf
+
+    class Objective:
+        samples, per_example = 2, False
+
+        def loss(self, terms, schedule, step):
+            bound = tf.reduce_mean(terms.log_likelihood, axis=0) - schedule.penalty(terms.kl, step)
+            share = terms.valid / tf.reduce_sum(terms.valid)
+            penalty = 0.0
+            for z in terms.z.values():
+                of_batch = tf.tensordot(share, tf.reduce_mean(z, axis=0), axes=1)
+                penalty += tf.reduce_sum(tf.square(of_batch))
+            return weight * penalty - bound
+
+    return Objective()
+
+
 @hookimpl
 def vaeflow_components():
-    """Return the model."""
+    """Return both."""
     yield Component("model", "two-groups", two_groups, uses=("likelihood",))
+    yield Component("objective", "centred", centred)

@@ -80,8 +80,10 @@ def curves() -> Plot:
     def plot(subject: Subject) -> Figure | None:
         from vaeflow.plots import curves
 
-        found = curves.read(subject.metrics) if subject.metrics else []
-        return curves.draw(found, caption=subject.caption) if found else None
+        if subject.metrics is None:
+            return None
+        found, groups = curves.read(subject.metrics), curves.read_groups(subject.metrics)
+        return curves.draw(found, groups, caption=subject.caption) if found else None
 
     return plot
 
