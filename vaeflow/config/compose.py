@@ -46,8 +46,8 @@ class Composed:
 
     def set_with(self, key: str, other: str) -> bool:
         """Return whether a key was set in the layer that set another one, or in one above it."""
-        if self.layers is None:
-            return key in self.config.model_fields_set
+        if self.layers is None:  # a config in Python, which may be that of a run: every key is set there
+            return bool(getattr(self.config, key) != Config.model_fields[key].default)
         place, others = self.place(key), self.place(other)
         if place is None:
             return False

@@ -14,7 +14,7 @@ from vaeflow.errors import UsageError
 from vaeflow.plugins.records import MODEL_KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from vaeflow.plugins.registered import Bound
     from vaeflow.plugins.registry import Registry
@@ -94,6 +94,7 @@ def resolve(config: Config | Composed, registry: Registry) -> Resolved:
     bound = {key: _bind(composed, registry, key) for key in KINDS_OF_SELECTIONS}
     lists = {key: _bind_list(composed, registry, key) for key in KINDS_OF_LISTS}
     config = _filled(composed.config, bound, lists)
+    config = config.model_copy(update=_defaults(key for key in MODEL_KEYS if key not in bound["model"].component.uses))
     require_representable(config.model_dump(mode="python"), composed.place)  # options of plugins, and their defaults
     resolved = Resolved(
         config=config,
@@ -120,8 +121,7 @@ def to_toml(config: Config) -> str:
 
 def tree_of(config: Config) -> dict[str, Any]:
     """Return a config as tables of TOML values, with None written as 'none' and without defaults of `ADDED`."""
-    defaults = {key: Config.model_fields[key].default for key in ADDED}
-    as_before = {key for key, default in defaults.items() if getattr(config, key) == default}
+    as_before = {key for key, default in _defaults(ADDED).items() if getattr(config, key) == default}
     return dict(_spell(config.model_dump(mode="json", exclude=as_before)))
 
 
@@ -201,6 +201,10 @@ def _filled(config: Config, bound: Mapping[str, Bound], lists: Mapping[str, tupl
         written = tuple(map(_written_out, found))
         update[section] = getattr(config, section).model_copy(update={inner: written}) if inner else written
     return config.model_copy(update=update)
+
+
+def _defaults(keys: Iterable[str]) -> dict[str, Any]:
+    return {key: Config.model_fields[key].default for key in keys}
 
 
 def _written_out(bound: Bound) -> Selection:

@@ -139,7 +139,7 @@ class ModelContext:
 
     Attributes:
         x_shape: X, the shape of one example.
-        latent_size: D of the config; a model that does not use it has options of its own.
+        latent_size: D of the config; 0 if the component's `uses` does not have it.
         classes: C, the number of labels of a conditional model; 0 if it gets none.
         parts: builds the config's encoder, posterior, prior, decoder and likelihood.
     """

@@ -38,7 +38,8 @@ def build_model(resolved: Resolved, x_shape: tuple[int, ...], *, classes: int = 
     config, label = resolved.config, resolved.model.registered.label
     keras.utils.set_random_seed(config.seed)
     with built_in(config.precision), sized_weights():
-        context = ModelContext(x_shape, config.latent_size, classes, _ConfigParts(resolved))
+        latent_size = config.latent_size if "latent_size" in resolved.model.component.uses else 0
+        context = ModelContext(x_shape, latent_size, classes, _ConfigParts(resolved))
         model: LatentVariableModel = resolved.model.build(context)
     if not isinstance(model, keras.Model):
         raise PluginError(f"{label} built {type(model).__name__}, not a keras.Model")
