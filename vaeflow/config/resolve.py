@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
@@ -67,7 +67,7 @@ class Resolved:
     @property
     def unused(self) -> tuple[str, ...]:
         """Keys of the config that the model does not use."""
-        return tuple(key for key in MODEL_KEYS if key not in self.model.component.uses)
+        return _unused(self.model)
 
     def tree(self) -> dict[str, Any]:
         """Return the config as tables of TOML values, without the keys that the model does not use."""
@@ -91,10 +91,11 @@ def resolve(config: Config | Composed, registry: Registry) -> Resolved:
     """
     composed = config if isinstance(config, Composed) else Composed(config)
     require_representable(composed.config.model_dump(mode="python"), composed.place)
-    bound = {key: _bind(composed, registry, key) for key in KINDS_OF_SELECTIONS}
+    model = _bind(composed, registry, "model")
+    composed = _without_unused(composed, model)
+    bound = {key: model if key == "model" else _bind(composed, registry, key) for key in KINDS_OF_SELECTIONS}
     lists = {key: _bind_list(composed, registry, key) for key in KINDS_OF_LISTS}
     config = _filled(composed.config, bound, lists)
-    config = config.model_copy(update=_defaults(key for key in MODEL_KEYS if key not in bound["model"].component.uses))
     require_representable(config.model_dump(mode="python"), composed.place)  # options of plugins, and their defaults
     resolved = Resolved(
         config=config,
@@ -104,7 +105,6 @@ def resolve(config: Config | Composed, registry: Registry) -> Resolved:
         plots=lists["plots.draw"],
         callbacks=lists["callbacks"],
     )
-    _require_used(resolved, composed)
     _require_different(resolved)
     _require_xla(resolved)
     return resolved
@@ -149,16 +149,26 @@ def _at(config: Config, key: str) -> Any:
     return value
 
 
-def _require_used(resolved: Resolved, composed: Composed) -> None:
-    """Check that no key was set, with the model or above it, that the model does not use."""
-    for key in resolved.unused:
+def _without_unused(composed: Composed, model: Bound) -> Composed:
+    """Return the config with defaults for the keys that its model does not use.
+
+    Raises:
+        UsageError: if such a key was set with the model, or in a layer above it.
+    """
+    unused = _unused(model)
+    for key in unused:
         if composed.set_with(key, "model"):
-            used = ", ".join(resolved.model.component.uses) or "none of them"
+            used = ", ".join(model.component.uses) or "none of them"
             place = composed.place(key)
             raise UsageError(
-                f"{f'{place}: ' if place else ''}{key} has no effect: model {resolved.model.name!r} does not use it "
+                f"{f'{place}: ' if place else ''}{key} has no effect: model {model.name!r} does not use it "
                 f"(of {', '.join(MODEL_KEYS)} it uses {used})"
             )
+    return replace(composed, config=composed.config.model_copy(update=_defaults(unused)))
+
+
+def _unused(model: Bound) -> tuple[str, ...]:
+    return tuple(key for key in MODEL_KEYS if key not in model.component.uses)
 
 
 def _require_different(resolved: Resolved) -> None:

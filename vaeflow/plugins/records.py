@@ -108,7 +108,10 @@ KINDS: dict[str, Kind] = {
             (("context", "vaeflow.contracts.ModelContext"),),
             "vaeflow.contracts.LatentVariableModel",
             "latents in groups: x and noise to the terms of the ELBO, and z to p(x given z)",
-            ("x_shape", "latents", "parts", "terms", "generate", "encode", "decode"),
+            (
+                *("x_shape", "latents", "parts", "terms", "generate", "encode", "decode"),
+                *("variables", "trainable_variables", "non_trainable_variables"),  # of a keras.Model
+            ),
         ),
         Kind("encoder", _X_SHAPE, "keras.Model", "x [B, *X] to features [B, F]"),
         Kind(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from vaeflow.contracts.terms import Terms
+    from vaeflow.plugins.contracts.terms import Terms
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     import tensorflow as tf
 
-    from vaeflow.contracts.distributions import Distribution
+    from vaeflow.plugins.contracts.distributions import Distribution
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 Shapes: B examples, L samples, D latent size, F features, X the shape of one example, P the shape of
 a likelihood's parameters for one example, C classes. Log-densities are always float32 and in nats, for every
-precision of the networks. This package does not import TensorFlow at run time.
+precision of the networks. This module does not import TensorFlow at run time.
 """
 
-from vaeflow.contracts.data import Binarization, Dataset, Split, Transform
-from vaeflow.contracts.distributions import ConditionalPrior, Distribution, Likelihood, Posterior, Prior
-from vaeflow.contracts.model import LatentGroup, LatentVariableModel, ModelContext, Parts
-from vaeflow.contracts.terms import Terms
-from vaeflow.contracts.training import Metric, Objective, Schedule, Timeline
+from vaeflow.plugins.contracts.data import Binarization, Dataset, Split, Transform
+from vaeflow.plugins.contracts.distributions import ConditionalPrior, Distribution, Likelihood, Posterior, Prior
+from vaeflow.plugins.contracts.model import LatentGroup, LatentVariableModel, ModelContext, Parts
+from vaeflow.plugins.contracts.terms import Terms
+from vaeflow.plugins.contracts.training import Metric, Objective, Schedule, Timeline
 
 __all__ = [
     "Binarization",

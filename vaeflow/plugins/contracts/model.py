@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from vaeflow.contracts.distributions import Distribution, Likelihood, Posterior, Prior
-    from vaeflow.contracts.terms import Terms
+    from vaeflow.plugins.contracts.distributions import Distribution, Likelihood, Posterior, Prior
+    from vaeflow.plugins.contracts.terms import Terms
 
 
 @dataclass(frozen=True)
