@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from vaeflow.config.schema import Config
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vaeflow.config.schema import Config
 
 HARMLESS = ("name", "strategy", "verify_every_steps", "log", "plots", "checkpoint")
 """Keys and tables of the config that normally do not affect the weights; see `changes_bits`."""
@@ -14,6 +17,7 @@ def changes_bits(key: str, config: Config) -> bool:
     Callbacks may stop the run or change the learning rate when metrics are logged, so the log interval matters with
     callbacks. `rollback` restores a checkpoint, so the checkpoint interval matters with it.
 
+    >>> from vaeflow.config.schema import Config
     >>> changes_bits("seed", Config()), changes_bits("log.every_steps", Config())
     (True, False)
     """
