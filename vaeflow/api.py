@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from vaeflow.config.resolve import Resolved
     from vaeflow.contracts import Dataset
-    from vaeflow.model.trained_vae import TrainedVAE
+    from vaeflow.model.trained_vae import Labels, Latents, TrainedVAE
     from vaeflow.training.experiment import Experiment
 
 EXAMPLES_AT_A_TIME = 10_000
@@ -84,33 +84,53 @@ class LoadedRun:
         """Return x [B, *X] for stored pixels [B, *X], binarized as in the run."""
         return self.trained.prepare(pixels, split=split)
 
-    def encode(self, x: np.ndarray, *, any_values: bool = False) -> np.ndarray:
-        """Return the means of q(z given x), [B, D], for prepared x [B, *X].
+    def encode(
+        self, x: np.ndarray, *, labels: Labels = None, any_values: bool = False
+    ) -> np.ndarray | dict[str, np.ndarray]:
+        """Return the means of q(z given x), [B, D], or by group if there are several, for prepared x [B, *X].
 
         Args:
             x: from `examples` or `prepare`.
+            labels: the class of each example, for a conditional model.
             any_values: allow values that no prepared example of the run has, such as probabilities.
 
         Raises:
-            UsageError: if x has other values, as stored pixels do, or another shape.
+            UsageError: if x has other values, as stored pixels do, or another shape, or labels are missing.
         """
-        return self.trained.encode(x, any_values=any_values)
+        return self.trained.encode(x, labels=labels, any_values=any_values)
 
-    def decode(self, z: np.ndarray) -> np.ndarray:
-        """Return the expected x given z, [B, *X], for z [B, D]."""
-        return self.trained.decode(z)
+    def decode(self, z: Latents, *, labels: Labels = None) -> np.ndarray:
+        """Return the expected x given z, [B, *X], for z [B, D], or by group if there are several."""
+        return self.trained.decode(z, labels=labels)
 
-    def reconstruct(self, x: np.ndarray, *, any_values: bool = False) -> np.ndarray:
+    def reconstruct(self, x: np.ndarray, *, labels: Labels = None, any_values: bool = False) -> np.ndarray:
         """Return the expected x given the posterior's mean, [B, *X], for x [B, *X]; it takes what `encode` takes."""
-        return self.trained.reconstruct(x, any_values=any_values)
+        return self.trained.reconstruct(x, labels=labels, any_values=any_values)
 
-    def sample(self, count: int, *, seed: int = 0, expected: bool = True) -> np.ndarray:
-        """Return examples from the prior, [count, *X]: expected values, or draws from the likelihood."""
-        return self.trained.sample(count, seed=seed, expected=expected)
+    def sample(
+        self, count: int, *, seed: int = 0, expected: bool = True, labels: Labels = None, temperature: float = 1.0
+    ) -> np.ndarray:
+        """Return examples from the prior, [count, *X]: expected values, or draws from the likelihood.
 
-    def elbo(self, x: np.ndarray, *, samples: int = 1, seed: int = 0, any_values: bool = False) -> np.ndarray:
+        Args:
+            count: how many.
+            seed: equal seeds give equal examples.
+            expected: return expected values; False draws from the likelihood.
+            labels: the class of each example (or one for all), for a conditional model; by default all in turn.
+            temperature: factor of the prior's noise; less than 1 gives more typical examples.
+        """
+        return self.trained.sample(count, seed=seed, expected=expected, labels=labels, temperature=temperature)
+
+    def elbo(
+        self, x: np.ndarray, *, samples: int = 1, seed: int = 0, labels: Labels = None, any_values: bool = False
+    ) -> np.ndarray:
         """Return the ELBO on log p(x) of each example, [B] nats, for L = samples; x is what `encode` takes."""
-        return self.trained.elbo(x, samples=samples, seed=seed, any_values=any_values)
+        return self.trained.elbo(x, samples=samples, seed=seed, labels=labels, any_values=any_values)
+
+    def labels(self, split: str = "test", count: int | None = None) -> np.ndarray | None:
+        """Return the labels of the examples that `examples` returns, [count]; None if the data have none."""
+        y = self.dataset.splits()[split].y
+        return None if y is None else y[: len(y) if count is None else count]
 
 
 def train(

@@ -194,7 +194,7 @@ def kernel_of_the_batch():
     import tensorflow as tf
 
     def loss(terms, penalty, log_p):
-        apart = terms.z[0][:, None] - terms.z[0][None]
+        apart = terms.z["z"][0][:, None] - terms.z["z"][0][None]
         return tf.reduce_mean(tf.exp(-tf.reduce_sum(tf.square(apart), axis=-1))) + penalty - log_p
 
     return objective(loss)

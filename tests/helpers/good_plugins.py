@@ -265,7 +265,7 @@ def importance_weighted(*, samples: int = 5):
         samples = count
 
         def loss(self, terms, schedule, step):
-            log_weights = terms.log_likelihood + terms.p.log_prob(terms.z) - terms.log_q
+            log_weights = terms.log_likelihood + terms.log_p - terms.log_q
             return math.log(count) - tf.reduce_logsumexp(log_weights, axis=0)
 
     return Objective()

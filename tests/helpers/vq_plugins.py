@@ -48,7 +48,7 @@ def objective():
 
         def loss(self, terms, schedule, step):
             bound = tf.reduce_mean(terms.log_likelihood, axis=0) - schedule.penalty(terms.kl, step)
-            return getattr(terms.q, "commitment", 0.0) - bound
+            return getattr(terms.q["z"], "commitment", 0.0) - bound
 
     return Objective()
 

@@ -39,10 +39,10 @@ def vae():
 
 def log_weights(terms, x, logits):
     """Return log p(x, z) - log q(z given x), [L, B], by SciPy in float64; and the samples."""
-    z, logits = np.asarray(terms.z, np.float64), np.asarray(logits, np.float64)
+    z, logits = np.asarray(terms.z["z"], np.float64), np.asarray(logits, np.float64)
     log_likelihood = -(x * np.logaddexp(0, -logits) + (1 - x) * np.logaddexp(0, logits)).sum(-1)
-    scale = np.exp(0.5 * np.asarray(terms.q.log_var, np.float64))
-    log_q = stats.norm.logpdf(z, np.asarray(terms.q.mu), scale).sum(-1)
+    scale = np.exp(0.5 * np.asarray(terms.q["z"].log_var, np.float64))
+    log_q = stats.norm.logpdf(z, np.asarray(terms.q["z"].mu), scale).sum(-1)
     return log_likelihood + stats.norm.logpdf(z).sum(-1) - log_q
 
 
@@ -50,7 +50,7 @@ def log_weights(terms, x, logits):
 def test_the_importance_weighted_bound(vae, samples):
     x = builders.binary_pixels(9, 6)
     terms = vae.terms(tf.constant(x), normal_noise(samples, 9, 2))
-    logits = tf.reshape(vae.decoder(tf.reshape(terms.z, (-1, 2))), (samples, 9, 6))
+    logits = tf.reshape(vae.decoder(tf.reshape(terms.z["z"], (-1, 2))), (samples, 9, 6))
     weights = log_weights(terms, x, logits)
     found = metrics.iw_bound()(tf.constant(x), terms).numpy()
     np.testing.assert_allclose(found, special.logsumexp(weights, axis=0) - np.log(samples), rtol=1e-5)
@@ -68,13 +68,13 @@ def test_with_many_samples_it_lies_above_the_elbo(vae):
 def test_the_squared_error(vae):
     x = builders.binary_pixels(9, 6)
     terms = vae.terms(tf.constant(x), normal_noise(4, 9, 2))
-    probabilities = special.expit(np.asarray(vae.decoder(tf.reshape(terms.z, (-1, 2))))).reshape(4, 9, 6)
+    probabilities = special.expit(np.asarray(vae.decoder(tf.reshape(terms.z["z"], (-1, 2))))).reshape(4, 9, 6)
     expected = ((x - probabilities) ** 2).sum(axis=2).mean(axis=0)
     np.testing.assert_allclose(metrics.squared_error()(tf.constant(x), terms), expected, rtol=1e-5)
 
 
 def test_the_names_that_plugins_may_not_take():
-    found = Evaluation(1, 0.0, 0.0, np.empty(0), 0).scalars("test")
+    found = Evaluation(1, 0.0, 0.0, {}, {"z": 0}).scalars("test")
     assert sorted(found) == sorted(f"test/{name}" for name in METRICS_OF_VAEFLOW)
 
 

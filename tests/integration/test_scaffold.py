@@ -108,7 +108,7 @@ def test_modules_bring_no_tensorflow(packages):
 def settings_of(kind):
     """Return the settings of a run of three steps that selects what was written for a kind."""
     chosen = selecting.settings(kind, name_of(kind))
-    small = [one for one in SMALL if one.partition(".")[0] != kind]
+    small = [] if kind == "model" else [one for one in SMALL if one.partition(".")[0] != kind]
     tiny = TINY[:3] if kind == "dataset" else TINY
     drawn = [] if kind == "plot" else ["plots.draw=[]"]
     own = ["dataset.examples=48"] if kind == "dataset" else []
@@ -255,4 +255,4 @@ def test_every_kind_has_a_template_and_every_template_a_kind():
     folder = Path(importlib.util.find_spec("vaeflow.plugin_kit.scaffold").origin).parent / "templates"
     assert {path.name for path in folder.glob("*.in")} == {f"{kind}.py.in" for kind in KINDS}
     assert {path.name for path in folder.glob("tests/*.in")} == {f"{kind}.py.in" for kind in KINDS}
-    assert all(len(template(f"{kind}.py").splitlines()) < 70 for kind in KINDS)
+    assert all(len(template(f"{kind}.py").splitlines()) < (110 if kind == "model" else 70) for kind in KINDS)

@@ -84,6 +84,18 @@ def evaluate(
 @click.option("--count", type=click.IntRange(min=1), default=64, show_default=True, help="Number of samples.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random numbers.")
 @click.option(
+    "--label",
+    type=click.IntRange(min=0),
+    help="Class of all samples, of a conditional model; default: all classes in turn. Example: --label 3",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0.0),
+    default=1.0,
+    show_default=True,
+    help="Factor of the prior's noise; less than 1 gives more typical samples. Example: --temperature 0.7",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Output file, .png or .npy; default: samples-SEED.npy in RUN. Example: --out samples.png",
@@ -97,6 +109,8 @@ def sample(
     run: Path,
     count: int,
     seed: int,
+    label: int | None,
+    temperature: float,
     out: Path | None,
     best: bool,
     accept_changes: bool,
@@ -119,6 +133,8 @@ def sample(
                 run,
                 count=count,
                 seed=seed,
+                label=label,
+                temperature=temperature,
                 out=out,
                 best=best,
                 modules=modules,

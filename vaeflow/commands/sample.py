@@ -21,6 +21,8 @@ def sample_run(
     *,
     count: int = 64,
     seed: int = 0,
+    label: int | None = None,
+    temperature: float = 1.0,
     out: Path | None = None,
     best: bool = False,
     modules: Sequence[str] = (),
@@ -33,6 +35,8 @@ def sample_run(
         run_dir: the run's directory.
         count: number of examples.
         seed: equal seeds give equal examples.
+        label: the class of all examples, for a conditional model; None takes all classes in turn.
+        temperature: factor of the prior's noise.
         out: a `.npy` file for the array [count, *X] float32, or a `.png` for a picture of images; None writes
             `samples-SEED.npy` into the run's directory.
         best: use the best checkpoint instead of the newest.
@@ -57,7 +61,7 @@ def sample_run(
     from vaeflow.api import load
 
     loaded = load(run_dir, best=best, plugins=modules, data_dir=data_dir, accept_changes=accept_changes)
-    samples = loaded.sample(count, seed=seed)
+    samples = loaded.sample(count, seed=seed, labels=label, temperature=temperature)
     with written_aside(target) as aside, aside.open("wb") as file:
         _write(samples, file, picture=target.suffix == ".png")
     return target

@@ -10,6 +10,7 @@ from vaeflow.components import (
     learning_rates,
     likelihoods,
     metrics,
+    models,
     networks,
     objectives,
     optimizers,
@@ -20,7 +21,7 @@ from vaeflow.components import (
     transforms,
 )
 from vaeflow.plugins.hookspecs import hookimpl
-from vaeflow.plugins.records import Component
+from vaeflow.plugins.records import MODEL_KEYS, Component
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,7 @@ def vaeflow_components() -> Iterator[Component]:
 
 
 def _model() -> Iterator[Component]:
+    yield Component("model", "single-layer", models.single_layer, uses=MODEL_KEYS)
     yield Component("encoder", "conv-mnist", networks.conv_mnist_encoder)
     yield Component("encoder", "mlp", networks.mlp_encoder)
     yield Component("decoder", "conv-mnist", networks.conv_mnist_decoder)

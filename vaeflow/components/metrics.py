@@ -20,7 +20,7 @@ def iw_bound() -> Metric:
     def metric(x: tf.Tensor, terms: Terms) -> tf.Tensor:  # noqa: ARG001
         import tensorflow as tf
 
-        log_weights = terms.log_likelihood + terms.p.log_prob(terms.z) - terms.log_q
+        log_weights = terms.log_likelihood + terms.log_p - terms.log_q
         return tf.reduce_logsumexp(log_weights, axis=0) - math.log(log_weights.shape[0])
 
     return metric

@@ -34,14 +34,25 @@ class Composed:
     Attributes:
         config: the validated config; its components are not looked up yet.
         places: file or `command line` by dotted key, for the keys that were set.
+        layers: all files, and `command line`, the lowest first; None if the config was made in Python.
     """
 
     config: Config
     places: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    layers: tuple[str, ...] | None = None
 
     def place(self, key: str) -> str | None:
         """Return the file or `command line` that set a key or the table above it; None for a default."""
         return _place(self.places, key)
+
+    def set_with(self, key: str, other: str) -> bool:
+        """Return whether a key was set in the layer that set another one, or in one above it."""
+        if self.layers is None:  # a config in Python, which may be that of a run: every key is set there
+            return bool(getattr(self.config, key) != Config.model_fields[key].default)
+        place, others = self.place(key), self.place(other)
+        if place is None:
+            return False
+        return others is None or self.layers.index(place) >= self.layers.index(others)
 
 
 def compose(source: str | Path | None = None, overrides: Sequence[str] = ()) -> Composed:
@@ -69,6 +80,7 @@ def merge(found: Iterable[Layer]) -> Composed:
     """
     tree: dict[str, Any] = {}
     places: dict[str, str] = {}
+    found = list(found)
     for layer in found:
         _check_lengths(layer)
         _lay(tree, layer.tree, layer.place, places, "")
@@ -81,7 +93,7 @@ def merge(found: Iterable[Layer]) -> Composed:
         config = Config.model_validate_json(json.dumps(tree, default=str))
     except ValidationError as error:
         raise _usage_error(error, places, tree) from None
-    return Composed(config, MappingProxyType(places))
+    return Composed(config, MappingProxyType(places), tuple(layer.place for layer in found))
 
 
 def _check_lengths(layer: Layer) -> None:

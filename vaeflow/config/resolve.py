@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
@@ -11,14 +11,18 @@ from vaeflow.config.compose import Composed
 from vaeflow.config.schema import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config, Selection
 from vaeflow.config.values import require_representable
 from vaeflow.errors import UsageError
+from vaeflow.plugins.records import MODEL_KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from vaeflow.plugins.registered import Bound
     from vaeflow.plugins.registry import Registry
 
-METRICS_OF_VAEFLOW = ("elbo", "log_likelihood", "kl", "active_units")
+METRICS_OF_VAEFLOW = ("elbo", "log_likelihood", "kl", "active_units", "penalty")
+
+ADDED = ("model", "condition")
+"""Keys that runs of earlier versions do not have. They are not written at their defaults, so such a run is the same."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Resolved:
     config: Config
     dataset: Bound
     binarization: Bound
+    model: Bound
     encoder: Bound
     decoder: Bound
     posterior: Bound
@@ -54,15 +59,24 @@ class Resolved:
     callbacks: tuple[Bound, ...]
 
     def components(self) -> dict[str, Bound]:
-        """Return every component by its key in the config: `encoder`, `callbacks[0]`, `objective.discriminator`."""
-        single = {key: getattr(self, key) for key in KINDS_OF_SELECTIONS}
+        """Return every component in use by its key: `encoder`, `callbacks[0]`, `objective.discriminator`."""
+        single = {key: getattr(self, key) for key in KINDS_OF_SELECTIONS if key not in self.unused}
         lists = {key: getattr(self, key.partition(".")[0]) for key in KINDS_OF_LISTS}
         outer = single | {f"{key}[{number}]": one for key, found in lists.items() for number, one in enumerate(found)}
         return outer | {f"{key}.{path}": one for key, bound in outer.items() for path, one in bound.nested().items()}
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Keys of the config that the model does not use."""
+        return _unused(self.model)
+
+    def tree(self) -> dict[str, Any]:
+        """Return the config as tables of TOML values, without the keys that the model does not use."""
+        return {key: value for key, value in tree_of(self.config).items() if key not in self.unused}
+
     def to_toml(self) -> str:
-        """Return the config as TOML with every key and option; composing it gives the same config."""
-        return to_toml(self.config)
+        """Return the config as TOML with every option; composing it gives the same config."""
+        return tomli_w.dumps(self.tree())
 
 
 def resolve(config: Config | Composed, registry: Registry) -> Resolved:
@@ -78,7 +92,9 @@ def resolve(config: Config | Composed, registry: Registry) -> Resolved:
     """
     composed = config if isinstance(config, Composed) else Composed(config)
     require_representable(composed.config.model_dump(mode="python"), composed.place)
-    bound = {key: _bind(composed, registry, key) for key in KINDS_OF_SELECTIONS}
+    model = _bind(composed, registry, "model")
+    composed = _without_unused(composed, model)
+    bound = {key: model if key == "model" else _bind(composed, registry, key) for key in KINDS_OF_SELECTIONS}
     lists = {key: _bind_list(composed, registry, key) for key in KINDS_OF_LISTS}
     config = _filled(composed.config, bound, lists)
     require_representable(config.model_dump(mode="python"), composed.place)  # options of plugins, and their defaults
@@ -105,8 +121,9 @@ def to_toml(config: Config) -> str:
 
 
 def tree_of(config: Config) -> dict[str, Any]:
-    """Return a config as tables of TOML values, with None written as 'none'."""
-    return dict(_spell(config.model_dump(mode="json")))
+    """Return a config as tables of TOML values, with None written as 'none' and without defaults of `ADDED`."""
+    as_before = {key for key, default in _defaults(ADDED).items() if getattr(config, key) == default}
+    return dict(_spell(config.model_dump(mode="json", exclude=as_before)))
 
 
 def _bind(composed: Composed, registry: Registry, key: str) -> Bound:
@@ -131,6 +148,28 @@ def _at(config: Config, key: str) -> Any:
     for part in key.split("."):
         value = getattr(value, part)
     return value
+
+
+def _without_unused(composed: Composed, model: Bound) -> Composed:
+    """Return the config with defaults for the keys that its model does not use.
+
+    Raises:
+        UsageError: if such a key was set with the model, or in a layer above it.
+    """
+    unused = _unused(model)
+    for key in unused:
+        if composed.set_with(key, "model"):
+            used = ", ".join(model.component.uses) or "none of them"
+            place = composed.place(key)
+            raise UsageError(
+                f"{f'{place}: ' if place else ''}{key} has no effect: model {model.name!r} does not use it "
+                f"(of {', '.join(MODEL_KEYS)} it uses {used})"
+            )
+    return replace(composed, config=composed.config.model_copy(update=_defaults(unused)))
+
+
+def _unused(model: Bound) -> tuple[str, ...]:
+    return tuple(key for key in MODEL_KEYS if key not in model.component.uses)
 
 
 def _require_different(resolved: Resolved) -> None:
@@ -173,6 +212,10 @@ def _filled(config: Config, bound: Mapping[str, Bound], lists: Mapping[str, tupl
         written = tuple(map(_written_out, found))
         update[section] = getattr(config, section).model_copy(update={inner: written}) if inner else written
     return config.model_copy(update=update)
+
+
+def _defaults(keys: Iterable[str]) -> dict[str, Any]:
+    return {key: Config.model_fields[key].default for key in keys}
 
 
 def _written_out(bound: Bound) -> Selection:

@@ -106,6 +106,15 @@ class EvaluateConfig(Section):
     samples: AtLeastOne = Field(1, description="L, the samples of z per example.")
 
 
+class ConditionConfig(Section):
+    """What the model is conditioned on."""
+
+    labels: bool = Field(
+        False,
+        description="Give the labels of the examples to the model, as one-hot vectors; the data must have labels.",
+    )
+
+
 def _selection(name: str, description: str, **options: Any) -> Any:
     return Field(Selection(name=name, **options), description=description)
 
@@ -181,6 +190,8 @@ class Config(Section):
         (), "Transforms that are applied to the stored pixels, in this order (kind transform)."
     )
     binarization: Selection = _selection("threshold", "How pixels are turned into the model's input x.")
+    model: Selection = _selection("single-layer", "Model: its groups of latents, and how they depend on each other.")
+    condition: ConditionConfig = Field(ConditionConfig(), description="What the model is conditioned on.")
     encoder: Selection = _selection("conv-mnist", "Network from x to features.")
     decoder: Selection = _selection("conv-mnist", "Network from z to the likelihood's parameters.")
     posterior: Selection = _selection("diagonal-gaussian", "q(z given x), computed from the encoder's features.")
@@ -255,6 +266,7 @@ KINDS_OF_SELECTIONS: Mapping[str, str] = MappingProxyType(
     {
         "dataset": "dataset",
         "binarization": "binarization",
+        "model": "model",
         "encoder": "encoder",
         "decoder": "decoder",
         "posterior": "posterior",
@@ -273,22 +285,3 @@ KINDS_OF_LISTS: Mapping[str, str] = MappingProxyType(
     {"transforms": "transform", "metrics": "metric", "plots.draw": "plot", "callbacks": "callback"}
 )
 """The kind of component that each list of selections names."""
-
-HARMLESS = ("name", "strategy", "verify_every_steps", "log", "plots", "checkpoint")
-"""Keys and tables of the config that normally do not affect the weights; see `changes_bits`."""
-
-
-def changes_bits(key: str, config: Config) -> bool:
-    """Return whether another value of a key may change the weights or metrics of a run.
-
-    Callbacks may stop the run or change the learning rate when metrics are logged, so the log interval matters with
-    callbacks. `rollback` restores a checkpoint, so the checkpoint interval matters with it.
-
-    >>> changes_bits("seed", Config()), changes_bits("log.every_steps", Config())
-    (True, False)
-    """
-    if key == "log.every_steps":
-        return bool(config.callbacks)
-    if key == "checkpoint.every_steps":
-        return config.nonfinite.action == "rollback"
-    return key.partition(".")[0] not in HARMLESS

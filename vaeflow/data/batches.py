@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from vaeflow.data.noise import Noise
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from vaeflow.contracts import Binarization, Split, Transform
 
+LARGEST = 2**31 - 1  # of int32
 FIXED_SEED = 0  # a fixed binarization is the same for every run
 
 
@@ -26,10 +28,14 @@ class Batch(NamedTuple):
     Attributes:
         x: [rows, *X] float32.
         valid: [rows] float32, 1 for an example and 0 for padding.
+        y: [rows] int32, the labels as stored; None if the data have none.
+        labels: [rows, C] float32, the labels as one-hot vectors for a conditional model; None for others.
     """
 
     x: tf.Tensor
     valid: tf.Tensor
+    y: tf.Tensor | None = None
+    labels: tf.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class Batches:
         binarization: turns pixels into x.
         order: the order of training.
         transforms: applied before the binarization.
+        y: [N] int32, the labels; None if the data have none.
+        classes: C of a conditional model; 0 for others, which get no labels.
     """
 
     split: str
@@ -53,6 +61,8 @@ class Batches:
     binarization: Binarization
     order: Order
     transforms: tuple[Transform, ...] = ()
+    y: tf.Tensor | None = None
+    classes: int = 0
 
     @classmethod
     def of(
@@ -64,6 +74,7 @@ class Batches:
         seed: int,
         batch_size: int,
         transforms: Sequence[Transform] = (),
+        classes: int = 0,
     ) -> Batches:
         """Return batches of a split.
 
@@ -74,10 +85,19 @@ class Batches:
             seed: the run's seed.
             batch_size: the global batch.
             transforms: applied to the stored pixels first, in this order.
+            classes: C of a conditional model, else 0.
         """
-        order = Order(seed, len(data), batch_size)
-        x_shape = tuple(transforms[-1].x_shape if transforms else data.x.shape[1:])
-        return cls(split, source_of(data.x), len(data), x_shape, binarization, order, tuple(transforms))
+        return cls(
+            split,
+            source_of(data.x),
+            len(data),
+            tuple(transforms[-1].x_shape if transforms else data.x.shape[1:]),
+            binarization,
+            Order(seed, len(data), batch_size),
+            tuple(transforms),
+            _labels(data.y),
+            classes,
+        )
 
     def shuffled(self, step: tf.Tensor, first: tf.Tensor, rows: int) -> Batch:
         """Return rows [first, first + rows) of a training step's global batch."""
@@ -105,4 +125,16 @@ class Batches:
                 pixels = transform(pixels, uniform(f"transform/{number}", transform.noise, transform.noise_size))
         noise = uniform("binarization", self.binarization.noise, math.prod(self.x_shape))
         x = self.binarization(pixels, None if noise is None else tf.reshape(noise, (rows, *self.x_shape)))
-        return Batch(tf.ensure_shape(x, (rows, *self.x_shape)), tf.cast(valid, tf.float32))
+        return Batch(tf.ensure_shape(x, (rows, *self.x_shape)), tf.cast(valid, tf.float32), *self.labels(index))
+
+    def labels(self, index: tf.Tensor) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+        """Return `Batch.y` and `Batch.labels` of examples, for their indices."""
+        y = None if self.y is None else tf.gather(self.y, index)
+        return y, (tf.one_hot(y, self.classes) if self.classes else None)
+
+
+def _labels(y: np.ndarray | None) -> tf.Tensor | None:
+    """Return labels that are one whole number per example as int32; None for others, which are for plots alone."""
+    if y is None or y.ndim != 1 or y.dtype.kind not in "iu" or not np.all(np.abs(y.astype(np.float64)) <= LARGEST):
+        return None
+    return tf.constant(np.asarray(y, np.int32))

@@ -12,17 +12,19 @@ import tensorflow as tf
 from vaeflow.data.noise import Noise
 from vaeflow.distributed.strategies.gather import gather
 from vaeflow.distributed.strategies.graphs import graph
+from vaeflow.engine.columns import Columns, columns_of
+from vaeflow.engine.forward import forward
 from vaeflow.model import elbo
+from vaeflow.model.latents import noise_size
 from vaeflow.model.modes import in_mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from vaeflow.contracts import Metric, Terms
-    from vaeflow.data.batches import Batches
+    from vaeflow.contracts import LatentVariableModel, Metric, Terms
+    from vaeflow.data.batches import Batch, Batches
     from vaeflow.distributed.strategies.base import Strategy
     from vaeflow.model.moving_average import MovingAverage
-    from vaeflow.model.vae import VAE
 
 ACTIVE_VARIANCE = 0.01
 BATCHES_PER_CALL = 25  # with one sample of z; fewer with more, so that signals are handled soon
@@ -36,17 +38,20 @@ class Evaluation:
         examples: their number.
         log_likelihood: E log p(x given z), nats per example.
         kl: KL(q, p), nats per example.
-        kl_per_dimension: [D] nats; empty if the divergence is not a sum over dimensions.
-        active_units: latent dimensions whose posterior mean has a variance above 0.01 over the split (Burda et al.
-            2015).
+        kl_per_dimension: [D] nats by split, or by `SPLIT/GROUP` if there are several groups of latents; only those
+            whose divergence is a sum over dimensions.
+        active_units: by group, latent dimensions whose posterior mean has a variance above 0.01 over the split (Burda
+            et al. 2015).
+        more: `kl/GROUP` if there are several groups, and `penalty` if the model has one, nats per example.
         metrics: of the config, by name.
     """
 
     examples: int
     log_likelihood: float
     kl: float
-    kl_per_dimension: np.ndarray
-    active_units: int
+    kl_per_dimension: Mapping[str, np.ndarray]
+    active_units: Mapping[str, int]
+    more: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -56,19 +61,24 @@ class Evaluation:
 
     def scalars(self, split: str) -> dict[str, float]:
         """Return the metrics by their names in the log, `test/elbo` and so on."""
-        return {
-            f"{split}/elbo": self.elbo,
-            f"{split}/log_likelihood": self.log_likelihood,
-            f"{split}/kl": self.kl,
-            f"{split}/active_units": float(self.active_units),
-            **{f"{split}/{name}": value for name, value in self.metrics.items()},
+        several = len(self.active_units) > 1
+        by_group = {f"active_units/{name}": float(count) for name, count in self.active_units.items() if several}
+        found = {
+            "elbo": self.elbo,
+            "log_likelihood": self.log_likelihood,
+            "kl": self.kl,
+            "active_units": float(sum(self.active_units.values())),
+            **by_group,
+            **self.more,
+            **self.metrics,
         }
+        return {f"{split}/{name}": value for name, value in found.items()}
 
 
 def figures(evaluations: Mapping[str, Evaluation]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Return the scalars of all splits by their names in logs, and by split the divergence per dimension, [D] nats."""
+    """Return the scalars of all splits by their names in logs, and `Evaluation.kl_per_dimension` of all."""
     scalars = {name: value for split, one in evaluations.items() for name, value in one.scalars(split).items()}
-    return scalars, {split: one.kl_per_dimension for split, one in evaluations.items() if one.kl_per_dimension.size}
+    return scalars, {name: kl for one in evaluations.values() for name, kl in one.kl_per_dimension.items()}
 
 
 class Evaluator:
@@ -79,7 +89,7 @@ class Evaluator:
 
     Args:
         strategy: runs the replicas.
-        model: the autoencoder.
+        model: any model.
         batches: the split.
         average: moving averages of the weights.
         batch_size: examples at a time; kernels may round differently for another number.
@@ -91,7 +101,7 @@ class Evaluator:
     def __init__(
         self,
         strategy: Strategy,
-        model: VAE,
+        model: LatentVariableModel,
         batches: Batches,
         average: MovingAverage,
         *,
@@ -104,9 +114,8 @@ class Evaluator:
         self._model, self._batches, self._average = model, batches, average
         self._rows, self._samples, self._metrics = batch_size, samples, dict(metrics or {})
         self._noise = Noise(seed, f"evaluation/{batches.split}")
-        noise = tf.zeros((1, 1, model.posterior.noise_size))
-        kl_terms = int(model.terms(tf.zeros((1, *model.x_shape)), noise).kl_terms.shape[1])
-        self._width = 2 + len(self._metrics) + kl_terms + model.latent_size
+        self._columns = Columns.of(model, classes=batches.classes)
+        self._width = 2 + len(self._metrics) + self._columns.count + sum(self._columns.dimensions.values())
         self._compiled = graph(self._chunk)
 
     def __call__(self, between: Callable[[], object] = lambda: None) -> Evaluation:
@@ -115,19 +124,35 @@ class Evaluator:
         Args:
             between: called after every few batches; its errors end the evaluation.
         """
-        count, latent = self._batches.examples, self._model.latent_size
         chunks = []
         for chunk in self._chunks():
             chunks.append(chunk)
             between()
-        table = np.concatenate(chunks)[:count].astype(np.float64)
+        return self._of_table(np.concatenate(chunks)[: self._batches.examples].astype(np.float64))
+
+    def _of_table(self, table: np.ndarray) -> Evaluation:
+        """Return the means of a table with one row per example, see `_batch`."""
         log_likelihood, kl = (float(v) for v in table[:, :2].mean(axis=0))
         first = 2 + len(self._metrics)
-        metrics = dict(zip(self._metrics, table[:, 2:first].mean(axis=0).tolist(), strict=True))
-        terms, mean = table[:, first:-latent], table[:, -latent:]
-        per_dimension = terms.mean(axis=0) if terms.shape[1] == latent else np.empty(0)
-        active = int(np.sum(mean.var(axis=0) > ACTIVE_VARIANCE))
-        return Evaluation(count, log_likelihood, kl, per_dimension, active, metrics)
+        latents = first + self._columns.count
+        columns = table[:, first:latents].mean(axis=0)
+        return Evaluation(
+            examples=len(table),
+            log_likelihood=log_likelihood,
+            kl=kl,
+            kl_per_dimension=self._columns.per_dimension(self._batches.split, columns),
+            active_units=self._active(table[:, latents:]),
+            more=self._columns.scalars(columns),
+            metrics=dict(zip(self._metrics, table[:, 2:first].mean(axis=0).tolist(), strict=True)),
+        )
+
+    def _active(self, means: np.ndarray) -> dict[str, int]:
+        """Return the number of active units of each group, for means [N, D of all groups]."""
+        active, first = {}, 0
+        for name, size in self._columns.dimensions.items():
+            active[name] = int(np.sum(means[:, first : first + size].var(axis=0) > ACTIVE_VARIANCE))
+            first += size
+        return active
 
     def _chunks(self) -> Iterator[np.ndarray]:
         """Yield rows of the table of all examples, in the order they are stored."""
@@ -148,18 +173,29 @@ class Evaluator:
         return gather(self._strategy, [tf.map_fn(self._batch, numbers, fn_output_signature=signature)])[0]
 
     def _batch(self, number: tf.Tensor) -> tf.Tensor:
-        """Return rows of log-likelihood, divergence, M metrics, K terms and D means, [rows, 2 + M + K + D]."""
+        """Return rows of log-likelihood, divergence, M metrics, K columns and D means, [rows, 2 + M + K + D]."""
         first = number * self._rows
         batch = self._batches.in_order(first, self._rows)
-        width = self._model.posterior.noise_size
+        width = noise_size(self._model.latents)
         noise = self._noise.samples(tf.constant(0, tf.int64), first, self._rows, samples=self._samples, width=width)
         with keras.StatelessScope(state_mapping=self._average.mapping()):
-            terms = self._model.terms(batch.x, noise)
-            metrics, mean = in_mode(lambda: self._of_terms(batch.x, terms), training=False)
+            terms = forward(self._model, batch, noise, training=False)
+            metrics, means = in_mode(lambda: self._of_terms(batch, terms), training=False)
         scalars = tf.stack([elbo.expected_log_likelihood(terms.log_likelihood), terms.kl, *metrics], axis=1)
-        return tf.concat([scalars, terms.kl_terms, mean], axis=1)
+        return tf.concat([scalars, columns_of(terms), *means], axis=1)
 
-    def _of_terms(self, x: tf.Tensor, terms: Terms) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Return the metrics of each example, and its posterior's mean [rows, D]."""
-        metrics = [tf.ensure_shape(metric(x, terms), (self._rows,)) for metric in self._metrics.values()]
-        return metrics, terms.q.mean()
+    def _of_terms(self, batch: Batch, terms: Terms) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """Return the metrics of each example, and its posterior's means by group, [rows, D]."""
+        metrics = [tf.ensure_shape(metric(batch.x, terms), (self._rows,)) for metric in self._metrics.values()]
+        return metrics, self._means(batch, terms)
+
+    def _means(self, batch: Batch, terms: Terms) -> list[tf.Tensor]:
+        """Return the means of q, or of `encode` where a group's mean depends on samples of the groups above."""
+        if len(self._model.latents) == 1:
+            (group,) = self._model.latents
+            q = terms.q.get(group.name)
+            mean = None if q is None else q.mean()
+            if mean is not None and mean.shape.rank == 1 + len(group.shape):
+                return [tf.reshape(mean, (self._rows, -1))]
+        means = self._model.encode(batch.x, labels=batch.labels)
+        return [tf.reshape(means[group.name], (self._rows, -1)) for group in self._model.latents]

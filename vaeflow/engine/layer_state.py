@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from vaeflow.data.batches import Batch
+from vaeflow.engine.forward import forward, loss_of
 from vaeflow.errors import PluginError
-from vaeflow.model.modes import in_mode
+from vaeflow.model.latents import zero_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vaeflow.contracts import Objective, Schedule
-    from vaeflow.model.vae import VAE
+    from vaeflow.contracts import LatentVariableModel, Objective, Schedule
 
 
 class Updates(keras.StatelessScope):
@@ -47,20 +48,23 @@ class LayerState(NamedTuple):
     averaged: list[keras.Variable]
 
 
-def layer_state(model: VAE, objective: Objective, schedule: Schedule) -> LayerState:
+def layer_state(
+    model: LatentVariableModel, objective: Objective, schedule: Schedule, *, classes: int = 0
+) -> LayerState:
     """Find the state variables of layers by a forward pass in training mode with examples of zeros.
 
     Args:
-        model: the autoencoder, built.
+        model: any model, built.
         objective: terms to a loss; it may have layers without state.
         schedule: how the divergence enters the loss.
+        classes: C of a conditional model, else 0.
 
     Raises:
         PluginError: if a layer has integers as state, which can't be averaged over microbatches, or a changed variable
             is not in the model.
     """
-    changed = _changed(model, objective, schedule)
-    seeds = [g.state for layer in model._flatten_layers() for g in layer._seed_generators]  # noqa: SLF001
+    changed = _changed(model, objective, schedule, classes)
+    seeds = [g.state for layer in layers_of(model) for g in layer._seed_generators]  # noqa: SLF001
     known = {id(v) for v in (*model.variables, *seeds)}
     for variable in changed.values():
         if id(variable) not in known:
@@ -79,10 +83,18 @@ def layer_state(model: VAE, objective: Objective, schedule: Schedule) -> LayerSt
     return LayerState(seeds, averaged + [v for v in model.trainable_variables if id(v) in changed])
 
 
-def _changed(model: VAE, objective: Objective, schedule: Schedule) -> dict[int, keras.Variable]:
+def layers_of(model: Any) -> list[keras.layers.Layer]:
+    """Return all layers of a model, with those inside other layers."""
+    return list(model._flatten_layers())  # noqa: SLF001
+
+
+def _changed(
+    model: LatentVariableModel, objective: Objective, schedule: Schedule, classes: int
+) -> dict[int, keras.Variable]:
     """Return the variables that a forward pass in training assigns, by their identity."""
-    x, noise = tf.zeros((2, *model.x_shape)), tf.zeros((objective.samples, 2, model.posterior.noise_size))
+    x, noise, labels = zero_inputs(model, rows=2, samples=objective.samples, classes=classes)
+    valid, y = tf.ones((2,)), tf.zeros((2,), tf.int32)
     with Updates() as scope:
-        terms = model.terms(x, noise, training=True)
-        in_mode(lambda: objective.loss(terms, schedule, tf.constant(0, tf.int64)), training=True)
+        terms = forward(model, Batch(x, valid, y, labels), noise, training=True)
+        loss_of(objective, terms, schedule, tf.constant(0, tf.int64))
     return scope.variables

@@ -9,17 +9,18 @@ import tensorflow as tf
 
 from vaeflow.data.noise import Noise
 from vaeflow.distributed.strategies.graphs import graph
-from vaeflow.engine.layer_state import layer_state
+from vaeflow.engine.columns import columns_of
+from vaeflow.engine.forward import forward, loss_of
+from vaeflow.engine.layer_state import layer_state, layers_of
 from vaeflow.engine.microbatch_sums import Part
 from vaeflow.engine.padding import Padding
 from vaeflow.model import elbo
-from vaeflow.model.modes import in_mode
+from vaeflow.model.latents import noise_size
 
 if TYPE_CHECKING:
-    from vaeflow.contracts import Objective, Schedule, Terms
+    from vaeflow.contracts import LatentVariableModel, Objective, Schedule, Terms
     from vaeflow.data.batches import Batch, Batches
     from vaeflow.engine.loss_scale import LossScale
-    from vaeflow.model.vae import VAE
 
 
 class Differentiated(NamedTuple):
@@ -27,7 +28,7 @@ class Differentiated(NamedTuple):
 
     Attributes:
         terms: of the ELBO, per example.
-        loss: [rows], nats.
+        loss: with the model's penalty, [rows], nats.
         gradients: of the valid examples' summed loss times the loss scale, one per trainable variable, float32.
         state: new values of the layers' state, float32.
     """
@@ -42,7 +43,7 @@ class Microbatches:
     """Splits a step's global batch into V microbatches and computes the gradient of each.
 
     Args:
-        model: the autoencoder.
+        model: any model.
         batches: the training split.
         objective: terms to a loss.
         schedule: the weight of the divergence in the loss.
@@ -56,7 +57,7 @@ class Microbatches:
 
     def __init__(
         self,
-        model: VAE,
+        model: LatentVariableModel,
         batches: Batches,
         objective: Objective,
         schedule: Schedule,
@@ -71,9 +72,9 @@ class Microbatches:
         self.rows = -(-batches.order.batch_size // count)
         self.noise = Noise(batches.order.seed, "posterior")
         self.layer_noise = Noise(batches.order.seed, "layers")
-        self.seeds, self.state = layer_state(model, objective, schedule)
+        self.seeds, self.state = layer_state(model, objective, schedule, classes=batches.classes)
         whole = batches.order.examples % batches.order.batch_size == 0 and batches.order.batch_size % count == 0
-        self._padding = Padding([] if whole else model._flatten_layers())  # noqa: SLF001
+        self._padding = Padding([] if whole else layers_of(model))
         self._compiled = graph(self._summed, jit_compile=True) if xla else self._summed
 
     def part(self, step: tf.Tensor, number: tf.Tensor) -> Part:
@@ -81,11 +82,11 @@ class Microbatches:
         return self._compiled(*self.inputs(step, number), step, number)
 
     def inputs(self, step: tf.Tensor, number: tf.Tensor) -> tuple[Batch, tf.Tensor]:
-        """Return the examples of microbatch `number` of a step, and their noise [L, rows, noise_size]."""
+        """Return the examples of microbatch `number` of a step, and their noise [L, rows, N]."""
         first = tf.cast(number, tf.int64) * self.rows
         batch = self.batches.shuffled(step, first, self.rows)
         inside = tf.cast(number < self.count, tf.float32)
-        samples, width = self.objective.samples, self.model.posterior.noise_size
+        samples, width = self.objective.samples, noise_size(self.model.latents)
         noise = self.noise.samples(step, first, self.rows, samples=samples, width=width)
         return batch._replace(valid=batch.valid * inside), noise
 
@@ -106,8 +107,8 @@ class Microbatches:
             self._padding.masked(batch.valid),
             tf.GradientTape() as tape,
         ):
-            terms = self.model.terms(batch.x, noise, training=True)
-            loss = in_mode(lambda: self.objective.loss(terms, self.schedule, step), training=True)
+            terms = forward(self.model, batch, noise, training=True)
+            loss = loss_of(self.objective, terms, self.schedule, step)
             scaled = tf.reduce_sum(loss * batch.valid) * self.loss_scale.scale
         gradients = tape.gradient(scaled, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         state = [tf.cast(_current(scope, v), tf.float32) for v in self.state]
@@ -123,7 +124,7 @@ def _sums(terms: Terms, loss: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     log_likelihood = elbo.expected_log_likelihood(terms.log_likelihood)
     elbo_B = elbo.elbo(terms.log_likelihood, terms.kl)
     columns = tf.stack([tf.ones_like(loss), loss, elbo_B, log_likelihood, terms.kl], axis=1)
-    return tf.einsum("b,bk->k", valid, tf.concat([columns, terms.kl_terms], axis=1))
+    return tf.einsum("b,bk->k", valid, tf.concat([columns, columns_of(terms)], axis=1))
 
 
 def _current(scope: keras.StatelessScope, variable: keras.Variable) -> tf.Tensor:

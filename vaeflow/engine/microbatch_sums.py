@@ -14,7 +14,8 @@ class Part(NamedTuple):
     Attributes:
         gradients: of the summed loss, one per trainable variable, float32.
         state: the layers' state (such as batch normalization's averages), times the number of valid examples.
-        sums: [5 + K]: the number of examples; then, in nats, loss, ELBO, log-likelihood, KL divergence and its K terms.
+        sums: [5 + K]: the number of examples; then, in nats, loss, ELBO, log-likelihood, KL divergence, and the K
+            columns of `vaeflow.engine.columns`.
     """
 
     gradients: list[tf.Tensor]

@@ -21,7 +21,8 @@ class StepRow(NamedTuple):
         kl_weight: of the step.
         loss_scale: after the step.
         skipped: 1 if the update was not finite and was not made, otherwise 0.
-        kl_terms: terms of the KL divergence, one per latent dimension where the prior has them, [..., K] nats.
+        kl_terms: terms of the KL divergence of all groups of latents, and the model's penalty, [..., K] nats: see
+            `vaeflow.engine.columns`.
     """
 
     examples: Any

@@ -19,7 +19,7 @@ from vaeflow.runtime import memory
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vaeflow.model.vae import VAE
+    from vaeflow.contracts import LatentVariableModel
 
 FLOAT = 4  # bytes
 DENSITY = 3.4
@@ -44,24 +44,26 @@ WEIGHTS_IN_A_STEP = 3
 """Arrays of the weights' size in a step, besides those of microbatches: sums as integers, and the gradient."""
 
 
-def forward_bytes(model: VAE, samples: int = 1) -> float:
+def forward_bytes(model: LatentVariableModel, samples: int = 1) -> float:
     """Return the bytes needed for the ELBO per example, with some samples of z."""
-    decoded = max(DENSITY * _bytes(model.x_shape), LARGEST_OUTPUT * max(_outputs(model.decoder), default=0.0))
-    encoded = LARGEST_OUTPUT * max(_outputs(model.encoder), default=0.0)
+    once, each = _networks(model)
+    decoded = max(DENSITY * _bytes(model.x_shape), LARGEST_OUTPUT * max(each, default=0.0))
+    encoded = LARGEST_OUTPUT * max(once, default=0.0)
     return max(encoded, samples * (decoded + _latents(model)))
 
 
-def backward_bytes(model: VAE, samples: int = 1) -> float:
+def backward_bytes(model: LatentVariableModel, samples: int = 1) -> float:
     """Return the bytes needed for the gradient of the loss per example, with some samples of z."""
-    decoded = sum(_outputs(model.decoder)) + DENSITY_IN_TRAINING * _bytes(model.x_shape)
-    return sum(_outputs(model.encoder)) + samples * (decoded + _latents(model))
+    once, each = _networks(model)
+    decoded = sum(each) + DENSITY_IN_TRAINING * _bytes(model.x_shape)
+    return sum(once) + samples * (decoded + _latents(model))
 
 
-def require_evaluation(model: VAE, rows: int, samples: int, examples: int) -> None:
+def require_evaluation(model: LatentVariableModel, rows: int, samples: int, examples: int) -> None:
     """Check that an evaluation fits into memory.
 
     Args:
-        model: the autoencoder.
+        model: any model.
         rows: examples at a time.
         samples: L, the samples of z per example.
         examples: of the split.
@@ -69,7 +71,7 @@ def require_evaluation(model: VAE, rows: int, samples: int, examples: int) -> No
     Raises:
         UsageError: if memory is not sufficient.
     """
-    columns = 2 + 2 * model.latent_size
+    columns = 2 + 2 * sum(math.prod(group.shape) for group in model.latents)
     table = examples * columns * (2 * FLOAT + 8)
     size = rows * forward_bytes(model, samples) + table
     left, one = memory.left_for_work() - table, forward_bytes(model)
@@ -84,11 +86,11 @@ def require_evaluation(model: VAE, rows: int, samples: int, examples: int) -> No
     _require(size, f"an evaluation of {rows} examples at once with {samples} samples each", advice)
 
 
-def require_elbo(model: VAE, rows: int, samples: int) -> None:
+def require_elbo(model: LatentVariableModel, rows: int, samples: int) -> None:
     """Check that the ELBO of some examples at a time fits into memory.
 
     Args:
-        model: the autoencoder.
+        model: any model.
         rows: examples at a time.
         samples: L, the samples of z per example.
 
@@ -100,11 +102,13 @@ def require_elbo(model: VAE, rows: int, samples: int) -> None:
     _require(rows * forward_bytes(model, samples), what, f"lower samples to about {most}")
 
 
-def require_training(model: VAE, *, rows: int, batch_size: int, samples: int, share: int, state: int) -> None:
+def require_training(
+    model: LatentVariableModel, *, rows: int, batch_size: int, samples: int, share: int, state: int
+) -> None:
     """Check that training fits into memory.
 
     Args:
-        model: the autoencoder.
+        model: any model.
         rows: examples in a microbatch.
         batch_size: of the config.
         samples: L, of the objective.
@@ -114,7 +118,7 @@ def require_training(model: VAE, *, rows: int, batch_size: int, samples: int, sh
     Raises:
         UsageError: if memory is not sufficient.
     """
-    weights = sum(_bytes(v.shape) for v in model.trainable_variables)
+    weights = sum((_bytes(v.shape) for v in model.trainable_variables), 0.0)
     kept = (WEIGHTS_IN_A_STEP + share) * weights + state
     one = backward_bytes(model, samples)
     fitting = max(1, int((memory.left_for_work() - kept) // one))
@@ -173,13 +177,23 @@ def _require(size: float, what: str, advice: str) -> None:
         memory.require(size, what, advice)
 
 
-def _latents(model: VAE) -> float:
-    return OF_LATENTS * FLOAT * max(model.latent_size, int(model.posterior.noise_size))
+def _latents(model: LatentVariableModel) -> float:
+    return OF_LATENTS * FLOAT * sum(max(math.prod(group.shape), group.noise_size) for group in model.latents)
 
 
-def _outputs(network: keras.Model) -> list[float]:
-    """Return the bytes of each layer's output per example."""
-    outputs = [output for layer in network.layers for output in keras.tree.flatten(getattr(layer, "output", ()))]
+def _networks(model: LatentVariableModel) -> tuple[list[float], list[float]]:
+    """Return the bytes of each layer's output per example: of encoders, and of parts that compute for each sample."""
+    once: list[float] = []
+    each: list[float] = []
+    for name, part in model.parts.items():
+        (once if name.startswith("encoder") else each).extend(_outputs(part))
+    return once, each
+
+
+def _outputs(part: Any) -> list[float]:
+    """Return the bytes of each layer's output per example; none for a part that is no `keras.Model`."""
+    layers = getattr(part, "layers", ())
+    outputs = [output for layer in layers for output in keras.tree.flatten(getattr(layer, "output", ()))]
     return [_bytes(output.shape[1:]) for output in outputs]
 
 

@@ -40,7 +40,7 @@ def reconstructions() -> Plot:
 
 
 def samples() -> Plot:
-    """Expected images of latents drawn from the prior."""
+    """Expected images of latents drawn from the prior: by label, and by group of latents, if there are several."""
 
     def plot(subject: Subject) -> Figure | None:
         from vaeflow.plots import samples
@@ -51,37 +51,39 @@ def samples() -> Plot:
 
 
 def manifold() -> Plot:
-    """Images over a latent plane, as in the article; only with two latent dimensions."""
+    """Images over a latent plane, as in the article; only with two latent dimensions and without labels."""
 
     def plot(subject: Subject) -> Figure | None:
         from vaeflow.plots import manifold
 
-        fits = _draws_images(subject) and subject.trained.latent_size == 2
+        fits = _draws_images(subject) and manifold.fits(subject.trained)
         return manifold.draw(subject.trained, caption=subject.caption) if fits else None
 
     return plot
 
 
 def traversals() -> Plot:
-    """Images for changes of each latent dimension; not drawn with two, where the manifold shows it."""
+    """Images for changes of each latent dimension, by group; not drawn with two, where the manifold shows it."""
 
     def plot(subject: Subject) -> Figure | None:
-        from vaeflow.plots import traversals
+        from vaeflow.plots import manifold, traversals
 
-        fits = _draws_images(subject) and subject.trained.latent_size != 2
+        fits = _draws_images(subject) and not manifold.fits(subject.trained)
         return traversals.draw(subject.trained, subject.examples, caption=subject.caption) if fits else None
 
     return plot
 
 
 def curves() -> Plot:
-    """The ELBO over training."""
+    """The ELBO over training, and KL(q, p) of each group of latents if there are several."""
 
     def plot(subject: Subject) -> Figure | None:
         from vaeflow.plots import curves
 
-        found = curves.read(subject.metrics) if subject.metrics else []
-        return curves.draw(found, caption=subject.caption) if found else None
+        if subject.metrics is None:
+            return None
+        found, groups = curves.read(subject.metrics), curves.read_groups(subject.metrics)
+        return curves.draw(found, groups, caption=subject.caption) if found else None
 
     return plot
 

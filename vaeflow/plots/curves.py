@@ -1,4 +1,4 @@
-"""The ELBO over training."""
+"""The ELBO over training, and the divergence of each group of latents."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from vaeflow.files.read import kind_of
 from vaeflow.plots import style
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+GROUP = "train/kl/"
 COLOURS = {"train": "#31688e", "validation": "#35b779", "test": "#d1495b"}
 
 
@@ -55,27 +57,58 @@ def read(metrics: Path) -> list[Curve]:
     return [curve for curve in curves if curve.epochs]
 
 
-def draw(curves: Iterable[Curve], *, caption: str = "") -> Figure:
-    """Return the ELBO by epoch as a figure.
+def read_groups(metrics: Path) -> dict[str, tuple[list[float], list[float]]]:
+    """Return epochs and KL(q, p) of each group of latents, of the training split; empty with a single group.
+
+    Args:
+        metrics: as in `read`.
+    """
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    for _, row in read_rows(metrics) if kind_of(metrics) is not None else ():
+        for key in row or ():
+            if key.startswith(GROUP) and row is not None and _has(row, key):
+                epochs, nats = found.setdefault(key.removeprefix(GROUP), ([], []))
+                epochs.append(row["epoch"])
+                nats.append(row[key])
+    return found
+
+
+def draw(
+    curves: Iterable[Curve],
+    groups: Mapping[str, tuple[list[float], list[float]]] | None = None,
+    *,
+    caption: str = "",
+) -> Figure:
+    """Return the ELBO by epoch as a figure; below it, if there are several groups of latents, their divergence.
 
     Args:
         curves: one per split.
+        groups: see `read_groups`.
         caption: one small line below the plot.
     """
-    from matplotlib.ticker import MaxNLocator
-
-    figure = style.new_figure(7.4, 4.8, caption=caption)
-    axes = style.add_axes(figure, "ELBO (evidence lower bound)")
+    figure = style.new_figure(7.4, 8.4 if groups else 4.8, caption=caption)
+    axes = style.add_axes(figure, "ELBO (evidence lower bound)", (2, 1, 1) if groups else None)
     for curve in curves:
         name = "train, mean of the epoch" if curve.split == "train" else curve.split
         label = f"{name} (last {curve.elbos[-1]:.2f})"
         axes.plot(curve.epochs, curve.elbos, marker="o", markersize=3.5, label=label, color=COLOURS[curve.split])
+    _finish(axes, "lower right")
+    if groups:
+        axes = style.add_axes(figure, "KL(q, p) of each group of latents, training", (2, 1, 2))
+        for name, (epochs, nats) in groups.items():
+            axes.plot(epochs, nats, marker="o", markersize=3.5, label=f"{name} (last {nats[-1]:.2f})")
+        _finish(axes, "best")
+    return figure
+
+
+def _finish(axes: Axes, place: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.set_xlabel("epoch")
     axes.set_ylabel("nats per example")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, loc="lower right", fontsize=9)
-    return figure
+    axes.legend(frameon=False, loc=place, fontsize=9)
 
 
 def _epoch_means(rows: list[dict[str, Any]]) -> Curve:

@@ -47,9 +47,21 @@ class Examples:
         >>> Examples("test", np.arange(6), np.array([7, 7, 7, 0, 0, 1])).spread(4).tolist()
         [3, 5, 0, 4]
         """
+        return self.x[self.spread_index(count)]
+
+    def spread_index(self, count: int) -> np.ndarray:
+        """Return the indices of the examples of `spread`."""
         if self.y is None:
-            return self.x[:count]
+            return np.arange(min(count, len(self.x)))
         rank = np.zeros(len(self.y), np.int64)  # number of earlier examples with the same label
         for label in np.unique(self.y):
             rank[self.y == label] = np.arange(np.count_nonzero(self.y == label))
-        return self.x[np.lexsort((self.y, rank))[:count]]
+        return np.lexsort((self.y, rank))[:count]
+
+    def means(self, trained: TrainedVAE) -> dict[str, np.ndarray]:
+        """Return the means of q(z given x) by group of latents, [N, *shape]."""
+        return trained.means(self.x, labels=self.labels(trained))
+
+    def labels(self, trained: TrainedVAE) -> np.ndarray | None:
+        """Return the labels for a conditional model, [N]; None for other models."""
+        return self.y if trained.classes else None

@@ -1,4 +1,4 @@
-"""A scatter plot of latent means."""
+"""Scatter plots of latent means."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MOST_LABELS = 40
 """With more labels than this, colours are not used."""
 
+MOST_GROUPS = 6
+"""The groups that are shown, from the top down."""
+
 
 def leading_dimensions(means: np.ndarray, count: int) -> np.ndarray:
     """Return the indices of the latent dimensions whose means vary most, the first one first.
@@ -37,25 +40,44 @@ def leading_dimensions(means: np.ndarray, count: int) -> np.ndarray:
 def draw(trained: TrainedVAE, examples: Examples, *, caption: str = "") -> Figure:
     """Return a scatter plot of the posterior's means, coloured by label, as in the article.
 
-    With more than two latent dimensions it shows the two whose means vary most; with one, means by example number.
+    With more than two latent dimensions it shows the two whose means vary most; with one, means by example number. If
+    there are several groups of latents, each has a plot.
 
     Args:
         trained: the model.
         examples: the examples to encode.
         caption: one small line below the plot.
     """
-    means = trained.encode(examples.x)
-    shown = leading_dimensions(means, 2) if trained.latent_size > 2 else np.arange(trained.latent_size)
-    figure = style.new_figure(7.4, 6.4, caption=caption)
-    title = f"Posterior means of {len(means)} {examples.split} examples"
-    if trained.latent_size > 2:
-        title += f"\nthe two of {trained.latent_size} dimensions that vary most: {shown[0]} and {shown[1]}"
-    axes = style.add_axes(figure, title)
-    axes.set_xlabel(f"$z_{{{shown[0]}}}$")
-    axes.set_ylabel(f"$z_{{{shown[1]}}}$" if len(shown) == 2 else "example")
-    across = means[:, shown[1]] if len(shown) == 2 else np.arange(len(means))
-    _scatter(figure, axes, means[:, shown[0]], across, examples.y)
+    groups = list(examples.means(trained).items())[:MOST_GROUPS]
+    rows = -(-len(groups) // 2)
+    size = (7.4, 6.4) if len(groups) == 1 else (13.0, 5.6 * rows)
+    figure = style.new_figure(*size, caption=caption)
+    for number, (name, means) in enumerate(groups, start=1):
+        title = f"Posterior means of {len(means)} {examples.split} examples"
+        if len(groups) == 1:
+            axes = style.add_axes(figure, _title(title, means))
+            _draw_group(figure, axes, means, examples.y, "$z_{{{}}}$")
+        else:
+            axes = style.add_axes(figure, _title(f"{name}: {title[0].lower()}{title[1:]}", means), (rows, 2, number))
+            _draw_group(figure, axes, means, examples.y, f"{name} {{}}")
     return figure
+
+
+def _title(title: str, means: np.ndarray) -> str:
+    flat = means.reshape((len(means), -1))
+    if flat.shape[1] <= 2:
+        return title
+    first, second = leading_dimensions(flat, 2)
+    return f"{title}\nthe two of {flat.shape[1]} dimensions that vary most: {first} and {second}"
+
+
+def _draw_group(figure: Figure, axes: Axes, means: np.ndarray, labels: np.ndarray | None, symbol: str) -> None:
+    flat = means.reshape((len(means), -1))
+    shown = leading_dimensions(flat, 2) if flat.shape[1] > 2 else np.arange(flat.shape[1])
+    axes.set_xlabel(symbol.format(shown[0]))
+    axes.set_ylabel(symbol.format(shown[1]) if len(shown) == 2 else "example")
+    across = flat[:, shown[1]] if len(shown) == 2 else np.arange(len(flat))
+    _scatter(figure, axes, flat[:, shown[0]], across, labels)
 
 
 def _scatter(figure: Figure, axes: Axes, x: np.ndarray, y: np.ndarray, labels: np.ndarray | None) -> None:

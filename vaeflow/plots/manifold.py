@@ -18,6 +18,11 @@ SIDE = 20
 """Images in a row, as in the article."""
 
 
+def fits(trained: TrainedVAE) -> bool:
+    """Return whether the latents of a model are one plane, without labels."""
+    return [group.shape for group in trained.latents] == [(2,)] and not trained.classes
+
+
 def picture(trained: TrainedVAE, side: int = SIDE) -> np.ndarray:
     """Return expected images on a grid of the prior's quantiles 0.05 to 0.95, as one image.
 

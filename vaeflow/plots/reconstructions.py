@@ -27,8 +27,9 @@ def picture(trained: TrainedVAE, examples: Examples) -> np.ndarray:
         trained: the model.
         examples: up to 30 of them are shown.
     """
-    x = examples.spread(COLUMNS * PAIRS)
-    both = (x, trained.reconstruct(x))
+    index, labels = examples.spread_index(COLUMNS * PAIRS), examples.labels(trained)
+    x = examples.x[index]
+    both = (x, trained.reconstruct(x, labels=None if labels is None else labels[index]))
     rows = [part[first : first + COLUMNS] for first in range(0, len(x), COLUMNS) for part in both]
     blank = np.ones((COLUMNS, *trained.x_shape), np.float32)
     return tile(np.concatenate([np.concatenate([row, blank[len(row) :]]) for row in rows]), COLUMNS, gap=GAP)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vaeflow.files.write import written_aside
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
@@ -35,9 +36,15 @@ def new_figure(width: float, height: float, *, caption: str = "") -> Figure:
     return figure
 
 
-def add_axes(figure: Figure, title: str) -> Axes:
-    """Return a figure's only axes, with its title and without the upper and the right line."""
-    axes = figure.add_subplot()
+def add_axes(figure: Figure, title: str, place: Any = None) -> Axes:
+    """Return axes with a title and without the upper and the right line.
+
+    Args:
+        figure: where they are.
+        title: above them.
+        place: one of a grid's cells, or (rows, columns, number); None for a figure's only axes.
+    """
+    axes = figure.add_subplot(*(place if isinstance(place, tuple) else () if place is None else (place,)))
     axes.set_title(title, fontsize=11, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=GREY, labelsize=9)
@@ -53,6 +60,20 @@ def show_image(axes: Axes, image: np.ndarray) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
+
+
+def name_rows(axes: Axes, names: Sequence[str], height: int, gap: int) -> None:
+    """Write names beside rows of small images.
+
+    Args:
+        axes: show the images, see `vaeflow.plots.grid.tile`.
+        names: of the rows; nothing is written if there are none.
+        height: of one small image, in pixels.
+        gap: between two of them.
+    """
+    if names:
+        axes.set_yticks([row * (height + gap) + height / 2 - 0.5 for row in range(len(names))], names)
+        axes.tick_params(length=0, labelsize=8)
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -25,11 +25,13 @@ class Traversal:
     """One example whose latents are changed one at a time.
 
     Attributes:
-        dimensions: [R] the latent dimensions that are changed, one per row, those that vary most first.
+        groups: [R] the group of each row's dimension.
+        dimensions: [R] the latent dimensions that are changed, one per row, by group those that vary most first.
         values: [S] the values of the changed dimension, one per column: the standard normal's quantiles 0.05 to 0.95.
         images: [R * S, *X] expected x, row after row.
     """
 
+    groups: tuple[str, ...]
     dimensions: np.ndarray
     values: np.ndarray
     images: np.ndarray
@@ -41,15 +43,20 @@ class Traversal:
         Args:
             trained: the model.
             examples: their means determine the dimensions that vary most.
-            rows: largest number of dimensions.
+            rows: largest number of dimensions, over all groups.
             columns: values per dimension.
         """
-        means = trained.encode(examples.x)
-        dimensions, values = leading_dimensions(means, rows), prior_quantiles(columns)
-        z = np.tile(means[0], (len(dimensions), columns, 1))
-        for row, dimension in enumerate(dimensions):
-            z[row, :, dimension] = values
-        return cls(dimensions, values, trained.decode(z.reshape((-1, trained.latent_size))))
+        means = {name: group.reshape((len(group), -1)) for name, group in examples.means(trained).items()}
+        each = max(1, rows // len(means))
+        shown = [(name, d) for name, group in means.items() for d in leading_dimensions(group, each)][:rows]
+        values = prior_quantiles(columns)
+        z = {name: np.tile(group[0], (len(shown), columns, 1)) for name, group in means.items()}
+        for row, (name, dimension) in enumerate(shown):
+            z[name][row, :, dimension] = values
+        shaped = {group.name: z[group.name].reshape((-1, *group.shape)) for group in trained.latents}
+        labels = examples.labels(trained)
+        images = trained.decode(shaped, labels=None if labels is None else int(labels[0]))
+        return cls(tuple(name for name, _ in shown), np.array([d for _, d in shown]), values, images)
 
     def picture(self) -> np.ndarray:
         """Return the images as one, [H', W', C] in [0, 1]."""
@@ -72,7 +79,9 @@ def draw(trained: TrainedVAE, examples: Examples, *, caption: str = "") -> Figur
     height, width = trained.x_shape[:2]
     centres_y = np.arange(len(traversal.dimensions)) * (height + GAP) + height / 2 - 0.5
     centres_x = np.arange(len(traversal.values)) * (width + GAP) + width / 2 - 0.5
-    axes.set_yticks(centres_y, [f"$z_{{{d}}}$" for d in traversal.dimensions])
+    several = len(trained.latents) > 1
+    rows = zip(traversal.groups, traversal.dimensions, strict=True)
+    axes.set_yticks(centres_y, [f"{name} {d}" if several else f"$z_{{{d}}}$" for name, d in rows])
     axes.set_xticks(centres_x, [f"{value:z.2f}" for value in traversal.values])
     axes.tick_params(length=0, labelsize=8)
     return figure

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from vaeflow.errors import PluginError, UsageError
+from vaeflow.errors import PluginError, UsageError, nearest
 from vaeflow.plugins.nested import Place, read_option, require_known
 from vaeflow.plugins.nested_types import is_nested
 from vaeflow.plugins.option import Option
-from vaeflow.plugins.records import KINDS, Component
+from vaeflow.plugins.records import KINDS, MODEL_KEYS, Component
 from vaeflow.plugins.spelling import spelled
 from vaeflow.plugins.type_names import admits_none, type_in_words, value_in_words
 
@@ -39,6 +39,7 @@ def check_signature(component: Component) -> None:
     label = f"{component.kind} {component.name!r}"
     if not callable(component.build):
         raise PluginError(f"{label}: build must be a function, not {value_in_words(component.build)}")
+    _check_uses(component, label)
     expected = KINDS[component.kind].parameters
     positional = 0
     for parameter in _parameters(component.build):
@@ -56,6 +57,14 @@ def check_signature(component: Component) -> None:
             f"{label}: its build function takes {positional} positional parameters, not {len(expected)}: "
             f"{component.kind}s are built by {wanted}, and options come after the *"
         )
+
+
+def _check_uses(component: Component, label: str) -> None:
+    if component.uses and component.kind != "model":
+        raise PluginError(f"{label}: uses = {component.uses!r} is for kind model only")
+    for key in component.uses:
+        if key not in MODEL_KEYS:
+            raise PluginError(f"{label}: uses has {key!r}; {nearest(key, MODEL_KEYS)}")
 
 
 def options_of(component: Component) -> tuple[Option, ...]:

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+MODEL_KEYS = ("latent_size", "encoder", "posterior", "prior", "decoder", "likelihood")
+"""Keys of the config that a model may use: `latent_size`, and components that it is built from."""
+
+
 @dataclass(frozen=True)
 class Component:
     """A component that a plugin registers: a build function with a kind and a name.
@@ -21,6 +25,7 @@ class Component:
             docstring. Import TensorFlow inside the function, not at the top of its module.
         xla: whether XLA can compile it. If False, a config with `xla = true` that selects it is an error before any
             device is started.
+        uses: of a model, those of `MODEL_KEYS` that it uses. To set another one beside the model is an error.
 
     >>> def wide(x_shape: tuple[int, ...], *, width: int = 64) -> "keras.Model":
     ...     '''One wide dense layer: [B, *X] to [B, width].'''
@@ -32,6 +37,7 @@ class Component:
     name: str
     build: Callable[..., Any]
     xla: bool = True
+    uses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,16 @@ _TIMELINE = (("timeline", "vaeflow.contracts.Timeline"),)
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
+        Kind(
+            "model",
+            (("context", "vaeflow.contracts.ModelContext"),),
+            "vaeflow.contracts.LatentVariableModel",
+            "latents in groups: x and noise to the terms of the ELBO, and z to p(x given z)",
+            (
+                *("x_shape", "latents", "parts", "terms", "generate", "encode", "decode"),
+                *("variables", "trainable_variables", "non_trainable_variables"),  # of a keras.Model
+            ),
+        ),
         Kind("encoder", _X_SHAPE, "keras.Model", "x [B, *X] to features [B, F]"),
         Kind(
             "decoder",

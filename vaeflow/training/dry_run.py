@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from vaeflow.config.resolve import to_toml
 from vaeflow.runtime.memory import MEBIBYTE, available, format_bytes
 
 if TYPE_CHECKING:
@@ -17,13 +16,13 @@ def describe(resolved: Resolved, experiment: Experiment) -> str:
     """Return the resolved config, parameter counts, steps and memory as text."""
     model, timeline = experiment.model, experiment.timeline
     splits = ", ".join(f"{name} {len(split)}" for name, split in experiment.dataset.splits().items())
-    parts = {"encoder": model.encoder, "posterior": model.posterior, "decoder": model.decoder, "all": model}
-    counts = ", ".join(f"{name} {_parameters(part):,}" for name, part in parts.items())
+    parts = {name: _parameters(part) for name, part in model.parts.items()} | {"all": _parameters(model)}
+    counts = ", ".join(f"{name} {count:,}" for name, count in parts.items() if count)
     state = sum(array.nbytes for array in experiment.state.arrays().values())
     data = sum(split.x.nbytes for split in experiment.dataset.splits().values())
     return "\n".join(
         [
-            to_toml(resolved.config),
+            resolved.to_toml(),
             f"examples      {splits}; each of shape {model.x_shape}",
             f"parameters    {counts}",
             f"steps         {timeline.total_steps:,} ({timeline.steps_per_epoch:,} per epoch)",

@@ -10,18 +10,19 @@ import keras
 
 from vaeflow.contracts import Timeline
 from vaeflow.data.batches import Batches
+from vaeflow.data.classes import classes_of
+from vaeflow.engine.columns import Columns
 from vaeflow.engine.evaluation import Evaluator
 from vaeflow.engine.loss_scale import LossScale
 from vaeflow.engine.microbatch import Microbatches
-from vaeflow.engine.precision import built_in
 from vaeflow.engine.reduce import ExactSum, PlainSum
 from vaeflow.engine.state import TrainingState
 from vaeflow.engine.step import Trainer, TrainStep
 from vaeflow.errors import PluginError, UsageError
-from vaeflow.model.memory_estimate import require_evaluation, require_training, sized_weights
+from vaeflow.model.memory_estimate import require_evaluation, require_training
 from vaeflow.model.moving_average import MovingAverage
 from vaeflow.model.trained_vae import TrainedVAE
-from vaeflow.model.vae import VAE
+from vaeflow.training.build_model import build_model
 from vaeflow.training.sanity_check import Built, sanity_check
 
 if TYPE_CHECKING:
@@ -29,11 +30,10 @@ if TYPE_CHECKING:
 
     from vaeflow.config.resolve import Resolved
     from vaeflow.config.schema import Config
-    from vaeflow.contracts import Dataset, Metric, Transform
+    from vaeflow.contracts import Dataset, LatentVariableModel, Metric, Transform
     from vaeflow.distributed.strategies.base import Strategy
     from vaeflow.engine.reduce import Reduction
     from vaeflow.plots import Plot
-    from vaeflow.plugins.registered import Bound
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Experiment:
         timeline: the length of the run.
         length_matters: whether a schedule depends on the length of the run, so that another length changes the weights.
         strategy: runs the replicas.
-        model: the autoencoder.
+        model: the model.
+        columns: its terms in the rows of the log.
         average: the EMA of its weights.
         trainer: runs training steps.
         state: all variables that steps change.
@@ -61,7 +62,8 @@ class Experiment:
     timeline: Timeline
     length_matters: bool
     strategy: Strategy
-    model: VAE
+    model: LatentVariableModel
+    columns: Columns
     average: MovingAverage
     trainer: Trainer
     state: TrainingState
@@ -141,15 +143,22 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
     """
     config = resolved.config
     binarization, transforms = resolved.binarization.build(), _transforms(resolved, dataset.x_shape)
+    classes = classes_of(dataset) if config.condition.labels else 0
     batches = {
         name: Batches.of(
-            name, split, binarization, seed=config.seed, batch_size=config.batch_size, transforms=transforms
+            name,
+            split,
+            binarization,
+            seed=config.seed,
+            batch_size=config.batch_size,
+            transforms=transforms,
+            classes=classes,
         )
         for name, split in dataset.splits().items()
     }
     timeline = _timeline(config, batches["train"].order.steps_per_epoch)
     with strategy.scope():
-        model = build_model(resolved, batches["train"].x_shape)
+        model = build_model(resolved, batches["train"].x_shape, classes=classes)
         built = Built(
             dataset.x_shape,
             transforms,
@@ -157,6 +166,7 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
             resolved.objective.build(),
             resolved.kl_schedule.build(timeline),
             {bound.name: bound.build() for bound in resolved.metrics},
+            classes,
         )
         sanity_check(resolved, built)
         step = _train_step(resolved, built, batches["train"], timeline, strategy)
@@ -167,10 +177,19 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
         length_matters=timeline.length_was_read,
         strategy=strategy,
         model=model,
+        columns=Columns.of(model, classes=classes),
         average=step.average,
         trainer=Trainer(step, until_bad=config.nonfinite.action != "skip"),
         state=TrainingState(step),
-        trained=TrainedVAE(model, step.average, binarization, seed=config.seed, transforms=transforms, dataset=dataset),
+        trained=TrainedVAE(
+            model,
+            step.average,
+            binarization,
+            seed=config.seed,
+            transforms=transforms,
+            dataset=dataset,
+            classes=classes,
+        ),
         batches=batches,
         metrics=built.metrics,
         plots={plot.name: plot.build() for plot in resolved.plots},
@@ -185,33 +204,6 @@ def _transforms(resolved: Resolved, x_shape: tuple[int, ...]) -> list[Transform]
             raise PluginError(f"{bound.registered.label} built {type(transform).__name__}, which has no x_shape")
         built.append(transform)
     return built
-
-
-def build_model(resolved: Resolved, x_shape: tuple[int, ...]) -> VAE:
-    """Build the autoencoder for examples of a shape; its initial weights are a function of the seed.
-
-    Layers that are built on their first call get their weights in the sanity check, which calls them.
-    """
-    config = resolved.config
-    keras.utils.set_random_seed(config.seed)
-    with built_in(config.precision), sized_weights():
-        likelihood = resolved.likelihood.build(x_shape)
-        return VAE(
-            x_shape=x_shape,
-            latent_size=config.latent_size,
-            encoder=_network(resolved.encoder, x_shape),
-            posterior=resolved.posterior.build(config.latent_size),
-            prior=resolved.prior.build(config.latent_size),
-            decoder=_network(resolved.decoder, config.latent_size, likelihood.parameters_shape),
-            likelihood=likelihood,
-        )
-
-
-def _network(bound: Bound, *positional: Any) -> keras.Model:
-    network = bound.build(*positional)
-    if not isinstance(network, keras.Model):
-        raise PluginError(f"{bound.registered.label} built {type(network).__name__}, not a keras.Model")
-    return network
 
 
 def _train_step(

@@ -187,8 +187,9 @@ class Loop:
     def _log(self) -> None:
         loss_scale = self.experiment.config.precision == "mixed_float16"
         scalars, kl_terms = self.position.take_log(loss_scale=loss_scale)
-        per_dimension = {"train": kl_terms} if kl_terms.size == self.experiment.model.latent_size else {}
-        self.callbacks.tell("on_log", self._record(scalars, per_dimension))
+        columns = self.experiment.columns
+        scalars |= {f"train/{name}": value for name, value in columns.scalars(kl_terms).items()}
+        self.callbacks.tell("on_log", self._record(scalars, columns.per_dimension("train", kl_terms)))
 
     def _evaluations(self) -> dict[str, Evaluation]:
         """Evaluate each split. If a signal ends the evaluation, the saved checkpoint records that it is due.

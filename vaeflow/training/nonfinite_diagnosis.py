@@ -10,21 +10,19 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow.model import elbo
+from vaeflow.model.variable_names import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import keras
-
+    from vaeflow.contracts import LatentVariableModel, Terms
     from vaeflow.data.batches import Batch
     from vaeflow.engine.microbatch import Differentiated, Microbatches
     from vaeflow.engine.step import TrainStep
-    from vaeflow.model.vae import VAE
 
 FEW = 3
-PARTS = ("encoder", "posterior", "prior", "decoder", "likelihood")
 PIXELS, LOSS = "pixels", "loss"
-TERMS = ("log-likelihood", "KL divergence")
+LOG_LIKELIHOOD, KL, PENALTY = "log-likelihood", "KL divergence", "model's penalty"
 
 
 @dataclass(frozen=True)
@@ -65,17 +63,9 @@ def diagnose(step: TrainStep, number: int) -> list[str]:
     return [f"step {number + 1}: {about[0]}", *(f"  {line}" for line in [*about[1:], _about_weights(model)])]
 
 
-def path_of(model: VAE, variable: keras.Variable) -> str:
-    """Return a variable's path, which starts with the part of the model: `decoder/dense_2/kernel`."""
-    for part in PARTS:
-        if any(variable is own for own in getattr(getattr(model, part), "variables", [])):
-            return f"{part}/{variable.path.removeprefix(f'{part}/')}"
-    return str(variable.path)
-
-
 def _recompute(step: TrainStep, number: int) -> Recomputed:
     microbatches, at = step.microbatches, tf.constant(number, tf.int64)
-    bad: dict[str, list[int]] = {name: [] for name in (PIXELS, *TERMS, LOSS)}
+    bad: dict[str, list[int]] = {}
     indices: dict[int, int] = {}
     suspects: list[int] = []
     gradients: list[np.ndarray] = []
@@ -87,7 +77,7 @@ def _recompute(step: TrainStep, number: int) -> Recomputed:
         indices |= {first + int(row): int(index[row]) for row in rows}
         done = microbatches.differentiate(batch, noise, at, tf.constant(microbatch, tf.int64))
         for name, finite in _finite_examples(batch, done).items():
-            bad[name] += [first + int(row) for row in rows if not finite[row]]
+            bad.setdefault(name, []).extend(first + int(row) for row in rows if not finite[row])
         own = [g.numpy() for g in done.gradients]
         if not all(np.isfinite(g).all() for g in own):
             suspects.append(microbatch)
@@ -99,10 +89,18 @@ def _recompute(step: TrainStep, number: int) -> Recomputed:
 
 def _finite_examples(batch: Batch, done: Differentiated) -> dict[str, np.ndarray]:
     """Return which rows are finite, [rows] bool, by the name of the value."""
-    log_likelihood = elbo.expected_log_likelihood(done.terms.log_likelihood)
-    values = (batch.x, log_likelihood, done.terms.kl, done.loss)
-    finite = [np.isfinite(value.numpy()).reshape(len(batch.valid), -1).all(axis=1) for value in values]
-    return dict(zip((PIXELS, *TERMS, LOSS), finite, strict=True))
+    values = {PIXELS: batch.x, **_terms(done.terms), LOSS: done.loss}
+    return {
+        name: np.isfinite(value.numpy()).reshape(len(batch.valid), -1).all(axis=1) for name, value in values.items()
+    }
+
+
+def _terms(terms: Terms) -> dict[str, tf.Tensor]:
+    """Return the terms of the loss by name, [rows] or [rows, K]: the divergence by group if there are several."""
+    groups = {f"{KL} of {name}": kl for name, kl in terms.kl_terms.items()}
+    kl = groups if len(groups) > 1 else {KL: terms.kl}
+    penalty = {} if terms.penalty is None else {PENALTY: terms.penalty}
+    return {LOG_LIKELIHOOD: elbo.expected_log_likelihood(terms.log_likelihood), **kl, **penalty}
 
 
 def _culprits(microbatches: Microbatches, step: tf.Tensor, suspects: Sequence[int]) -> Iterator[int]:
@@ -113,7 +111,7 @@ def _culprits(microbatches: Microbatches, step: tf.Tensor, suspects: Sequence[in
         waiting = [np.flatnonzero(batch.valid.numpy())]
         while waiting:
             rows = waiting.pop()
-            some = batch._replace(x=tf.gather(batch.x, rows), valid=tf.gather(batch.valid, rows))
+            some = type(batch)(*(None if values is None else tf.gather(values, rows) for values in batch))
             done = microbatches.differentiate(some, tf.gather(noise, rows, axis=1), step, number)
             if all(np.isfinite(g.numpy()).all() for g in done.gradients):
                 continue
@@ -125,7 +123,7 @@ def _culprits(microbatches: Microbatches, step: tf.Tensor, suspects: Sequence[in
 
 def _about_terms(done: Recomputed) -> list[str]:
     """Return a line for each term that is not finite; terms that only follow from another are skipped."""
-    names = [PIXELS] if PIXELS in done.bad else [name for name in TERMS if name in done.bad] or [LOSS]
+    names = [PIXELS] if PIXELS in done.bad else [name for name in done.bad if name != LOSS] or [LOSS]
     lines: dict[str, list[str]] = {}
     for name in names:
         if name in done.bad:
@@ -157,7 +155,7 @@ def _about_gradient(done: Recomputed, step: TrainStep) -> str:
     return "computed again, all values are finite: the device may be faulty, or a component may not be deterministic"
 
 
-def _about_weights(model: VAE) -> str:
+def _about_weights(model: LatentVariableModel) -> str:
     values = {path_of(model, v): np.asarray(v.value) for v in model.variables}
     floats = {name: value for name, value in values.items() if value.size and np.issubdtype(value.dtype, np.floating)}
     bad = [name for name, value in floats.items() if not np.isfinite(value).all()]

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
+from vaeflow.data.batches import Batch
 from vaeflow.data.noise import Noise
 from vaeflow.data.prepared import is_binary, spread
 from vaeflow.data.sets.image_warnings import data_warnings
+from vaeflow.engine.forward import forward, loss_of
 from vaeflow.engine.layer_state import Updates
 from vaeflow.errors import UsageError
+from vaeflow.model.latents import noise_size
 from vaeflow.model.modes import in_mode
+from vaeflow.model.vae import VAE, beside_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from vaeflow.config.resolve import Resolved
-    from vaeflow.contracts import Objective, Schedule, Terms
-    from vaeflow.model.vae import VAE
+    from vaeflow.contracts import LatentVariableModel, Objective, Schedule, Terms
     from vaeflow.training.experiment import Experiment
 
 EXAMPLES = 16
@@ -52,16 +56,20 @@ def warnings_of(resolved: Resolved, experiment: Experiment) -> list[str]:
 
 def _warnings(resolved: Resolved, experiment: Experiment) -> Iterator[str]:
     model, step = experiment.model, experiment.trainer.step.microbatches
-    usual, extreme = (_drawn(model, factor) for factor in (1.0, FAR))
-    counts = usual.max() > 1.0 and step_of(usual) == 1.0
-    yield from data_warnings(experiment.dataset, experiment.config.batch_size, counts=counts)
     train = experiment.dataset.train
-    pixels = np.asarray(train.x[spread(len(train), EXAMPLES)])
-    x = experiment.trained.prepare(pixels, split="train")
-    yield from _warn_about_support(resolved, x, usual, extreme)
-    yield from _warn_about_decoder(resolved, model, x)
+    index = spread(len(train), EXAMPLES)
+    x = experiment.trained.prepare(np.asarray(train.x[index]), split="train")
+    if isinstance(model, VAE):
+        usual, extreme = (_drawn(model, factor) for factor in (1.0, FAR))
+        counts = usual.max() > 1.0 and step_of(usual) == 1.0
+        yield from data_warnings(experiment.dataset, experiment.config.batch_size, counts=counts)
+        yield from _warn_about_support(resolved, x, usual, extreme)
+        yield from _warn_about_decoder(resolved, model, x, experiment.trained.classes)
+    else:
+        yield from data_warnings(experiment.dataset, experiment.config.batch_size, counts=False)
     yield from _warn_about_steps(resolved, experiment)
-    yield from _warn_about_terms(model, step.objective, step.schedule, tf.constant(x), experiment.timeline.total_steps)
+    batch = Batch(tf.constant(x), tf.ones((len(x),)), *step.batches.labels(tf.constant(index)))
+    yield from _warn_about_terms(model, step.objective, step.schedule, batch, experiment.timeline.total_steps)
 
 
 def _warn_about_support(resolved: Resolved, x: np.ndarray, usual: np.ndarray, extreme: np.ndarray) -> Iterator[str]:
@@ -128,11 +136,11 @@ def _drawn(model: VAE, factor: float) -> np.ndarray:
     return np.asarray(in_mode(draw, training=False))
 
 
-def _warn_about_decoder(resolved: Resolved, model: VAE, x: np.ndarray) -> Iterator[str]:
+def _warn_about_decoder(resolved: Resolved, model: VAE, x: np.ndarray, classes: int) -> Iterator[str]:
     """Check whether an activation at the decoder's end limits the likelihood's mean to less than the range of x."""
     slack = OUT_OF_REACH * float(x.max() - x.min())
     for factor in FACTORS:
-        found = _decoded(model, factor)
+        found = _decoded(model, factor, classes)
         if not np.isfinite(found).all() or found.min() == found.max():
             return
         low, high = _range_of_means(model, float(found.min()), float(found.max()))
@@ -145,9 +153,10 @@ def _warn_about_decoder(resolved: Resolved, model: VAE, x: np.ndarray) -> Iterat
     )
 
 
-def _decoded(model: VAE, factor: float) -> np.ndarray:
+def _decoded(model: VAE, factor: float, classes: int) -> np.ndarray:
     """Return outputs of the decoder with its weights times a factor, and minus that."""
     z = 3.0 * Noise(0, "doubts/z").normal(0, 0, 4 * EXAMPLES, model.latent_size)
+    z = beside_labels(z, tf.one_hot([0], classes) if classes else None)
     outputs = []
     for signed in (factor, -factor):
         with Updates([(v, signed * tf.convert_to_tensor(v)) for v in model.decoder.trainable_variables]):
@@ -188,8 +197,9 @@ def _warn_about_steps(resolved: Resolved, experiment: Experiment) -> Iterator[st
     if steps and not any(float(weight(tf.constant(step, tf.int64))) for step in steps):
         yield f"the weight of KL(q, p) is 0 at every step: {AUTOENCODER}"
     elements = int(np.prod(experiment.model.x_shape))
-    if experiment.model.latent_size >= elements:
-        yield f"latent_size = {experiment.model.latent_size} is not less than the {elements} elements of an example"
+    model = experiment.model
+    if isinstance(model, VAE) and model.latent_size >= elements:
+        yield f"latent_size = {model.latent_size} is not less than the {elements} elements of an example"
 
 
 def _steps(total: int) -> Sequence[int]:
@@ -197,17 +207,17 @@ def _steps(total: int) -> Sequence[int]:
 
 
 def _warn_about_terms(
-    model: VAE, objective: Objective, schedule: Schedule, x: tf.Tensor, total_steps: int
+    model: LatentVariableModel, objective: Objective, schedule: Schedule, batch: Batch, total_steps: int
 ) -> Iterator[str]:
     """Check the loss of some examples before training, and its gradient."""
-    rows, width = x.shape[0], model.posterior.noise_size
+    rows, width = batch.x.shape[0], noise_size(model.latents)
     noise = tf.reshape(
         Noise(0, "doubts").normal(0, 0, objective.samples * rows, width), (objective.samples, rows, width)
     )
-    parts = {"encoder": model.encoder, "decoder": model.decoder}
-    weights = [[v.value for v in part.trainable_variables] for part in parts.values()]
+    parts = [name for name in model.parts if name in ("encoder", "decoder") or not isinstance(model, VAE)]
+    weights = [[v.value for v in getattr(model.parts[name], "trainable_variables", ())] for name in parts]
     with Updates(), tf.GradientTape() as tape:
-        terms = model.terms(x, noise, training=True)
+        terms = forward(model, batch, noise, training=True)
         total = tf.reduce_sum(_loss(objective, terms, schedule, 0))
     each = float(tf.reduce_mean(terms.log_likelihood)) / int(np.prod(model.x_shape))
     if not np.isfinite(float(total)):
@@ -221,7 +231,8 @@ def _warn_about_terms(
     for name, gradients in zip(parts, tape.gradient(total, weights), strict=True):
         if gradients and not any(g is not None and np.any(np.asarray(tf.convert_to_tensor(g))) for g in gradients):
             yield f"the gradient of every weight of the {name} is 0 for {rows} training examples: it will not learn"
-    worse = terms._replace(kl=terms.kl + MUCH, kl_terms=terms.kl_terms + MUCH, log_q=terms.log_q + MUCH)
+    more = {name: kl + MUCH for name, kl in terms.kl_terms.items()}
+    worse = replace(terms, kl_terms=more, log_q=terms.log_q + MUCH)
     steps = _steps(total_steps)
     some = [steps[0], steps[len(steps) // 2], steps[-1]] if steps else []
     if (
@@ -235,4 +246,4 @@ def _warn_about_terms(
 
 
 def _loss(objective: Objective, terms: Terms, schedule: Schedule, step: int) -> tf.Tensor:
-    return in_mode(lambda: objective.loss(terms, schedule, tf.constant(step, tf.int64)), training=True)
+    return loss_of(objective, terms, schedule, tf.constant(step, tf.int64))

@@ -239,7 +239,7 @@ class Session:
         ).to_json()
 
     def _checkpoints(self) -> CheckpointFolder:
-        return checkpoints(self.directory, self.resolved.config, self.record)
+        return checkpoints(self.directory, self.resolved, self.record)
 
     def _roll_back(self) -> int:
         """Restore the newest checkpoint on all processes, and return its step."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vaeflow.data.classes import classes_of
 from vaeflow.distributed.job.job import Job
 from vaeflow.distributed.strategies.single import SingleStrategy
 from vaeflow.errors import UsageError
@@ -103,6 +104,8 @@ def load(
     if trains:
         _require_microbatches(resolved.config, topology.replicas or Job.current().processes)  # at least one per process
     dataset = resolved.dataset.build(folders)
+    if resolved.config.condition.labels:
+        classes_of(dataset)  # an error before any device starts
     record = record.with_data(dataset)
     _print_accepted(meeting.agree(record) if meeting is not None else "")
     return dataset, record

@@ -30,12 +30,11 @@ def terms(log_likelihood: list[list[float]], kl: list[float]) -> Terms:
     z = tf.zeros((len(log_likelihood), len(kl), 1))
     return Terms(
         log_likelihood=tf.constant(log_likelihood),
-        kl=divergence,
-        kl_terms=divergence[:, None],
-        z=z,
+        kl_terms={"z": divergence[:, None]},
+        z={"z": z},
         log_q=q.log_prob(z),
-        q=q,
-        p=StandardNormal(1),
+        q={"z": q},
+        p={"z": StandardNormal(1)},
         p_x=StandardNormal(1),
     )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import tomllib
 
 import pytest
+from helpers.paths import HELPERS
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vaeflow.config.compose import compose, merge
 from vaeflow.config.recipes import recipes
-from vaeflow.config.resolve import resolve, to_toml
-from vaeflow.config.schema import KINDS_OF_SELECTIONS, NAME, Config, Section
+from vaeflow.config.resolve import ADDED, resolve, to_toml, tree_of
+from vaeflow.config.schema import KINDS_OF_SELECTIONS, NAME, Config, Section, Selection
 from vaeflow.config.sources import Layer, parse_overrides
 from vaeflow.errors import UsageError
 from vaeflow.plugins.registry import Registry
@@ -258,7 +259,7 @@ def test_every_config_comes_back_from_its_toml(*, epochs, clip, ema, name, micro
 
 def test_the_resolved_config_spells_every_option_out(registry):
     tree = tomllib.loads(resolve(compose("mnist-2d"), registry).to_toml())
-    assert set(tree) == set(Config.model_fields)
+    assert set(tree) == set(Config.model_fields) - set(ADDED)  # as before there were these keys
     assert tree["optimizer"] == {
         "name": "rmsprop", "rho": 0.9, "momentum": 0.0, "epsilon": 1e-7, "centered": False, "weight_decay": "none",
     }  # fmt: skip
@@ -273,3 +274,43 @@ def test_every_key_is_described():
     sections = [Config, *Section.__subclasses__()]
     assert all(field.description for section in sections for field in section.model_fields.values())
     assert set(KINDS_OF_SELECTIONS) <= set(Config.model_fields)
+
+
+# Models
+
+
+@pytest.fixture(scope="module")
+def with_groups():
+    """The components, with a model that uses the likelihood alone."""
+    return Registry.load([str(HELPERS / "two_groups.py")])
+
+
+def test_keys_below_the_model_may_be_those_of_another_one(with_groups, tmp_path):
+    found = resolve(compose("mnist-mlp-20", ["model=two-groups"]), with_groups)
+    assert (found.config.latent_size, found.config.encoder.name) == (2, "conv-mnist")  # unused: as if they were not set
+    assert {"encoder", "latent_size"}.isdisjoint(found.tree())
+    (tmp_path / "config.toml").write_text(found.to_toml())
+    again = resolve(compose(tmp_path / "config.toml"), with_groups)
+    assert again == found
+    assert "encoder" not in again.components()
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "place"),
+    [
+        ('recipe = "mnist-2d"\nmodel = "two-groups"\nencoder = "mlp"\n', [], "mine.toml"),
+        ('recipe = "mnist-2d"\nmodel = "two-groups"\n', ["encoder=mlp"], "command line"),
+        ('recipe = "mnist-2d"\nencoder = "mlp"\n', ["encoder.hidden=[3]", "model=two-groups"], "command line"),
+    ],
+)
+def test_a_key_set_with_a_model_that_ignores_it(with_groups, tmp_path, text, settings, place):
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(UsageError, match=rf"{place}: encoder has no effect: model 'two-groups' does not use it"):
+        resolve(compose(tmp_path / "mine.toml", settings), with_groups)
+    with pytest.raises(UsageError, match=r"^encoder has no effect"):
+        resolve(Config(model=Selection(name="two-groups"), encoder=Selection(name="mlp")), with_groups)
+
+
+def test_the_default_model_is_not_written():
+    assert {"model", "condition"}.isdisjoint(tree_of(Config()))
+    assert tree_of(Config(condition={"labels": True}))["condition"] == {"labels": True}

@@ -94,7 +94,7 @@ def precision(request):
 def test_half_precision_keeps_weights_and_densities_float32(precision):
     training = Training(microbatches=2, loss_scale=LossScale(256.0 if precision == "mixed_float16" else 1.0))
     terms = training.model.terms(tf.constant(training.pixels), builders.normal_noise(1, 23, 2))
-    assert all(t.dtype == tf.float32 for t in (terms.log_likelihood, terms.kl, terms.z))
+    assert all(t.dtype == tf.float32 for t in (terms.log_likelihood, terms.kl, terms.z["z"]))
     assert all(w.dtype == "float32" for w in training.model.trainable_variables)
     expected, loss = by_hand(training, FULL)
     got, row = gradients_by_sgd(training, FULL)

@@ -82,7 +82,7 @@ class TensorBoard(Callback):
             self._write_scalars(record)
             if self._histograms:
                 histograms.write_weights(run.trained.model, record.step)
-                histograms.write_latents(run.trained.encode(self._shown(run).x), record.step)
+                histograms.write_latents(self._shown(run).means(run.trained), record.step)
             if self._images:
                 images.write_images(run.trained, self._shown(run), record.step)
         self._open().flush()
@@ -107,7 +107,7 @@ class TensorBoard(Callback):
         """
         if self._projector:
             examples = Examples.held_out(run.trained, run.dataset, self._projector_limit)
-            embedding.write_projector(self._folder(run), run.trained.encode(examples.x), examples)
+            embedding.write_projector(self._folder(run), examples.means(run.trained), examples)
         if self._hparams:
             with self._open().as_default():
                 hparams.write_success()
@@ -122,7 +122,7 @@ class TensorBoard(Callback):
             if self._hparams:
                 hparams.write_start(run.config, str(run.directory))
             if self._graph:
-                graph.write_graph(run.trained.model)
+                graph.write_graph(run.trained.model, classes=run.trained.classes)
 
     def _write_scalars(self, record: Record) -> None:
         scalars.write_scalars(record.scalars, record.step)

@@ -18,21 +18,22 @@ from vaeflow.files.write import write_text, written_aside
 from vaeflow.plots.grid import is_image, tile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from vaeflow.plots.examples import Examples
 
-VECTORS, LABELS, SPRITE, CONFIG = "latents.tsv", "labels.tsv", "sprite.png", "projector_config.pbtxt"
+LABELS, SPRITE, CONFIG = "labels.tsv", "sprite.png", "projector_config.pbtxt"
 LEAST_DIMENSIONS = 3
 SPRITE_SIDE = 8192  # pixels; browsers take no larger texture
 
 
-def write_projector(folder: Path, means: np.ndarray, examples: Examples) -> None:
-    """Write latent means for the projector.
+def write_projector(folder: Path, means: Mapping[str, np.ndarray], examples: Examples) -> None:
+    """Write latent means for the projector, `latents.tsv`, or `latents_GROUP.tsv` if there are several groups.
 
     Args:
         folder: where the event files are.
-        means: [N, D], of the examples; below three dimensions, zeros are added.
+        means: [N, *shape] by group, of the examples; below three dimensions, zeros are added.
         examples: N examples; missing labels are skipped, and so are pictures if the sprite would have more than 8192
             pixels per side.
 
@@ -40,19 +41,27 @@ def write_projector(folder: Path, means: np.ndarray, examples: Examples) -> None
         OSError: if writing fails.
     """
     config = projector.ProjectorConfig()
-    embedding = config.embeddings.add()
-    embedding.tensor_name = f"latent means ({examples.split})"
-    embedding.tensor_path = VECTORS
-    write_text(folder / VECTORS, _tsv(means))
     if examples.y is not None:
         write_text(folder / LABELS, "".join(f"{label}\n" for label in examples.y))
-        embedding.metadata_path = LABELS
     if _fits(examples):
         _write_sprite(folder / SPRITE, examples.x)
+    for name, of_group in means.items():
+        several = len(means) > 1
+        vectors = f"latents_{name}.tsv" if several else "latents.tsv"
+        write_text(folder / vectors, _tsv(of_group.reshape((len(of_group), -1))))
+        group = f" of {name}" if several else ""
+        _describe(config.embeddings.add(), f"latent means{group} ({examples.split})", vectors, examples)
+    write_text(folder / CONFIG, text_format.MessageToString(config))  # TensorBoard's own function writes in place
+
+
+def _describe(embedding: projector.EmbeddingInfo, name: str, vectors: str, examples: Examples) -> None:
+    embedding.tensor_name, embedding.tensor_path = name, vectors
+    if examples.y is not None:
+        embedding.metadata_path = LABELS
+    if _fits(examples):
         height, width = examples.x.shape[1:3]
         embedding.sprite.image_path = SPRITE
         embedding.sprite.single_image_dim.extend([width, height])
-    write_text(folder / CONFIG, text_format.MessageToString(config))  # TensorBoard's own function writes in place
 
 
 def _tsv(means: np.ndarray) -> str:

@@ -26,7 +26,9 @@ def write_images(trained: TrainedVAE, examples: Examples, step: int) -> None:
         "images/reconstructions": reconstructions.picture(trained, examples),
         "images/samples": samples.picture(trained),
     }
-    if trained.latent_size == 2:
+    if len(trained.latents) > 1:
+        pictures["images/samples_by_group"] = samples.picture_by_group(trained)
+    if manifold.fits(trained):
         pictures["images/manifold"] = manifold.picture(trained)
     else:
         pictures["images/traversals"] = Traversal.of(trained, examples).picture()

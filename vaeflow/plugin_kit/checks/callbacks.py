@@ -77,7 +77,7 @@ def _records(view: RunView, epoch: int, *, final: bool = False) -> tuple[Record,
     """Return the records of the log and of the evaluation after an epoch."""
     splits = [split for split in view.dataset.splits() if split != "train"]
     metrics = [selected.name for selected in view.config.metrics]
-    kl = np.ones(view.trained.model.latent_size)
+    kl = np.ones(view.trained.latent_size)
     log = Record(view.control.step, float(epoch), logged(epoch), {"train": kl}, final=final)
     scalars = evaluated(epoch, splits, metrics)
     return log, Record(view.control.step, float(epoch), scalars, dict.fromkeys(splits, kl), final=final)

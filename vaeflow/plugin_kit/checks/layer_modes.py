@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow.engine.layer_state import Updates
+from vaeflow.model.latents import noise_size
 from vaeflow.plugin_kit.checks.require import require
 from vaeflow.plugin_kit.checks.rule import Rule
 from vaeflow.plugin_kit.checks.subject import ROWS, normal, uniform
@@ -20,15 +21,14 @@ if TYPE_CHECKING:
 
     import keras
 
-    from vaeflow.contracts import Terms
-    from vaeflow.model.vae import VAE
+    from vaeflow.contracts import LatentVariableModel, Terms
     from vaeflow.plugin_kit.checks.subject import Subject
 
 
 def modes(subject: Subject) -> None:
     """Run the small model in training mode; check the `training` argument and the state of layers that take one."""
     model = subject.small.experiment.model
-    layers = _layers(getattr(model, subject.kind))
+    layers = _layers(model if subject.kind == "model" else model.parts[subject.kind])
     if not layers:
         return
     with _recorded_modes(layers) as recorded, Updates() as updates:
@@ -89,7 +89,7 @@ def _recorded_modes(layers: list[keras.layers.Layer]) -> Iterator[dict[int, list
             object.__delattr__(layer, "call")
 
 
-def _affects_evaluations_only(model: VAE, variable: keras.Variable) -> bool:
+def _affects_evaluations_only(model: LatentVariableModel, variable: keras.Variable) -> bool:
     """Return whether a variable affects evaluations but not training, like a moving average."""
 
     def matters(*, training: bool) -> bool:
@@ -100,15 +100,17 @@ def _affects_evaluations_only(model: VAE, variable: keras.Variable) -> bool:
     return matters(training=False) and not matters(training=True)
 
 
-def _figures(model: VAE, mapping: list[tuple[keras.Variable, tf.Tensor]], *, training: bool) -> np.ndarray:
+def _figures(
+    model: LatentVariableModel, mapping: list[tuple[keras.Variable, tf.Tensor]], *, training: bool
+) -> np.ndarray:
     with Updates(mapping):
         terms = _terms(model, training=training)
     return np.concatenate([np.ravel(terms.log_likelihood), np.ravel(terms.kl)])
 
 
-def _terms(model: VAE, *, training: bool) -> Terms:
+def _terms(model: LatentVariableModel, *, training: bool) -> Terms:
     x = tf.reshape(uniform(ROWS, int(np.prod(model.x_shape))), (ROWS, *model.x_shape))
-    return model.terms(tf.round(x), normal(1, ROWS, model.posterior.noise_size), training=training)
+    return model.terms(tf.round(x), normal(1, ROWS, noise_size(model.latents)), training=training)
 
 
 def _inert(layer: keras.layers.Layer) -> str:

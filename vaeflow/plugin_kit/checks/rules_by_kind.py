@@ -10,6 +10,7 @@ from vaeflow.plugin_kit.checks.datasets import DATASET
 from vaeflow.plugin_kit.checks.latents import POSTERIOR, PRIOR
 from vaeflow.plugin_kit.checks.layer_modes import MODES
 from vaeflow.plugin_kit.checks.likelihoods import LIKELIHOOD
+from vaeflow.plugin_kit.checks.models import MODEL
 from vaeflow.plugin_kit.checks.networks import DECODER, ENCODER
 from vaeflow.plugin_kit.checks.plots_and_strategies import PLOT, STRATEGY
 from vaeflow.plugin_kit.checks.rule import Result, Rule, run
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
     {
+        "model": (*MODEL, MODES, GRADIENTS, *TRAINING),
         "encoder": (*ENCODER, MODES, GRADIENTS, *TRAINING),
         "decoder": (*DECODER, MODES, GRADIENTS, *TRAINING),
         "posterior": (*POSTERIOR, MODES, GRADIENTS, *TRAINING),
@@ -63,6 +65,9 @@ NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "density": (*VALUES, "rows", "noise"),
         "mean": ("density",),
         "divergence": ("density",),
+        "importance": (*VALUES, "noise", "rows"),
+        "labels": VALUES,
+        "padding": VALUES,
         "modes": VALUES,
         "gradients": (*VALUES, "reparameterized"),
         "bits": (*VALUES, "rows", "noise", "gradients"),

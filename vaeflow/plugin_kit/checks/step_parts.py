@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from vaeflow.engine.forward import forward
+from vaeflow.model.latents import noise_size
 from vaeflow.plugin_kit.checks.require import require, require_close, require_tensor
 from vaeflow.plugin_kit.checks.rule import Rule
 from vaeflow.plugin_kit.checks.subject import ROWS, VALID, beside, normal, require_same_rows, uniform
@@ -29,9 +32,13 @@ def _terms(subject: Subject, samples: int) -> tuple[tf.Tensor, Terms, tf.Tensor,
     """Return 7 examples and their terms under the small model; then those of the first 4 with others in the batch."""
     experiment = subject.experiment()
     batch: Batch = experiment.batches["train"].in_order(tf.constant(0, tf.int64), ROWS)
-    noise = normal(samples, ROWS, experiment.model.posterior.noise_size)
-    others, other_noise = beside(batch.x, 1.0 - batch.x), beside(noise, noise + 3.0, axis=1)
-    return batch.x, experiment.model.terms(batch.x, noise), others, experiment.model.terms(others, other_noise)
+    noise = normal(samples, ROWS, noise_size(experiment.model.latents))
+    others = batch._replace(x=beside(batch.x, 1.0 - batch.x))
+    other_noise = beside(noise, noise + 3.0, axis=1)
+    terms, other_terms = (
+        forward(experiment.model, *given, training=False) for given in ((batch, noise), (others, other_noise))
+    )
+    return batch.x, terms, others.x, other_terms
 
 
 def objective(subject: Subject) -> None:
@@ -45,27 +52,48 @@ def objective(subject: Subject) -> None:
         return built.loss(of, schedule, tf.constant(3, tf.int64))
 
     first = require_tensor(loss(terms), "the loss", shape=(ROWS,))
-    fewer = _worse(terms, log_likelihood=FAR)
-    require(bool(tf.reduce_all(loss(fewer) > first)), "the loss does not rise if log p(x given z) falls")
+    fewer = loss(_worse(terms, log_likelihood=FAR)) - first
     further = loss(_worse(terms, kl=FAR)) - first
-    require(bool(tf.reduce_all(further >= 0.0)), "the loss falls if KL(q, p) rises")
-    require_same_rows(loss(_beside(terms, others)), first, "losses of examples beside other ones")
+    if getattr(built, "per_example", True):
+        require(bool(tf.reduce_all(fewer > 0.0)), "the loss does not rise if log p(x given z) falls")
+        require(bool(tf.reduce_all(further >= 0.0)), "the loss falls if KL(q, p) rises")
+        require_same_rows(loss(_beside(terms, others)), first, "losses of examples beside other ones")
+    else:
+        require(float(tf.reduce_sum(fewer)) > 0.0, "the total loss does not rise if log p(x given z) falls")
+        require(float(tf.reduce_sum(further)) >= 0.0, "the total loss falls if KL(q, p) rises")
+
+
+def padding(subject: Subject) -> None:
+    """Compute the loss of 4 examples beside 3 padded rows, with two contents of these."""
+    built: Objective = subject.build()
+    if getattr(built, "per_example", True):
+        return  # the rule `loss` has shown more
+    schedule = subject.registry.get("schedule", "constant").bind({}, "kl_schedule").build(subject.timeline)
+    _, terms, _, others = _terms(subject, built.samples)
+    valid = tf.cast(tf.range(ROWS) < VALID, tf.float32)
+    one, other = (
+        built.loss(replace(of, valid=valid), schedule, tf.constant(3, tf.int64))
+        for of in (terms, _beside(terms, others))
+    )
+    require_same_rows(other, one, "losses of examples beside other padding (use terms.valid)")
 
 
 def _worse(terms: Terms, *, log_likelihood: float = 0.0, kl: float = 0.0) -> Terms:
     """Return terms whose log-likelihood is less, and whose divergence is more, by some nats in every example."""
-    each = kl / int(terms.kl_terms.shape[1])
-    less = terms.log_likelihood - log_likelihood
-    return terms._replace(log_likelihood=less, kl=terms.kl + kl, kl_terms=terms.kl_terms + each)
+    count = sum(int(of_group.shape[1]) for of_group in terms.kl_terms.values())
+    more = {name: of_group + kl / count for name, of_group in terms.kl_terms.items()}
+    return replace(terms, log_likelihood=terms.log_likelihood - log_likelihood, kl_terms=more)
 
 
 def _beside(terms: Terms, others: Terms) -> Terms:
     """Return terms of 7 examples; those of the last 3 are others, and much worse."""
     worse = _worse(others, log_likelihood=FAR, kl=FAR)
-    return worse._replace(
+    return replace(
+        worse,
         log_likelihood=beside(terms.log_likelihood, worse.log_likelihood, axis=1),
-        kl=beside(terms.kl, worse.kl),
-        kl_terms=beside(terms.kl_terms, worse.kl_terms),
+        kl_terms={name: beside(of_group, worse.kl_terms[name]) for name, of_group in terms.kl_terms.items()},
+        z={name: beside(z, worse.z[name], axis=1) for name, z in terms.z.items()},
+        log_q=beside(terms.log_q, worse.log_q, axis=1),
     )
 
 
@@ -160,7 +188,10 @@ def _require_rows(
     require_close(other[:VALID], first[:VALID], "examples beside other ones", within=1e-6)
 
 
-OBJECTIVE = (Rule("loss", "a float32 loss [B] of each example alone, up with KL(q, p), down with log p", objective),)
+OBJECTIVE = (
+    Rule("loss", "a float32 loss [B] of each example alone, up with KL(q, p), down with log p", objective),
+    Rule("padding", "a loss over the batch (per_example = False) does not depend on what padded rows contain", padding),
+)
 SCHEDULE = (Rule("weight", "a float32 weight of the step, and a penalty [B] of it and each example alone", schedule),)
 OPTIMIZER = (Rule("descent", "a Keras optimizer that makes a square smaller, at the rate it is given", optimizer),)
 LEARNING_RATE = (Rule("rate", "a finite rate, 0 or more, a function of the step alone", learning_rate),)

@@ -19,6 +19,7 @@ from vaeflow.engine.precision import built_in
 from vaeflow.plugin_kit.checks.forks import Forks
 from vaeflow.plugin_kit.checks.require import require_close
 from vaeflow.plugin_kit.checks.side_effects import SideEffects, place_of, watched
+from vaeflow.plugins.records import MODEL_KEYS
 from vaeflow.training.experiment import Experiment, build
 
 if TYPE_CHECKING:
@@ -138,6 +139,9 @@ class Subject:
             tree["plots"] = {"draw": (selection,)}
         else:
             tree[LIST_OF_KIND[self.kind]] = (selection,)
+        if self.kind == "model":
+            unused = [key for key in MODEL_KEYS if key not in self.bound.component.uses]
+            tree = {key: value for key, value in tree.items() if key not in unused}
         return resolve(Config.model_validate(tree), self.registry)
 
     def _beside(self) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from vaeflow.engine.forward import forward, loss_of
 from vaeflow.engine.step_row import StepRow
-from vaeflow.model.modes import in_mode
 from vaeflow.plugin_kit.checks.import_effects import require_clean_import
 from vaeflow.plugin_kit.checks.in_subprocess import elsewhere
 from vaeflow.plugin_kit.checks.require import SkippedRuleError, require, require_tensor
@@ -51,9 +51,8 @@ def _gradients(microbatches: Microbatches, step: int) -> list[Any]:
     batch, noise = microbatches.inputs(tf.constant(step, tf.int64), tf.constant(0, tf.int64))
     weights = [variable.value for variable in model.trainable_variables]
     with keras.StatelessScope(), tf.GradientTape() as tape:
-        terms = model.terms(batch.x, noise, training=True)
-        at = tf.constant(step, tf.int64)
-        loss = in_mode(lambda: microbatches.objective.loss(terms, microbatches.schedule, at), training=True)
+        terms = forward(model, batch, noise, training=True)
+        loss = loss_of(microbatches.objective, terms, microbatches.schedule, tf.constant(step, tf.int64))
         total = tf.reduce_sum(loss * batch.valid)
     # The gradient of looked-up rows, such as a codebook's, is sparse.
     return [None if g is None else np.asarray(tf.convert_to_tensor(g)) for g in tape.gradient(total, weights)]
@@ -150,12 +149,13 @@ def precision(subject: Subject) -> None:
     require(not wide, f"variables {', '.join(wide)} are float64")
     microbatches = experiment.trainer.step.microbatches
     batch, noise = microbatches.inputs(tf.constant(0, tf.int64), tf.constant(0, tf.int64))
-    terms = experiment.model.terms(batch.x, noise)
+    terms = forward(experiment.model, batch, noise, training=False)
     rows, samples = batch.x.shape[0], noise.shape[0]
     require_tensor(batch.x, "x", shape=(rows, *experiment.model.x_shape))
     require_tensor(terms.log_likelihood, "log p(x given z)", shape=(samples, rows))
     require_tensor(terms.kl, "KL(q, p)", shape=(rows,))
-    require_tensor(terms.z, "z", shape=(samples, rows, subject.latent_size))
+    for group in experiment.model.latents:
+        require_tensor(terms.z[group.name], group.name, shape=(samples, rows, *group.shape))
     require_tensor(terms.log_q, "log q(z given x)", shape=(samples, rows))
     step = tf.constant(0, tf.int64)
     require_tensor(microbatches.objective.loss(terms, microbatches.schedule, step), "the loss", shape=(rows,))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vaeflow.config.resolve import to_toml
 from vaeflow.errors import CheckpointError, UsageError
 from vaeflow.files.read import parse_json
 from vaeflow.runtime.console import say, warn
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vaeflow.config.resolve import Resolved
-    from vaeflow.config.schema import Config
     from vaeflow.training.checkpoints.folder import CheckpointFolder, Progress
     from vaeflow.training.experiment import Experiment
     from vaeflow.training.run_files.directory import RunDirectory
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 PROVENANCE = "provenance.json"
 """The file of a checkpoint with its provenance record."""
 
-OF_MODEL = ("encoder", "decoder", "posterior", "prior", "likelihood")
+OF_MODEL = ("model", "encoder", "decoder", "posterior", "prior", "likelihood")
 """Config keys of the components that make up a model."""
 
 OF_FIGURES = ("dataset", "binarization", *OF_MODEL)
@@ -37,7 +35,7 @@ OF_FIGURES = ("dataset", "binarization", *OF_MODEL)
 
 def checkpoints(
     directory: RunDirectory,
-    config: Config,
+    resolved: Resolved,
     record: Provenance | None = None,
     *,
     tell: Callable[[str], None] = say,
@@ -46,14 +44,14 @@ def checkpoints(
 
     Args:
         directory: of the run.
-        config: of the run.
+        resolved: the config and its components.
         record: the provenance record, which each new checkpoint stores.
         tell: prints one line.
     """
     from vaeflow.training.checkpoints.folder import CheckpointFolder
 
-    texts = {CONFIG: to_toml(config)} | ({} if record is None else {PROVENANCE: record.to_json()})
-    keep = config.checkpoint.keep
+    texts = {CONFIG: resolved.to_toml()} | ({} if record is None else {PROVENANCE: record.to_json()})
+    keep = resolved.config.checkpoint.keep
     return CheckpointFolder(directory.checkpoints, keep=keep, say=tell, texts=texts, beside=directory.config)
 
 
@@ -76,7 +74,7 @@ def restore_to_train(
         CheckpointError: if there is no valid checkpoint, or it is one of another model.
         UsageError: if config, code or data have changed and `accept_changes` is not set.
     """
-    folder = checkpoints(directory, resolved.config)
+    folder = checkpoints(directory, resolved)
     arrays, progress = folder.latest()
     before = _record_of(folder, progress)
     found = changes(before, record, resolved.config, length_matters=experiment.length_matters)
@@ -117,7 +115,7 @@ def restore_to_read(
         CheckpointError: if there is no such checkpoint, or it is one of another model.
         UsageError: if config, code or data have changed and `accept_changes` is not set.
     """
-    folder = checkpoints(directory, resolved.config, tell=warn)
+    folder = checkpoints(directory, resolved, tell=warn)
     arrays, progress = folder.best() if best else folder.latest()
     behind = [getattr(resolved, key) for key in OF_FIGURES]
     packages = packages_of([*behind, *resolved.transforms, *resolved.metrics])
@@ -145,11 +143,11 @@ def weights_of(
     Raises:
         CheckpointError: if there is no valid checkpoint.
     """
-    folder = checkpoints(source, resolved.config)
+    folder = checkpoints(source, resolved)
     arrays, progress = folder.latest()
     packages = packages_of(getattr(resolved, key) for key in OF_MODEL)
     for one in differences(_record_of(folder, progress), record):
-        of_model = one.part == "config" and one.key.partition(".")[0] in (*OF_MODEL, "binarization")
+        of_model = one.part == "config" and one.key.partition(".")[0] in (*OF_MODEL, "condition", "binarization")
         if of_model or (one.part == "code" and one.key in packages and None not in one.values):
             there, here = one.values
             what = f"{one.name} was {there!r} and is {here!r} now"

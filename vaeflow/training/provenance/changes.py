@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vaeflow.config.schema import changes_bits
+from vaeflow.config.harmless import changes_bits
 from vaeflow.training.provenance.code import VAEFLOW
 from vaeflow.training.provenance.record import differences, listed, shown
 

@@ -10,7 +10,6 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vaeflow.config.resolve import tree_of
 from vaeflow.training.provenance import code, data
 from vaeflow.training.provenance.environment import before_tensorflow, devices
 
@@ -45,7 +44,7 @@ class Provenance:
     @classmethod
     def of(cls, resolved: Resolved) -> Provenance:
         """Return the record of a config and the code of its components. Imports no TensorFlow."""
-        return cls(tree_of(resolved.config), code.fingerprints(resolved.components().values()))
+        return cls(resolved.tree(), code.fingerprints(resolved.components().values()))
 
     def with_environment(self, threads: int) -> Provenance:
         """Return a copy with the environment, as far as it is known before TensorFlow is imported.

@@ -8,7 +8,6 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaeflow.config.resolve import tree_of
 from vaeflow.errors import CheckpointError, FileError, UsageError, VaeflowError
 from vaeflow.files.read import DIRECTORY, LARGE, kind_of, read_json, read_text, read_toml
 from vaeflow.files.write import write_json, write_text
@@ -174,7 +173,7 @@ class RunDirectory:
                 )
 
     def _changes(self, resolved: Resolved) -> list[tuple[str, Any, Any]]:
-        return differences_of_trees(read_toml(self.config), tree_of(resolved.config))
+        return differences_of_trees(read_toml(self.config), resolved.tree())
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

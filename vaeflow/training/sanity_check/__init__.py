@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vaeflow.model.vae import VAE
 from vaeflow.training.sanity_check.model import try_model
+from vaeflow.training.sanity_check.single_layer import try_single_layer
 from vaeflow.training.sanity_check.step_parts import NOISES, try_metrics, try_objective, try_transform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from vaeflow.config.resolve import Resolved
-    from vaeflow.contracts import Metric, Objective, Schedule, Transform
-    from vaeflow.model.vae import VAE
+    from vaeflow.contracts import LatentVariableModel, Metric, Objective, Schedule, Transform
 
 __all__ = ["NOISES", "Built", "sanity_check"]
 
@@ -25,18 +26,20 @@ class Built:
     Attributes:
         x_shape: X of the stored examples.
         transforms: in their order.
-        model: the autoencoder.
+        model: any model.
         objective: computes the loss.
         schedule: the weight of the KL divergence.
         metrics: by name.
+        classes: C of a conditional model, else 0.
     """
 
     x_shape: tuple[int, ...]
     transforms: Sequence[Transform]
-    model: VAE
+    model: LatentVariableModel
     objective: Objective
     schedule: Schedule
     metrics: Mapping[str, Metric]
+    classes: int = 0
 
 
 def sanity_check(resolved: Resolved, built: Built) -> None:
@@ -51,6 +54,9 @@ def sanity_check(resolved: Resolved, built: Built) -> None:
     for bound, transform in zip(resolved.transforms, built.transforms, strict=True):
         try_transform(bound, transform, given)
         given = tuple(transform.x_shape)
-    try_model(resolved, built.model)
-    try_objective(resolved.objective, built.objective, built.schedule, built.model)
-    try_metrics(resolved.metrics, built.metrics, built.model)
+    if isinstance(built.model, VAE):
+        try_single_layer(resolved, built.model, classes=built.classes)
+    else:
+        try_model(resolved.model, built.model, classes=built.classes)
+    try_objective(resolved.objective, built.objective, built.schedule, built.model, classes=built.classes)
+    try_metrics(resolved.metrics, built.metrics, built.model, classes=built.classes)

@@ -9,10 +9,10 @@ import tensorflow as tf
 from vaeflow.errors import PluginError
 
 if TYPE_CHECKING:
-    from vaeflow.model.vae import VAE
+    from vaeflow.contracts import LatentVariableModel
 
 
-def hidden_variables(model: VAE, used: tuple[tf.Variable, ...]) -> list[tf.Variable]:
+def hidden_variables(model: LatentVariableModel, used: tuple[tf.Variable, ...]) -> list[tf.Variable]:
     """Return trainable variables that are used but not contained in the model."""
     strategy = tf.distribute.get_strategy()
     values = [variable.value for variable in model.variables]

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from vaeflow.data.batches import Batch
+from vaeflow.engine.forward import forward
 from vaeflow.errors import PluginError, nearest
+from vaeflow.model.latents import zero_inputs
 from vaeflow.model.modes import in_mode
 from vaeflow.training.sanity_check.hidden_variables import hidden_variables, require_none
 from vaeflow.training.sanity_check.returned import computed, described
@@ -15,8 +18,7 @@ from vaeflow.training.sanity_check.returned import computed, described
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from vaeflow.contracts import Metric, Objective, Schedule, Transform
-    from vaeflow.model.vae import VAE
+    from vaeflow.contracts import LatentVariableModel, Metric, Objective, Schedule, Terms, Transform
     from vaeflow.plugins.registered import Bound
 
 NOISES = ("none", "step", "example")
@@ -40,43 +42,54 @@ def try_transform(bound: Bound, transform: Transform, given: tuple[int, ...]) ->
     _try(bound, lambda: transform(tf.zeros((TRIED, *given)), noise), tuple(transform.x_shape))
 
 
-def try_metrics(bounds: Sequence[Bound], metrics: Mapping[str, Metric], model: VAE) -> None:
+def try_metrics(
+    bounds: Sequence[Bound], metrics: Mapping[str, Metric], model: LatentVariableModel, *, classes: int = 0
+) -> None:
     """Check metrics.
 
     Args:
         bounds: the components.
         metrics: the objects that they built, by name.
-        model: the autoencoder.
+        model: any model.
+        classes: C of a conditional model, else 0.
 
     Raises:
         PluginError: if one fails, or does not return [B] float32.
     """
     if not bounds:
         return
-    x = tf.zeros((TRIED, *model.x_shape))
-    terms = model.terms(x, tf.zeros((TRIED - 1, TRIED, model.posterior.noise_size)))
+    x, terms = _terms(model, TRIED - 1, classes)
     for bound in bounds:
         _try(bound, partial(metrics[bound.name], x, terms), ())
 
 
-def try_objective(bound: Bound, objective: Objective, schedule: Schedule, model: VAE) -> None:
+def try_objective(
+    bound: Bound, objective: Objective, schedule: Schedule, model: LatentVariableModel, *, classes: int = 0
+) -> None:
     """Check an objective.
 
     Args:
         bound: the component.
         objective: the object that it built.
         schedule: the weight of the KL divergence.
-        model: the autoencoder.
+        model: any model.
+        classes: C of a conditional model, else 0.
 
     Raises:
         PluginError: if it fails, does not return [B] float32, or has trainable variables.
     """
-    noise = tf.zeros((objective.samples, TRIED, model.posterior.noise_size))
-    terms = model.terms(tf.zeros((TRIED, *model.x_shape)), noise)
+    _, terms = _terms(model, objective.samples, classes)
     with tf.GradientTape() as tape:
         at = tf.constant(0, tf.int64)
         _try(bound, lambda: in_mode(lambda: objective.loss(terms, schedule, at), training=False), ())
     require_none(hidden_variables(model, tape.watched_variables()), bound.registered.label)
+
+
+def _terms(model: LatentVariableModel, samples: int, classes: int) -> tuple[tf.Tensor, Terms]:
+    """Return x of zeros and its terms."""
+    x, noise, labels = zero_inputs(model, rows=TRIED, samples=samples, classes=classes)
+    batch = Batch(x, tf.ones((TRIED,)), tf.zeros((TRIED,), tf.int32), labels)
+    return x, forward(model, batch, noise, training=False)
 
 
 def _try(bound: Bound, compute: Callable[[], tf.Tensor], shape: tuple[int, ...]) -> None:

@@ -1,0 +1,134 @@
+"""Models and losses over the batch that are wrong, each in one way: a plugin of the tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from helpers.two_groups import two_groups
+from vaeflow import Component, hookimpl
+
+
+def changed(context, change):
+    """Return the model of two groups whose terms are changed by a function of them, x and noise."""
+    model = two_groups(context)
+    terms = model.terms
+
+    def other(x, noise, **given):
+        return change(terms(x, noise, **given), x, noise)
+
+    object.__setattr__(model, "terms", other)
+    return model
+
+
+def group_of_the_wrong_sign(context):
+    """The divergence of a group with a minus."""
+
+    def change(terms, x, noise):
+        return replace(terms, kl_terms={**terms.kl_terms, "low-maps": -terms.kl_terms["low-maps"]})
+
+    return changed(context, change)
+
+
+def group_of_the_batch(context):
+    """The divergence of a group, averaged over the batch."""
+    import tensorflow as tf
+
+    def change(terms, x, noise):
+        top = terms.kl_terms["top"]
+        return replace(terms, kl_terms={**terms.kl_terms, "top": tf.zeros_like(top) + tf.reduce_mean(top, axis=0)})
+
+    return changed(context, change)
+
+
+def forgotten_group(context):
+    """The divergence of one group only."""
+    return changed(context, lambda terms, x, noise: replace(terms, kl_terms={"top": terms.kl_terms["top"]}))
+
+
+def half_of_log_q(context):
+    """Log q(z given x) that lacks a group."""
+    return changed(context, lambda terms, x, noise: replace(terms, log_q=terms.q["top"].log_prob(terms.z["top"])))
+
+
+def still_group(context):
+    """A group that is its mean, whatever the noise."""
+    model = two_groups(context)
+    terms = model.terms
+
+    def other(x, noise, **given):
+        return terms(x, noise * [0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0], **given)
+
+    object.__setattr__(model, "terms", other)
+    return model
+
+
+def ignored_labels(context):
+    """A conditional model that depends on no label."""
+    model = two_groups(replace(context, classes=0))
+    for name in ("terms", "generate", "encode", "decode"):
+        method = getattr(model, name)
+        object.__setattr__(model, name, lambda *given, method=method, labels=None, **more: method(*given, **more))
+    return model
+
+
+def silent_group(context):
+    """A group without noise."""
+    model = two_groups(context)
+    model.latents = (model.latents[0], replace(model.latents[1], noise_size=0))
+    return model
+
+
+def undeclared_part(context):
+    """A model that builds a prior of the config without a word."""
+    context.parts.prior(2)
+    return two_groups(context)
+
+
+def padding_leaks():
+    """A loss over the batch that takes padding for examples."""
+    import tensorflow as tf
+
+    class Objective:
+        samples, per_example = 1, False
+
+        def loss(self, terms, schedule, step):
+            mean = tf.reduce_mean(terms.z["z"][0], axis=0)
+            return tf.reduce_sum(tf.square(mean)) + terms.kl - tf.reduce_mean(terms.log_likelihood, axis=0)
+
+    return Objective()
+
+
+def hidden_batch():
+    """A loss over the batch that does not say so."""
+    import tensorflow as tf
+
+    class Objective:
+        samples = 1
+
+        def loss(self, terms, schedule, step):
+            share = terms.valid / tf.reduce_sum(terms.valid)
+            mean = tf.tensordot(share, terms.z["z"][0], axes=1)
+            return tf.reduce_sum(tf.square(mean)) + terms.kl - tf.reduce_mean(terms.log_likelihood, axis=0)
+
+    return Objective()
+
+
+MODELS = (
+    group_of_the_wrong_sign,
+    group_of_the_batch,
+    forgotten_group,
+    half_of_log_q,
+    still_group,
+    ignored_labels,
+    silent_group,
+    undeclared_part,
+)
+
+
+@hookimpl
+def vaeflow_components():
+    """Return all of them."""
+    for build in MODELS:
+        yield Component("model", build.__name__.replace("_", "-"), build, uses=("likelihood",))
+    for build in (padding_leaks, hidden_batch):
+        yield Component("objective", build.__name__.replace("_", "-"), build)

@@ -1,0 +1,35 @@
+"""The forward pass of a batch, and the loss that training minimizes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from vaeflow.model.modes import in_mode
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from vaeflow.contracts import LatentVariableModel, Objective, Schedule, Terms
+    from vaeflow.data.batches import Batch
+
+
+def forward(model: LatentVariableModel, batch: Batch, noise: tf.Tensor, *, training: bool) -> Terms:
+    """Return the terms of a batch, with its labels and its padding.
+
+    Args:
+        model: any model.
+        batch: B rows.
+        noise: standard normal, [L, B, N].
+        training: the mode of the layers.
+    """
+    terms = model.terms(batch.x, noise, labels=batch.labels, valid=batch.valid, training=training)
+    return replace(terms, valid=batch.valid, labels=batch.labels, y=batch.y)
+
+
+def loss_of(
+    objective: Objective, terms: Terms, schedule: Schedule, step: tf.Tensor, *, training: bool = True
+) -> tf.Tensor:
+    """Return the objective's loss plus the model's penalty, of each example, [B], nats."""
+    loss = in_mode(lambda: objective.loss(terms, schedule, step), training=training)
+    return loss if terms.penalty is None else loss + terms.penalty

@@ -1,0 +1,1 @@
+"""The contracts of all kinds. Import them from `vaeflow.contracts`."""
