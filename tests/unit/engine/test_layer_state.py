@@ -202,9 +202,9 @@ def test_layers_of_a_posterior_rest_in_evaluations():
     posterior = Normalized()
     model = with_posterior(posterior).model
     x, noise = tf.random.stateless_uniform((7, 6), (1, 2)), tf.zeros((1, 7, 2))
-    first, again = (model.terms(x, noise).z.numpy() for _ in range(2))
+    first, again = (model.terms(x, noise).z["z"].numpy() for _ in range(2))
     np.testing.assert_array_equal(first, again)
-    assert not np.allclose(model.terms(x, noise, training=True).z, first)
+    assert not np.allclose(model.terms(x, noise, training=True).z["z"], first)
 
 
 def test_a_frozen_layer_freezes_no_other_component():
