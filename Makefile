@@ -8,17 +8,21 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: train test test-quick test-all test-cluster test-faults check-components lint docs package horovod clean
+.PHONY: train test test-mlflow test-quick test-all test-cluster test-faults check-components lint docs package horovod clean
 
 train: $(VENV)/installed
 	$(BIN)/vaeflow train $(RECIPE) $(SETTINGS)
 
 # All that is promised. tests/README.md says what each tier needs and takes.
-test: prepared lint
+test: prepared
+	$(MAKE) --jobs 2 --output-sync lint test-mlflow
 	$(PYTEST) plugins/vaeflow-flows
-	$(PYTEST) plugins/vaeflow-mlflow
 	$(PYTEST) -m "not distributed" $(MORE)
 	$(PYTEST) -m distributed $(MORE)
+
+# One process, beside the type checkers'. Its tests fix TensorFlow's threads, so that they take no others beside them.
+test-mlflow: $(VENV)/installed-dev
+	$(BIN)/python -m pytest plugins/vaeflow-mlflow
 
 # What needs seconds: no job, no long run.
 test-quick: $(VENV)/installed-dev
