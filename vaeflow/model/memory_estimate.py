@@ -1,8 +1,8 @@
 """Estimate the memory of training and evaluation before they start.
 
 For the built-in networks on CPUs, estimates were within a quarter of the measurements. Layers inside a subclassed
-network are not included, because they have no symbolic outputs. Neither is the memory of a GPU; there TensorFlow itself
-reports an error.
+network are not included, because they have no symbolic outputs. Likelihoods with many parameters per element, such as
+mixtures, need more than is estimated. The memory of a GPU is not estimated; there TensorFlow itself reports an error.
 """
 
 from __future__ import annotations
