@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 
@@ -170,7 +169,6 @@ def test_a_conditional_single_layer_depends_on_the_label(tmp_path, digits):
     assert loaded.experiment.model.encoder.input_shape == (None, 28, 28, 11)
     z = np.zeros((2, 2), np.float32)
     assert not np.array_equal(*loaded.decode(z, labels=[0, 1]))
-    assert json.loads((run / "summary.json").read_text())["step"] == 3
 
 
 @pytest.fixture(scope="module")
