@@ -6,7 +6,7 @@ objective computes by other methods. So these computations are run inside a laye
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import keras
 
@@ -24,29 +24,30 @@ def in_mode(compute: Callable[[], Result], *, training: bool, of: str = "model")
         training: the mode.
         of: owner of the layers; prefix of the paths of variables that they create.
     """
+    # Not an attribute of the layer, where Keras would track layers among the results, such as a learned prior.
+    results: list[Result] = []
     # A new layer per computation: a layer called inside its own call would end the mode too early.
-    call = _Call[Result](compute, of)
+    call = _Call(lambda: results.append(compute()), of)
     call(training=training)
     if call.error is not None:
         raise call.error
-    return call.results[0]
+    return results[0]
 
 
-class _Call(keras.layers.Layer, Generic[Result]):
+class _Call(keras.layers.Layer):
     """A layer's call around a computation.
 
     No values pass through Keras, which would cast inputs, inspect outputs, and add the layer's name to errors.
     """
 
-    def __init__(self, compute: Callable[[], Result], name: str) -> None:
+    def __init__(self, compute: Callable[[], None], name: str) -> None:
         super().__init__(name=name, dtype="float32", autocast=False)
         self.compute = compute
-        self.results: list[Result] = []
         self.error: Exception | None = None
 
     def call(self, training: bool | None = None) -> None:  # noqa: ARG002  # as Keras calls it
         """Compute it."""
         try:
-            self.results.append(self.compute())
+            self.compute()
         except Exception as error:  # noqa: BLE001  # raised again outside of Keras
             self.error = error
