@@ -9,7 +9,7 @@ from pathlib import Path
 from vaeflow import Component, hookimpl
 
 sys.path.append(str(Path(__file__).parents[1]))  # a rule's own process loads this file by its path
-from helpers.two_groups import two_groups  # noqa: E402
+from helpers.two_groups import two_groups
 
 
 def changed(context, change):
