@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
-from helpers.two_groups import two_groups
 from vaeflow import Component, hookimpl
+
+sys.path.append(str(Path(__file__).parents[1]))  # a rule's own process loads this file by its path
+from helpers.two_groups import two_groups
 
 
 def changed(context, change):
