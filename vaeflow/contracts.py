@@ -9,7 +9,7 @@ from vaeflow.plugins.contracts.data import Binarization, Dataset, LazyArray, Spl
 from vaeflow.plugins.contracts.distributions import ConditionalPrior, Distribution, Likelihood, Posterior, Prior
 from vaeflow.plugins.contracts.model import LatentGroup, LatentVariableModel, ModelContext, Parts
 from vaeflow.plugins.contracts.terms import Terms
-from vaeflow.plugins.contracts.training import Metric, Objective, Schedule, Timeline
+from vaeflow.plugins.contracts.training import Metric, Objective, Player, Schedule, Timeline
 
 __all__ = [
     "Binarization",
@@ -24,6 +24,7 @@ __all__ = [
     "ModelContext",
     "Objective",
     "Parts",
+    "Player",
     "Posterior",
     "Prior",
     "Schedule",

@@ -14,6 +14,7 @@ from vaeflow.engine.forward import forward, loss_of
 from vaeflow.engine.layer_state import layer_state, layers_of
 from vaeflow.engine.microbatch_sums import Part
 from vaeflow.engine.padding import Padding
+from vaeflow.engine.players import losses_of, players_of
 from vaeflow.model import elbo
 from vaeflow.model.latents import noise_size
 
@@ -29,12 +30,15 @@ class Differentiated(NamedTuple):
     Attributes:
         terms: of the ELBO, per example.
         loss: with the model's penalty, [rows], nats.
-        gradients: of the valid examples' summed loss times the loss scale, one per trainable variable, float32.
+        of_players: the loss of each player, [rows].
+        gradients: of the valid examples' summed loss times the loss scale, one per variable of `trained`, float32; for
+            a player's weights, of the player's loss.
         state: new values of the layers' state, float32.
     """
 
     terms: Terms
     loss: tf.Tensor
+    of_players: list[tf.Tensor]
     gradients: list[tf.Tensor]
     state: list[tf.Tensor]
 
@@ -68,6 +72,7 @@ class Microbatches:
     ) -> None:
         self.model, self.batches, self.objective, self.schedule = model, batches, objective, schedule
         self.loss_scale = loss_scale
+        self.players = players_of(model, objective)
         self.count = count
         self.rows = -(-batches.order.batch_size // count)
         self.noise = Noise(batches.order.seed, "posterior")
@@ -90,14 +95,19 @@ class Microbatches:
         noise = self.noise.samples(step, first, self.rows, samples=samples, width=width)
         return batch._replace(valid=batch.valid * inside), noise
 
+    @property
+    def trained(self) -> list[list[keras.Variable]]:
+        """The weights of the model, then those of each player."""
+        return [self.model.trainable_variables, *(player.variables for player in self.players)]
+
     def part_signature(self) -> Part:
         """Return the types and shapes of a part."""
-        gradients = [tf.TensorSpec(w.shape, tf.float32) for w in self.model.trainable_variables]
+        gradients = [tf.TensorSpec(w.shape, tf.float32) for weights in self.trained for w in weights]
         return Part(gradients, [tf.TensorSpec(v.shape, tf.float32) for v in self.state], tf.TensorSpec((None,)))
 
     def differentiate(self, batch: Batch, noise: tf.Tensor, step: tf.Tensor, number: tf.Tensor) -> Differentiated:
         """Run forward and backward on the result of `inputs`, or on some of its rows; no variable changes."""
-        weights = [w.value for w in self.model.trainable_variables]
+        trained = [[w.value for w in weights] for weights in self.trained]
         # A layer's own random numbers (dropout) come from (seed, step, microbatch), not from a counter of the device.
         count = len(self.seeds)
         bits = tf.unstack(self.layer_noise.bits(step, number * count, count, 2))
@@ -105,26 +115,33 @@ class Microbatches:
         with (
             keras.StatelessScope(state_mapping=seeds) as scope,
             self._padding.masked(batch.valid),
-            tf.GradientTape() as tape,
+            tf.GradientTape(persistent=bool(self.players)) as tape,
         ):
             terms = forward(self.model, batch, noise, training=True)
             loss = loss_of(self.objective, terms, self.schedule, step)
-            scaled = tf.reduce_sum(loss * batch.valid) * self.loss_scale.scale
-        gradients = tape.gradient(scaled, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            of_players = losses_of(self.players, terms, batch.x, step)
+            scaled = [tf.reduce_sum(one * batch.valid) * self.loss_scale.scale for one in (loss, *of_players)]
+        gradients = [
+            tf.convert_to_tensor(gradient)
+            for one, weights in zip(scaled, trained, strict=True)
+            for gradient in tape.gradient(one, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        ]
         state = [tf.cast(_current(scope, v), tf.float32) for v in self.state]
-        return Differentiated(terms, loss, [tf.convert_to_tensor(g) for g in gradients], state)
+        return Differentiated(terms, loss, of_players, gradients, state)
 
     def _summed(self, batch: Batch, noise: tf.Tensor, step: tf.Tensor, number: tf.Tensor) -> Part:
         done = self.differentiate(batch, noise, step, number)
         examples = tf.reduce_sum(batch.valid)
-        return Part(done.gradients, [examples * s for s in done.state], _sums(done.terms, done.loss, batch.valid))
+        return Part(done.gradients, [examples * s for s in done.state], _sums(done, batch.valid))
 
 
-def _sums(terms: Terms, loss: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+def _sums(done: Differentiated, valid: tf.Tensor) -> tf.Tensor:
+    terms, loss = done.terms, done.loss
     log_likelihood = elbo.expected_log_likelihood(terms.log_likelihood)
     elbo_B = elbo.elbo(terms.log_likelihood, terms.kl)
     columns = tf.stack([tf.ones_like(loss), loss, elbo_B, log_likelihood, terms.kl], axis=1)
-    return tf.einsum("b,bk->k", valid, tf.concat([columns, columns_of(terms)], axis=1))
+    more = [one[:, None] for one in done.of_players]
+    return tf.einsum("b,bk->k", valid, tf.concat([columns, columns_of(terms), *more], axis=1))
 
 
 def _current(scope: keras.StatelessScope, variable: keras.Variable) -> tf.Tensor:

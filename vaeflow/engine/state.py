@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TrainingState:
-    """Weights, optimizer slots, moving averages and loss scale under names that do not depend on the topology.
+    """Weights, optimizer slots, moving averages, loss scale and players under names that do not depend on the topology.
 
     Args:
         step: the training step that has them.
@@ -35,6 +35,10 @@ class TrainingState:
             **_named("average", [("value", v) for v in step.average.variables]),
             **_named("loss_scale", [("value", v) for v in step.microbatches.loss_scale.variables]),
         }
+        for player in step.microbatches.players:
+            self._variables |= _named(f"player/{player.name}", [(v.name, v.value) for v in player.variables])
+            slots = [("slot", v.value) for v in player.optimizer.variables]
+            self._variables |= _named(f"player/{player.name}/optimizer", slots)
 
     @property
     def variables(self) -> dict[str, tf.Variable]:

@@ -26,7 +26,7 @@ class Update(NamedTuple):
     """The update of the weights after the all-reduce.
 
     Attributes:
-        gradients: of the mean loss per example, clipped, one per trainable variable.
+        gradients: of the mean loss per example, one per variable of `Microbatches.trained`; the model's are clipped.
         state: new values of the layers' state.
         finite: whether the update is applied.
         row: a packed `StepRow`.
@@ -80,14 +80,16 @@ class TrainStep:
         total = self.reduction.sum(self._own_parts(step), self.strategy)
         examples = total.sums[0]
         divisor = examples * self.microbatches.loss_scale.scale
-        gradients = [g / divisor for g in total.gradients]
+        own = len(self.microbatches.model.trainable_variables)
+        gradients, of_players = ([g / divisor for g in some] for some in (total.gradients[:own], total.gradients[own:]))
         norm = tf.linalg.global_norm(gradients)
         finite = tf.math.is_finite(norm) & tf.math.is_finite(total.sums[1])
+        if of_players:
+            finite &= tf.math.is_finite(tf.linalg.global_norm(of_players))
         if self.clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)
-        return Update(
-            gradients, [s / examples for s in total.state], finite, self._row(step, total, norm, finite).pack()
-        )
+        state, row = [s / examples for s in total.state], self._row(step, total, norm, finite)
+        return Update([*gradients, *of_players], state, finite, row.pack())
 
     def _own_parts(self, step: tf.Tensor) -> Part:
         """Return the stacked parts of this replica's microbatches, from one loop body, so that all round alike."""
@@ -120,11 +122,13 @@ class TrainStep:
         )
 
     def _apply(self, update: Update) -> None:
-        """Update the weights, the layers' state and the EMA."""
-        model = self.microbatches.model
+        """Update the weights of the model and of its players, the layers' state and the EMA."""
         # First weights that a layer changes itself, as Keras does in the forward pass; then the optimizer's.
         self.strategy.assign([v.value for v in self.microbatches.state], update.state)
-        self.optimizer.apply(update.gradients, model.trainable_variables)
+        optimizers = [self.optimizer, *(player.optimizer for player in self.microbatches.players)]
+        gradients = iter(update.gradients)
+        for optimizer, weights in zip(optimizers, self.microbatches.trained, strict=True):
+            optimizer.apply([next(gradients) for _ in weights], weights)
         self.strategy.assign(self.average.variables, self.average.next())
 
     def _rescale(self, update: Update) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
@@ -10,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vaeflow.contracts import LatentGroup, LatentVariableModel
+
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+"""Names of groups and players."""
 
 
 def noise_size(latents: Sequence[LatentGroup]) -> int:

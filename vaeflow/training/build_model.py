@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +10,13 @@ import keras
 from vaeflow.contracts import LatentGroup, ModelContext
 from vaeflow.engine.precision import built_in
 from vaeflow.errors import PluginError
+from vaeflow.model.latents import NAME
 from vaeflow.model.memory_estimate import sized_weights
 
 if TYPE_CHECKING:
     from vaeflow.config.resolve import Resolved
     from vaeflow.contracts import LatentVariableModel, Likelihood, Posterior, Prior
     from vaeflow.plugins.registered import Bound
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 def build_model(resolved: Resolved, x_shape: tuple[int, ...], *, classes: int = 0) -> LatentVariableModel:

@@ -15,6 +15,7 @@ from vaeflow.engine.columns import Columns
 from vaeflow.engine.evaluation import Evaluator
 from vaeflow.engine.loss_scale import LossScale
 from vaeflow.engine.microbatch import Microbatches
+from vaeflow.engine.players import players_of
 from vaeflow.engine.reduce import ExactSum, PlainSum
 from vaeflow.engine.state import TrainingState
 from vaeflow.engine.step import Trainer, TrainStep
@@ -177,7 +178,7 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
         length_matters=timeline.length_was_read,
         strategy=strategy,
         model=model,
-        columns=Columns.of(model, classes=classes),
+        columns=Columns.of(model, classes=classes, players=step.microbatches.players),
         average=step.average,
         trainer=Trainer(step, until_bad=config.nonfinite.action != "skip"),
         state=TrainingState(step),
@@ -214,6 +215,9 @@ def _train_step(
     optimizer = resolved.optimizer.build(resolved.learning_rate.build(timeline))
     optimizer.build(model.trainable_variables)
     strategy.disable_optimizer_reduction(optimizer)
+    for player in players_of(model, built.objective):
+        player.optimizer.build(player.variables)
+        strategy.disable_optimizer_reduction(player.optimizer)
     microbatches = Microbatches(
         model,
         batches,

@@ -56,7 +56,7 @@ def diagnose(step: TrainStep, number: int) -> list[str]:
     done = _recompute(step, number)
     model = step.microbatches.model
     about = _about_terms(done) or [_about_gradient(done, step)]
-    names = [path_of(model, v) for v in model.trainable_variables]
+    names = _names(step)
     infinite = [name for name, g in zip(names, done.gradients, strict=True) if not np.isfinite(g).all()]
     if infinite:
         about.append(f"{_count(infinite, len(names), 'gradient')} {_are(infinite)} not finite: {_few(infinite)}")
@@ -147,12 +147,19 @@ def _about_gradient(done: Recomputed, step: TrainStep) -> str:
     divisor = done.examples * scale.scale
     if not np.isfinite(tf.linalg.global_norm([tf.constant(g) / divisor for g in done.gradients])):
         peaks = [float(np.abs(g).max(initial=0.0)) for g in done.gradients]
-        largest, model = int(np.argmax(peaks)), step.microbatches.model
-        where = f"{peaks[largest]:.3g} in {path_of(model, model.trainable_variables[largest])}"
+        largest = int(np.argmax(peaks))
+        where = f"{peaks[largest]:.3g} in {_names(step)[largest]}"
         return f"each example's gradient is finite, but their sum or its norm overflows: its largest element is {where}"
     if scale.dynamic:
         return f"float16 overflowed; at the current loss scale of {float(scale.scale):g} the gradient is finite"
     return "computed again, all values are finite: the device may be faulty, or a component may not be deterministic"
+
+
+def _names(step: TrainStep) -> list[str]:
+    """Return the names of the weights that a step changes, the model's and each player's."""
+    model, players = step.microbatches.model, step.microbatches.players
+    own = [path_of(model, v) for v in model.trainable_variables]
+    return own + [f"{player.name}/{v.path}" for player in players for v in player.variables]
 
 
 def _about_weights(model: LatentVariableModel) -> str:

@@ -12,6 +12,7 @@ from vaeflow.plugin_kit.checks.layer_modes import MODES
 from vaeflow.plugin_kit.checks.likelihoods import LIKELIHOOD
 from vaeflow.plugin_kit.checks.models import MODEL
 from vaeflow.plugin_kit.checks.networks import DECODER, ENCODER
+from vaeflow.plugin_kit.checks.players import PLAYERS
 from vaeflow.plugin_kit.checks.plots_and_strategies import PLOT, STRATEGY
 from vaeflow.plugin_kit.checks.rule import Result, Rule, run
 from vaeflow.plugin_kit.checks.step_parts import (
@@ -38,7 +39,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
         "posterior": (*POSTERIOR, MODES, GRADIENTS, *TRAINING),
         "prior": (*PRIOR, MODES, GRADIENTS, *TRAINING),
         "likelihood": (*LIKELIHOOD, MODES, GRADIENTS, *TRAINING),
-        "objective": (*OBJECTIVE, GRADIENTS, *TRAINING),
+        "objective": (*OBJECTIVE, GRADIENTS, PLAYERS, *TRAINING),
         "schedule": (*SCHEDULE, *TRAINING),
         "optimizer": (*OPTIMIZER, *TRAINING),
         "learning_rate": (*LEARNING_RATE, *TRAINING),
@@ -70,6 +71,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "padding": VALUES,
         "modes": VALUES,
         "gradients": (*VALUES, "reparameterized"),
+        "players": (*VALUES, "padding"),
         "bits": (*VALUES, "rows", "noise", "gradients"),
         "traces": (*VALUES, "gradients"),
         "xla": (*VALUES, "gradients"),

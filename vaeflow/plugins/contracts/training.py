@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import keras
     import tensorflow as tf
 
     from vaeflow.plugins.contracts.terms import Terms
@@ -39,7 +42,7 @@ class Objective(Protocol):
 
     An attribute `per_example = False` declares that the loss of an example depends on the other examples of its
     microbatch. Such a loss must exclude padding by `terms.valid`, and its bits depend on the number of microbatches, as
-    those of batch normalization do.
+    those of batch normalization do. An attribute `players` is a tuple of `Player`.
     """
 
     @property
@@ -48,6 +51,34 @@ class Objective(Protocol):
 
     def loss(self, terms: Terms, schedule: Schedule, step: tf.Tensor) -> tf.Tensor:
         """Return the loss of each example, [B], nats; the engine differentiates its sum."""
+
+
+@dataclass(frozen=True, eq=False)
+class Player:
+    """A second player: weights that a loss of their own trains, in the same step as the model's (a discriminator).
+
+    An objective or a model that has players names them in an attribute `players`, a tuple. The step differentiates the
+    objective's loss for the model's weights and each player's loss for the player's, from one forward pass; then all
+    are changed. Neither loss trains the other's weights, so neither must stop gradients.
+
+    Attributes:
+        name: in logs (`train/loss/NAME`) and in checkpoints; letters, digits, hyphens and underscores.
+        network: the layers with the player's weights; they have no other state (batch normalization, dropout).
+        optimizer: of the player's weights, built by vaeflow.
+        loss: takes the terms, x [B, *X] and the step; returns the player's loss of each example, [B] float32. It must
+            exclude padding by `terms.valid` if it looks at several examples.
+    """
+
+    name: str
+    network: keras.layers.Layer
+    optimizer: keras.optimizers.Optimizer
+    loss: Callable[[Terms, tf.Tensor, tf.Tensor], tf.Tensor]
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The player's weights."""
+        found: list[keras.Variable] = self.network.trainable_variables
+        return found
 
 
 class Metric(Protocol):

@@ -9,13 +9,18 @@ import tensorflow as tf
 from vaeflow.errors import PluginError
 
 if TYPE_CHECKING:
-    from vaeflow.contracts import LatentVariableModel
+    from collections.abc import Sequence
+
+    from vaeflow.contracts import LatentVariableModel, Player
 
 
-def hidden_variables(model: LatentVariableModel, used: tuple[tf.Variable, ...]) -> list[tf.Variable]:
-    """Return trainable variables that are used but not contained in the model."""
+def hidden_variables(
+    model: LatentVariableModel, used: tuple[tf.Variable, ...], players: Sequence[Player] = ()
+) -> list[tf.Variable]:
+    """Return trainable variables that are used but contained neither in the model nor in a player."""
     strategy = tf.distribute.get_strategy()
-    values = [variable.value for variable in model.variables]
+    owned = [*model.variables, *(v for player in players for v in player.variables)]
+    values = [variable.value for variable in owned]
     known = {id(one) for value in values for one in (value, *strategy.experimental_local_results(value))}
     return [variable for variable in used if id(variable) not in known]
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from vaeflow.contracts import Player
 from vaeflow.data.batches import Batch
 from vaeflow.engine.forward import forward
+from vaeflow.engine.players import players_of, require_players
 from vaeflow.errors import PluginError, nearest
 from vaeflow.model.latents import zero_inputs
 from vaeflow.model.modes import in_mode
@@ -66,7 +68,7 @@ def try_metrics(
 def try_objective(
     bound: Bound, objective: Objective, schedule: Schedule, model: LatentVariableModel, *, classes: int = 0
 ) -> None:
-    """Check an objective.
+    """Check an objective and the second players, whose networks this builds.
 
     Args:
         bound: the component.
@@ -76,13 +78,18 @@ def try_objective(
         classes: C of a conditional model, else 0.
 
     Raises:
-        PluginError: if it fails, does not return [B] float32, or has trainable variables.
+        PluginError: if it fails, does not return [B] float32, or has trainable variables; or a player is invalid, see
+            `vaeflow.engine.players.require_players`.
     """
-    _, terms = _terms(model, objective.samples, classes)
+    x, terms = _terms(model, objective.samples, classes)
+    at, players, label = tf.constant(0, tf.int64), players_of(model, objective), bound.registered.label
     with tf.GradientTape() as tape:
-        at = tf.constant(0, tf.int64)
         _try(bound, lambda: in_mode(lambda: objective.loss(terms, schedule, at), training=False), ())
-    require_none(hidden_variables(model, tape.watched_variables()), bound.registered.label)
+        for player in players:
+            if isinstance(player, Player):
+                _try(bound, partial(player.loss, terms, x, at), ())
+    require_players(label, players, model)
+    require_none(hidden_variables(model, tape.watched_variables(), players), label)
 
 
 def _terms(model: LatentVariableModel, samples: int, classes: int) -> tuple[tf.Tensor, Terms]:
