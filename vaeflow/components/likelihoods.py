@@ -94,10 +94,9 @@ def laplace(
 
     Args:
         x_shape: X; the decoder returns one mean per element, and with `decoded` also one log b.
-        variance: `fixed` keeps b, the expected distance from the mean, at `scale`; `shared` learns one b for all
-            elements, with initial value `scale`; with `decoded`, the decoder returns log b for every element. The
-            variance is 2 b^2.
-        scale: b, in units of x. With `decoded` it multiplies the decoder's b.
+        variance: 2 b^2 for the scale b. `fixed` keeps b at `scale`; `shared` learns one b for all elements, with
+            initial value `scale`; with `decoded`, the decoder returns log b for every element.
+        scale: b, the expected distance from the mean, in units of x. With `decoded` it multiplies the decoder's b.
     """
     from vaeflow.components.heads import SharedScaleHead
     from vaeflow.model.distributions import Laplace

@@ -90,7 +90,7 @@ def test_diagonal_gaussian_with_weights_is_scipys():
     np.testing.assert_allclose(drawn.std(0), sigma, rtol=0.02)
 
 
-def test_diagonal_gaussian_knows_the_divergence_of_no_other_posterior():
+def test_diagonal_gaussian_has_no_kl_from_other_posteriors():
     class Other(DiagonalNormal):
         """A posterior that may have another density."""
 
