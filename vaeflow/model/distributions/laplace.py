@@ -14,7 +14,7 @@ LOG_2 = math.log(2.0)
 
 @dataclass(frozen=True)
 class Laplace:
-    """Independent Laplace variables, with density exp(-|x - mu| / b) / (2 b) of each element.
+    """Independent Laplace variables, with density `exp(-|x - mu| / b) / (2 b)` of each element.
 
     Attributes:
         mu: [..., *X] float32.
