@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
     {
-        "model": (*MODEL, MODES, GRADIENTS, *TRAINING),
+        "model": (*MODEL, MODES, GRADIENTS, PLAYERS, *TRAINING),
         "encoder": (*ENCODER, MODES, GRADIENTS, *TRAINING),
         "decoder": (*DECODER, MODES, GRADIENTS, *TRAINING),
         "posterior": (*POSTERIOR, MODES, GRADIENTS, *TRAINING),
