@@ -195,7 +195,7 @@ def test_every_key_of_the_schema_is_compared():
     """By the judge of the meeting itself, on records as two ranks would hand them in."""
     registry = Registry.load()
     usual, others = resolve(compose("mnist-2d"), registry), other_settings([], registry)
-    assert keys_of(usual) - set(others) == {"prior.name"}  # there is one prior
+    assert not keys_of(usual) - set(others)
     for key, settings in others.items():
         other = resolve(compose("mnist-2d", settings), registry)
         handed_in = [

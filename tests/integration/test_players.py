@@ -12,8 +12,6 @@ from helpers.rules import found_by
 from helpers.small_runs import on, rows, vaeflow, write_digits
 from safetensors.numpy import load_file
 
-from vaeflow.cli import main
-
 PLUGIN = HELPERS / "player_plugins.py"
 SETTINGS = ("objective=factor", "microbatches=6", "batch_size=24", "steps=30", "latent_size=3")
 
@@ -79,11 +77,11 @@ def test_resumed_from_the_middle(tmp_path, alone):
         ("state", "player 'discriminator' has '"),
     ],
 )
-def test_a_wrong_player_is_one_line(tmp_path, settings, mistake, line, capsys):
+def test_a_wrong_player_is_one_line(tmp_path, settings, mistake, line):
     run = tmp_path / "run"
-    arguments = ["train", "mnist-2d", "--run-dir", str(run), *settings]
-    assert main([*arguments, f"objective.mistake={mistake}"]) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
+    done = vaeflow("train", "mnist-2d", "--run-dir", run, *settings, f"objective.mistake={mistake}")
+    assert done.returncode == 2
+    error = done.stderr.splitlines()[-1]
     assert "objective 'factor' of " in error
     assert line in error
     assert not run.exists()
