@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+from helpers.cut_runs import cut_back, moved
 from helpers.small_runs import on, rows, summary, train, tree, write_digits
 
 from vaeflow.cli import main
@@ -37,19 +38,14 @@ def stopped(tmp_path_factory, mnist_content):
     command = ["train", "mnist-2d", "--plugin", str(folder / "mine.py"), "--run-dir", str(folder / "run"), *encoder]
     assert main(command) == 0
     shutil.copytree(folder / "run", folder / "whole")
-    shutil.rmtree(folder / "run" / "checkpoints" / "step-000000008")
-    (folder / "run" / "summary.json").unlink()
+    cut_back(folder / "run", 4)
     return folder
 
 
 @pytest.fixture
 def run(tmp_path, stopped, monkeypatch):
     """A copy of it, in a folder that is the working directory."""
-    shutil.copytree(stopped, tmp_path / "here")
-    monkeypatch.chdir(tmp_path / "here")
-    config = tmp_path / "here" / "run" / "config.toml"
-    config.write_text(config.read_text().replace(str(stopped), str(tmp_path / "here")))
-    return tmp_path / "here" / "run"
+    return moved(stopped, tmp_path / "here", monkeypatch)
 
 
 def command(*words):

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from helpers import two_groups
+from helpers.cut_runs import cut_back
 from helpers.jobs import job, summary_of
 from helpers.paths import HELPERS
 from helpers.rules import found_by
@@ -71,12 +72,7 @@ def test_two_replicas_have_the_bits_of_one(tmp_path, digits, alone):
 
 @pytest.mark.slow
 def test_a_run_that_lost_its_end_is_resumed(tmp_path, alone):
-    run = tmp_path / "run"
-    shutil.copytree(alone, run)
-    (run / "summary.json").unlink()
-    for checkpoint in (run / "checkpoints").glob("step-*"):
-        if int(checkpoint.name.split("-")[1]) > 4:
-            shutil.rmtree(checkpoint)
+    run = cut_back(shutil.copytree(alone, tmp_path / "run"), 4)
     done = job("mirrored", 2, "resume", run, "--strategy", "mirrored", "strategy.replicas=2", *PLUGIN)
     assert done.codes == [0], done.outputs
     assert "resuming from step 4 of 9" in done.outputs[0]

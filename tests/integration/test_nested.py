@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers import nested_plugins
+from helpers.cut_runs import cut_back, moved
 from helpers.small_runs import on, summary, tree, vaeflow, write_digits
 
 from vaeflow.cli import main
@@ -44,19 +45,14 @@ def stopped(tmp_path_factory, mnist_content):
     usual = [one for one in on(data) if not one.startswith(("encoder", "epochs"))]
     assert main(["train", "mnist-2d", "--run-dir", str(folder / "run"), *plugins, *usual, *SETTINGS]) == 0
     shutil.copytree(folder / "run", folder / "whole")
-    shutil.rmtree(folder / "run" / "checkpoints" / "step-000000008")
-    (folder / "run" / "summary.json").unlink()
+    cut_back(folder / "run", 4)
     return folder
 
 
 @pytest.fixture
 def run(tmp_path, stopped, monkeypatch):
     """A copy of it, in a folder that is the working directory."""
-    shutil.copytree(stopped, tmp_path / "here")
-    monkeypatch.chdir(tmp_path / "here")
-    config = tmp_path / "here" / "run" / "config.toml"
-    config.write_text(config.read_text().replace(str(stopped), str(tmp_path / "here")))
-    return tmp_path / "here" / "run"
+    return moved(stopped, tmp_path / "here", monkeypatch)
 
 
 def test_it_resumes_to_the_same_state(run):

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from helpers.cut_runs import cut_back
 from helpers.jobs import TOPOLOGIES, job, summary_of
 from helpers.paths import HELPERS
 from helpers.rules import found_by
@@ -59,11 +60,7 @@ def test_the_same_bits_on_any_topology(tmp_path, settings, alone, kind, count):
 
 @pytest.mark.slow
 def test_resumed_from_the_middle(tmp_path, alone):
-    run = tmp_path / "run"
-    shutil.copytree(alone, run)
-    (run / "summary.json").unlink()
-    for later in sorted((run / "checkpoints").glob("step-*"))[1:]:
-        shutil.rmtree(later)
+    run = cut_back(shutil.copytree(alone, tmp_path / "run"), 20)
     done = vaeflow("resume", run, "--plugin", PLUGIN)
     assert done.returncode == 0, done.stderr
     assert summary_of(run)["state_sha256"] == summary_of(alone)["state_sha256"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from helpers.cut_runs import cut_back
 from helpers.jobs import HOROVOD, TOPOLOGIES, begin, finish, job, summary_of
 from helpers.small_runs import SHORT, SMALL, on, rows, train, vaeflow, write_digits
 
@@ -176,11 +177,8 @@ def test_resumed_on_other_topologies(tmp_path, digits, on_one_device):
     settings = settings_of(digits, "everything")
     folder = tmp_path / "run"
     assert set(job("mirrored", 2, "train", "mnist-2d", "--run-dir", folder, *settings).codes) == {0}
-    (folder / "summary.json").unlink()
-    for newest in sorted((folder / "checkpoints").glob("step-*"))[1:]:
-        for file in newest.iterdir():
-            file.unlink()
-        newest.rmdir()
+    oldest = min(int(path.name.split("-")[1]) for path in (folder / "checkpoints").glob("step-*"))
+    cut_back(folder, oldest)
     finished = job("multiworker", 3, "resume", folder)
     assert set(finished.codes) == {0}, finished.outputs
     assert summary_of(folder)["state_sha256"] == summary_of(on_one_device("everything"))["state_sha256"]

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from vaeflow.contracts import Distribution, Likelihood
-    from vaeflow.model.distributions import Laplace, Normal
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,29 @@ class ParametricLikelihood:
 
     parameters_shape: tuple[int, ...]
     distribution: Callable[[tf.Tensor], Distribution]
+
+
+def _around_means(
+    x_shape: tuple[int, ...], density: Callable[..., Distribution], log_width: float, *, decoded: bool
+) -> Likelihood:
+    """Return a likelihood around decoded means, of one fixed width, or of a decoded width for each element.
+
+    Args:
+        x_shape: X.
+        density: built from means, a logarithm of widths and `rank`.
+        log_width: the logarithm of the width; with `decoded` it is added to the decoder's.
+        decoded: the decoder returns a logarithm of the width beside each mean.
+    """
+    if not decoded:
+        return ParametricLikelihood(x_shape, lambda mu: density(mu, log_width, rank=len(x_shape)))
+
+    def of_both(parameters: tf.Tensor) -> Distribution:
+        import tensorflow as tf
+
+        mu, log_ratio = tf.split(parameters, 2, axis=-1)
+        return density(mu, log_ratio + log_width, rank=len(x_shape))
+
+    return ParametricLikelihood((*x_shape[:-1], 2 * x_shape[-1]), of_both)
 
 
 def bernoulli(x_shape: tuple[int, ...]) -> Likelihood:
@@ -71,17 +93,7 @@ def gaussian(
 
     if variance == "shared":
         return SharedVarianceHead(x_shape, scale)
-    log_var = 2.0 * math.log(scale)
-    if variance == "fixed":
-        return ParametricLikelihood(x_shape, lambda mu: Normal(mu, log_var, rank=len(x_shape)))
-
-    def decoded(parameters: tf.Tensor) -> Normal:
-        import tensorflow as tf
-
-        mu, log_ratio = tf.split(parameters, 2, axis=-1)
-        return Normal(mu, log_ratio + log_var, rank=len(x_shape))
-
-    return ParametricLikelihood((*x_shape[:-1], 2 * x_shape[-1]), decoded)
+    return _around_means(x_shape, Normal, 2.0 * math.log(scale), decoded=variance == "decoded")
 
 
 def laplace(
@@ -103,17 +115,7 @@ def laplace(
 
     if variance == "shared":
         return SharedScaleHead(x_shape, scale)
-    log_scale = math.log(scale)
-    if variance == "fixed":
-        return ParametricLikelihood(x_shape, lambda mu: Laplace(mu, log_scale, rank=len(x_shape)))
-
-    def decoded(parameters: tf.Tensor) -> Laplace:
-        import tensorflow as tf
-
-        mu, log_ratio = tf.split(parameters, 2, axis=-1)
-        return Laplace(mu, log_ratio + log_scale, rank=len(x_shape))
-
-    return ParametricLikelihood((*x_shape[:-1], 2 * x_shape[-1]), decoded)
+    return _around_means(x_shape, Laplace, math.log(scale), decoded=variance == "decoded")
 
 
 def poisson(x_shape: tuple[int, ...], *, counts_per_unit: Annotated[float, Field(gt=0)] = 1.0) -> Likelihood:

@@ -95,6 +95,7 @@ class Evaluator:
         batch_size: examples at a time; kernels may round differently for another number.
         samples: L, the samples of z per example.
         seed: of the noise, the same at every evaluation.
+        columns: of the model, without players.
         metrics: of the config, by name.
     """
 
@@ -108,13 +109,14 @@ class Evaluator:
         batch_size: int,
         samples: int,
         seed: int,
+        columns: Columns,
         metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         self._strategy = strategy
         self._model, self._batches, self._average = model, batches, average
         self._rows, self._samples, self._metrics = batch_size, samples, dict(metrics or {})
         self._noise = Noise(seed, f"evaluation/{batches.split}")
-        self._columns = Columns.of(model, classes=batches.classes)
+        self._columns = columns
         self._width = 2 + len(self._metrics) + self._columns.count + sum(self._columns.dimensions.values())
         self._compiled = graph(self._chunk)
 

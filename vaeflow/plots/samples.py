@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vaeflow.data.noise import Noise
+from vaeflow.model.latents import generation_noise_size
 from vaeflow.plots import style
 from vaeflow.plots.grid import tile
 
@@ -38,7 +39,7 @@ def picture(trained: TrainedVAE, side: int = SIDE) -> np.ndarray:
 
 
 def picture_by_group(trained: TrainedVAE, side: int = SIDE) -> np.ndarray:
-    """Return one row per group of latents: this group is drawn anew in each column, the others have the same noise.
+    """Return one row per group of latents: this group is drawn again in each column, the others have the same noise.
 
     Args:
         trained: a model of images with several groups.
@@ -78,12 +79,11 @@ def draw(trained: TrainedVAE, *, side: int = SIDE, caption: str = "") -> Figure:
     style.show_image(axes, picture(trained, side))
     style.name_rows(axes, classes, trained.x_shape[0], GAP)
     if groups:
-        axes = style.add_axes(figure, "One group of latents drawn anew in each row, the others fixed", places[1])
+        axes = style.add_axes(figure, "One group of latents drawn again in each row, the others fixed", places[1])
         style.show_image(axes, picture_by_group(trained, side))
         style.name_rows(axes, groups, trained.x_shape[0], GAP)
     return figure
 
 
 def _noise(trained: TrainedVAE, count: int) -> np.ndarray:
-    width = sum(group.generation_noise_size for group in trained.latents)
-    return np.asarray(Noise(0, "sample/z").normal(0, 0, count, width))
+    return np.asarray(Noise(0, "sample/z").normal(0, 0, count, generation_noise_size(trained.latents)))

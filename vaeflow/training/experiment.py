@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from vaeflow.config.resolve import Resolved
     from vaeflow.config.schema import Config
-    from vaeflow.contracts import Dataset, LatentVariableModel, Metric, Transform
+    from vaeflow.contracts import Binarization, Dataset, LatentVariableModel, Metric, Transform
     from vaeflow.distributed.strategies.base import Strategy
     from vaeflow.engine.reduce import Reduction
     from vaeflow.plots import Plot
@@ -127,6 +127,7 @@ class Experiment:
             batch_size=rows,
             samples=wanted,
             seed=self.config.seed,
+            columns=replace(self.columns, players=()),
             metrics=self.metrics,
         )
 
@@ -145,18 +146,7 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
     config = resolved.config
     binarization, transforms = resolved.binarization.build(), _transforms(resolved, dataset.x_shape)
     classes = classes_of(dataset) if config.condition.labels else 0
-    batches = {
-        name: Batches.of(
-            name,
-            split,
-            binarization,
-            seed=config.seed,
-            batch_size=config.batch_size,
-            transforms=transforms,
-            classes=classes,
-        )
-        for name, split in dataset.splits().items()
-    }
+    batches = _batches(config, dataset, binarization, transforms, classes)
     timeline = _timeline(config, batches["train"].order.steps_per_epoch)
     with strategy.scope():
         model = build_model(resolved, batches["train"].x_shape, classes=classes)
@@ -195,6 +185,24 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
         metrics=built.metrics,
         plots={plot.name: plot.build() for plot in resolved.plots},
     )
+
+
+def _batches(
+    config: Config, dataset: Dataset, binarization: Binarization, transforms: list[Transform], classes: int
+) -> dict[str, Batches]:
+    """Return the examples of each split."""
+    return {
+        name: Batches.of(
+            name,
+            split,
+            binarization,
+            seed=config.seed,
+            batch_size=config.batch_size,
+            transforms=transforms,
+            classes=classes,
+        )
+        for name, split in dataset.splits().items()
+    }
 
 
 def _transforms(resolved: Resolved, x_shape: tuple[int, ...]) -> list[Transform]:

@@ -1,7 +1,7 @@
 """Separate processes for rules, forked from one that has imported TensorFlow: an import takes seconds, a fork does not.
 
 `python -m vaeflow.plugin_kit.checks.forks` is that process. It loads no plugin and starts nothing of TensorFlow, so
-that each child imports the plugin anew and sets its own devices.
+that each child imports the plugin itself and sets its own devices.
 """
 
 from __future__ import annotations
