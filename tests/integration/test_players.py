@@ -87,8 +87,8 @@ def test_a_wrong_player_is_one_line(tmp_path, settings, mistake, line):
 @pytest.mark.slow
 def test_the_rules_find_a_player_that_does_not_train():
     factor = ("objective", "factor")
-    found = found_by([(factor, (), {})], PLUGIN)[factor]
-    assert [f"{rule}: {why}" for rule, outcome, why in found if outcome == "broken"] == []
-    ((_, outcome, message),) = found_by([(factor, ["players"], {"mistake": "idle"})], PLUGIN)[factor]
+    right, idle = (factor, ["loss", "padding", "players"], {}), (factor, ["players"], {"mistake": "idle"})
+    *found, (_, outcome, message) = found_by([right, idle], PLUGIN)[factor]
+    assert [(rule, outcome) for rule, outcome, _ in found] == [(rule, "ok") for rule in right[1]]
     assert outcome == "broken"
     assert message.startswith("player 'discriminator': its loss never changes ")
