@@ -33,7 +33,9 @@ JOBS = [
     pytest.param(
         ("mirrored", 2, signal.SIGTERM), id="mirrored x2", marks=[pytest.mark.distributed, pytest.mark.repetition]
     ),
-    pytest.param(("multiworker", 2, signal.SIGTERM), id="multiworker x2", marks=pytest.mark.distributed),
+    pytest.param(
+        ("multiworker", 2, signal.SIGTERM), id="multiworker x2", marks=[pytest.mark.distributed, pytest.mark.repetition]
+    ),
     pytest.param(
         ("horovod", 2, signal.SIGTERM), id="horovod x2", marks=[pytest.mark.distributed, pytest.mark.horovod, HOROVOD]
     ),
