@@ -24,7 +24,7 @@ class Quantized:
 
     def sample(self, noise: tf.Tensor) -> tf.Tensor:
         """Return the same map L times, [L, B, h, w, D], for noise [L, B, 0]."""
-        return tf.tile(self.z[None], (tf.shape(noise)[0], 1, 1, 1, 1))
+        return tf.broadcast_to(self.z, tf.concat([tf.shape(noise)[:1], tf.shape(self.z)], axis=0))
 
     def log_prob(self, value: tf.Tensor) -> tf.Tensor:
         """Return log q, [L, B], which is 0 at the map."""

@@ -139,9 +139,9 @@ class Subject:
             tree["plots"] = {"draw": (selection,)}
         else:
             tree[LIST_OF_KIND[self.kind]] = (selection,)
-        if self.kind == "model":
-            unused = [key for key in MODEL_KEYS if key not in self.bound.component.uses]
-            tree = {key: value for key, value in tree.items() if key not in unused}
+        if (model := self.name if self.kind == "model" else self.partners.get("model")) is not None:
+            uses = self.registry.get("model", model).component.uses
+            tree = {key: value for key, value in tree.items() if key not in MODEL_KEYS or key in uses}
         return resolve(Config.model_validate(tree), self.registry)
 
     def _beside(self) -> dict[str, Any]:
