@@ -59,6 +59,9 @@ def _model() -> Iterator[Component]:
 def _training() -> Iterator[Component]:
     yield Component("objective", "elbo", objectives.elbo)
     yield Component("objective", "beta-vae", objectives.beta_vae)
+    yield Component("objective", "iwae", objectives.iwae)
+    yield Component("objective", "free-bits", objectives.free_bits)
+    yield Component("objective", "info-vae", objectives.info_vae)
     yield Component("schedule", "constant", schedules.constant)
     yield Component("schedule", "linear", schedules.linear)
     yield Component("schedule", "cyclical", schedules.cyclical)

@@ -43,6 +43,8 @@ class Objective(Protocol):
     An attribute `per_example = False` declares that the loss of an example depends on the other examples of its
     microbatch. Such a loss must exclude padding by `terms.valid`, and its bits depend on the number of microbatches, as
     those of batch normalization do. An attribute `players` is a tuple of `Player`.
+    An attribute `path_gradient = True` asks for samples whose gradient the objective can weigh, see `PathGradient`;
+    only models whose `terms` has a keyword `path` have it.
     """
 
     @property

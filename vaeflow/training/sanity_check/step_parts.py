@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 from vaeflow.contracts import Player
 from vaeflow.data.batches import Batch
-from vaeflow.engine.forward import forward
+from vaeflow.engine.forward import forward, path_of
 from vaeflow.engine.players import players_of, require_players
 from vaeflow.errors import PluginError, nearest
 from vaeflow.model.latents import zero_inputs
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from vaeflow.contracts import LatentVariableModel, Metric, Objective, Schedule, Terms, Transform
+    from vaeflow.model.path_gradient import PathGradient
     from vaeflow.plugins.registered import Bound
 
 NOISES = ("none", "step", "example")
@@ -81,7 +83,12 @@ def try_objective(
         PluginError: if it fails, does not return [B] float32, or has trainable variables; or a player is invalid, see
             `vaeflow.engine.players.require_players`.
     """
-    x, terms = _terms(model, objective.samples, classes)
+    if getattr(objective, "path_gradient", False) and "path" not in inspect.signature(model.terms).parameters:
+        raise PluginError(
+            f"{bound.registered.label} changes the gradient of samples, which the model does not support: its terms "
+            "has no keyword path"
+        )
+    x, terms = _terms(model, objective.samples, classes, path_of(objective))
     at, players, label = tf.constant(0, tf.int64), players_of(model, objective), bound.registered.label
     with tf.GradientTape() as tape:
         _try(bound, lambda: in_mode(lambda: objective.loss(terms, schedule, at), training=False), ())
@@ -92,11 +99,13 @@ def try_objective(
     require_none(hidden_variables(model, tape.watched_variables(), players), label)
 
 
-def _terms(model: LatentVariableModel, samples: int, classes: int) -> tuple[tf.Tensor, Terms]:
+def _terms(
+    model: LatentVariableModel, samples: int, classes: int, path: PathGradient | None = None
+) -> tuple[tf.Tensor, Terms]:
     """Return x of zeros and its terms."""
     x, noise, labels = zero_inputs(model, rows=TRIED, samples=samples, classes=classes)
     batch = Batch(x, tf.ones((TRIED,)), tf.zeros((TRIED,), tf.int32), labels)
-    return x, forward(model, batch, noise, training=False)
+    return x, forward(model, batch, noise, training=False, path=path)
 
 
 def _try(bound: Bound, compute: Callable[[], tf.Tensor], shape: tuple[int, ...]) -> None:
