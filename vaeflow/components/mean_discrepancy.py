@@ -7,28 +7,32 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from vaeflow.data.noise import Noise
+from vaeflow.errors import UsageError
 
 if TYPE_CHECKING:
     from vaeflow.contracts import Terms
 
 
 def discrepancy_of(terms: Terms, step: tf.Tensor) -> tf.Tensor:
-    """Return the squared discrepancy (Gretton et al. 2012) of the first samples of all groups from p(z), a scalar.
+    """Return the squared discrepancy (Gretton et al. 2012) of the first samples of z from p(z), a scalar.
 
     The prior's samples are a function of the step, the same in all microbatches.
 
     Args:
         terms: of B rows; padding is excluded.
         step: of training.
+
+    Raises:
+        UsageError: if the latents are not one vector: a group's prior given the groups above it is not p(z).
     """
-    rows, drawn, given = terms.log_q.shape[1], [], []
-    for name, z in terms.z.items():
-        width = z.shape[-1]
-        noise = Noise(0, f"discrepancy/{name}").normal(step, tf.constant(0, tf.int64), rows, width)
-        drawn.append(tf.reshape(terms.p[name].sample(noise), (rows, -1)))
-        given.append(tf.reshape(z[0], (rows, -1)))
-    valid = tf.ones((rows,)) if terms.valid is None else terms.valid
-    return discrepancy(tf.concat(given, axis=1), tf.concat(drawn, axis=1), valid)
+    shapes = {name: tuple(z.shape[2:]) for name, z in terms.z.items()}
+    if len(shapes) != 1 or len(next(iter(shapes.values()))) != 1:
+        given = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+        raise UsageError(f"a discrepancy from p(z) needs a model with one group of latents, a vector; it has {given}")
+    ((name, z),) = terms.z.items()
+    noise = Noise(0, "discrepancy").normal(step, tf.constant(0, tf.int64), z.shape[1], z.shape[2])
+    valid = tf.ones((z.shape[1],)) if terms.valid is None else terms.valid
+    return discrepancy(z[0], terms.p[name].sample(noise), valid)
 
 
 def discrepancy(z: tf.Tensor, other: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from vaeflow.errors import UsageError
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -36,7 +38,7 @@ class WeightedBound:
 
 @dataclass(frozen=True)
 class ImportanceWeightedBound:
-    """-log of the mean over samples of p(x, z) / q(z given x) (Burda et al. 2016, equation 8).
+    """-log of the mean over samples of p(x given z) (p(z) / q(z given x))^w (Burda et al. 2016, equation 8, if w = 1).
 
     Attributes:
         samples: k, the samples of z per example in a training step.
@@ -45,6 +47,7 @@ class ImportanceWeightedBound:
 
     samples: int
     gradient: str
+    kl_weight_only = True
 
     @property
     def path_gradient(self) -> bool:
@@ -55,9 +58,12 @@ class ImportanceWeightedBound:
         """Return the loss of each example, [B], nats."""
         import tensorflow as tf
 
-        log_weights = terms.log_likelihood - schedule.weight(step) * (terms.log_q - terms.log_p)
+        weight = schedule.weight(step)
+        log_weights = terms.log_likelihood - weight * (terms.log_q - terms.log_p)
         if terms.path is not None and self.gradient == "doubly-reparameterized":
-            terms.path.weigh(tf.nn.softmax(log_weights, axis=0))
+            # Normalized weights v multiply the gradient of log w. Its part through the density q, -v w d log q, has the
+            # mean of -w (v - v^2) d log w through z. So v becomes v - w (v - v^2): with w = 1, v^2 as in the paper.
+            terms.path.weigh(1.0 - weight + weight * tf.nn.softmax(log_weights, axis=0))
         return math.log(self.samples) - tf.reduce_logsumexp(log_weights, axis=0)
 
 
@@ -82,14 +88,14 @@ class FreeBits:
 
         from vaeflow.model import elbo
 
-        loss = -elbo.expected_log_likelihood(terms.log_likelihood)
-        valid = tf.ones_like(loss) if terms.valid is None else terms.valid
-        examples = tf.maximum(tf.reduce_sum(valid), 1.0)
+        reconstruction = -elbo.expected_log_likelihood(terms.log_likelihood)
+        valid = tf.ones_like(reconstruction) if terms.valid is None else terms.valid
+        examples, cost = tf.maximum(tf.reduce_sum(valid), 1.0), tf.zeros_like(reconstruction)
         for kl in terms.kl_terms.values():
             parts = kl if self.per == "dimension" else tf.reduce_sum(kl, axis=1, keepdims=True)
             mean = tf.einsum("b,bk->k", valid, parts) / examples
-            loss += schedule.weight(step) * tf.reduce_sum(tf.maximum(self.nats, mean))
-        return loss
+            cost += tf.reduce_sum(tf.maximum(self.nats, mean))
+        return reconstruction + schedule.penalty(cost, step)
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,9 @@ def iwae(
     """The importance weighted bound (Burda et al. 2016): tighter than the ELBO, and more so with more samples.
 
     The other gradients of the posterior have less variance: that of `sticking-the-landing` (Roeder et al. 2017) is
-    biased with several samples, that of `doubly-reparameterized` (Tucker et al. 2019) is not.
+    biased with several samples, that of `doubly-reparameterized` (Tucker et al. 2019) is not. The KL weight multiplies
+    log q - log p of each sample, so only with 1 is the loss a bound of log p(x); with one sample it is the weighted
+    ELBO, estimated by that sample. `kl_schedule=capacity` has no such weight and is refused.
 
     Args:
         samples: k, the samples of z per example in a training step.
@@ -171,14 +179,25 @@ def free_bits(
     return FreeBits(samples, nats, per)
 
 
-def info_vae(*, alpha: float = 0.0, scale: Annotated[float, Field(ge=0)] = 10.0, samples: Samples = 1) -> Objective:
+def info_vae(
+    *,
+    alpha: Annotated[float, Field(le=1)] = 0.0,
+    scale: Annotated[float, Field(ge=0)] = 10.0,
+    samples: Samples = 1,
+) -> Objective:
     """The InfoVAE (Zhao et al. 2019), with a maximum mean discrepancy between the posteriors of a microbatch and p(z).
 
-    It compares examples, so the weights depend on the number of microbatches. With alpha = 1 it is the MMD-VAE.
+    It compares examples, so the weights depend on the number of microbatches. With alpha = 1 it is the MMD-VAE. The
+    model must have one group of latents, a vector.
 
     Args:
         alpha: weight of the mutual information of x and z; with 0 the divergence has its full weight.
-        scale: lambda of the paper.
+        scale: lambda of the paper; alpha + scale must be 1 or more, or the discrepancy would be rewarded.
         samples: L, the samples of z per example in a training step.
     """
+    if alpha + scale < 1.0:
+        raise UsageError(
+            f"objective info-vae: alpha = {alpha:g} and scale = {scale:g} give the discrepancy the weight "
+            f"alpha + scale - 1 = {alpha + scale - 1.0:g}; it must be 0 or more"
+        )
     return InfoVAE(samples, alpha, scale)

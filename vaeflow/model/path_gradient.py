@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import keras
 import tensorflow as tf
 
+from vaeflow.errors import UsageError
+
 if TYPE_CHECKING:
-    from vaeflow.contracts import Posterior
+    from vaeflow.contracts import Distribution
 
 
 class PathGradient:
@@ -45,14 +46,33 @@ class PathGradient:
         return result
 
 
-def log_q_of_samples(posterior: Posterior, features: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
-    """Return log q(z given x), [L, B] nats, whose gradient reaches z alone.
+def log_q_along_samples(q: Distribution, z: tf.Tensor) -> tf.Tensor:
+    """Return log q(z given x), [L, B] nats, whose gradient reaches z alone, and not the parameters of q.
 
     Args:
-        posterior: a layer or another object.
-        features: [B, F].
+        q: the posterior, with `log_prob`.
         z: [L, B, D].
+
+    Raises:
+        UsageError: if q has no `log_prob`, as that of a planar flow.
     """
-    weights = getattr(posterior, "trainable_variables", ())
-    with keras.StatelessScope(state_mapping=[(v, tf.stop_gradient(tf.convert_to_tensor(v.value))) for v in weights]):
-        return posterior.distribution(tf.stop_gradient(features)).log_prob(z)
+    held = tf.stop_gradient(z)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(held)
+        log_q = _density(q, held)
+    slope = tf.stop_gradient(tape.gradient(log_q, held))
+    rise = tf.reduce_sum(slope * (z - held), axis=tf.range(2, tf.rank(z)))  # zero, with the slope as its gradient
+    return tf.stop_gradient(log_q) + rise
+
+
+def _density(q: Distribution, z: tf.Tensor) -> tf.Tensor:
+    try:
+        if hasattr(q, "log_prob"):
+            return q.log_prob(z)
+        why = f"its distribution {type(q).__name__} has none"
+    except NotImplementedError as error:
+        why = str(error)
+    raise UsageError(
+        f"the objective's gradient needs the posterior's log_prob(z): {why}; choose another posterior, or an objective "
+        "with the ordinary gradient, such as objective.gradient=total"
+    )

@@ -11,7 +11,7 @@ import tensorflow as tf
 from vaeflow.contracts import LatentGroup, Terms
 from vaeflow.model import elbo
 from vaeflow.model.modes import in_mode
-from vaeflow.model.path_gradient import log_q_of_samples
+from vaeflow.model.path_gradient import log_q_along_samples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,13 +67,9 @@ class VAE(keras.Model):
         names = ("encoder", "posterior", "prior", "decoder", "likelihood")
         return MappingProxyType({name: getattr(self, name) for name in names})
 
-    def features_of(self, x: tf.Tensor, *, labels: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
-        """Return the encoder's features [B, F], float32, for x [B, *X]."""
-        return tf.cast(self.encoder(beside_labels(x, maps_of(labels, x.shape.rank)), training=training), tf.float32)
-
     def posterior_of(self, x: tf.Tensor, *, labels: tf.Tensor | None = None, training: bool = False) -> Distribution:
         """Return q(z given x) for x [B, *X]."""
-        features = self.features_of(x, labels=labels, training=training)
+        features = tf.cast(self.encoder(beside_labels(x, maps_of(labels, x.shape.rank)), training=training), tf.float32)
         return in_mode(lambda: self.posterior.distribution(features), training=training, of="posterior")
 
     def prior_of(self, labels: tf.Tensor | None, *, training: bool = False) -> Prior:
@@ -108,13 +104,12 @@ class VAE(keras.Model):
         Layers of all components inherit `training`. It is set per component, so a component that changes it affects no
         other.
         """
-        features = self.features_of(x, labels=labels, training=training)
-        q = in_mode(lambda: self.posterior.distribution(features), training=training, of="posterior")  # q(z|x)
+        q = self.posterior_of(x, labels=labels, training=training)  # q(z|x)
         # z_l = g(eps_l, x), equation 9; log q(z_l|x)
         z, log_q = in_mode(lambda: elbo.draw(q, noise), training=training, of="posterior")
         if path is not None:
             z = path(z)
-            log_q = in_mode(lambda: log_q_of_samples(self.posterior, features, z), training=training, of="posterior")
+            log_q = in_mode(lambda: log_q_along_samples(q, z), training=training, of="posterior")
         p_x = self.likelihood_of(z, labels=labels, training=training)  # p(x|z_l)
         prior = self.prior_of(labels, training=training)
         # the divergence of q(z given x) from p(z)

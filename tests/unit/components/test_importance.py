@@ -6,136 +6,226 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import scipy.stats
 import tensorflow as tf
-from helpers import by_hand
+from helpers import builders
+from helpers.linear_gaussian import LinearGaussian, PosteriorOfRows
+from scipy import special
 
 from vaeflow.components import objectives, schedules
-from vaeflow.components.mean_discrepancy import discrepancy
+from vaeflow.components.mean_discrepancy import discrepancy, discrepancy_of
 from vaeflow.contracts import Terms, Timeline
-from vaeflow.model.distributions import DiagonalNormal, StandardNormal
-from vaeflow.model.path_gradient import PathGradient
+from vaeflow.data.batches import Batch
+from vaeflow.engine.forward import forward, loss_of, path_of
+from vaeflow.errors import UsageError
+from vaeflow.model.distributions import StandardNormal
+from vaeflow.model.path_gradient import log_q_along_samples
+from vaeflow.plugins.registry import Registry
+from vaeflow.training.sanity_check.step_parts import try_objective
 
-SCHEDULE = schedules.constant(Timeline(1, 1))
+TIMELINE = Timeline(1, 1)
+SCHEDULE = schedules.constant(TIMELINE)
 STEP = tf.constant(0, tf.int64)
-A, B, S, X = 1.5, 0.3, 0.7, 2.0
-"""p(z) = N(0, 1) and p(x given z) = N(A z + B, S^2), so that p(x) = N(B, A^2 + S^2)."""
+ROWS, SAMPLES = 20_000, 5
+LINEAR, OBSERVED = LinearGaussian.random(3), np.array([1.0, -2.0, 0.5, 2.0, -1.0])
+MEAN, LOG_VAR = (one[0] for one in LINEAR.posterior(OBSERVED[None]))
+LOG_VAR = np.log(LOG_VAR)
+WRONG_MEAN, WRONG_LOG_VAR = MEAN + np.array([0.3, -0.2]), LOG_VAR + np.array([0.4, -0.3])
 
 
-def linear_terms(samples: int, rows: int) -> Terms:
-    """Terms of many copies of one example, with a posterior that is not the true one."""
-    q = DiagonalNormal(tf.fill((rows, 1), 0.5), tf.fill((rows, 1), -1.0))
-    z = q.sample(tf.random.stateless_normal((samples, rows, 1), (samples, 7)))
-    log_likelihood = scipy.stats.norm.logpdf(X, A * z[..., 0].numpy() + B, S).astype(np.float32)
-    return Terms(
-        log_likelihood=tf.constant(log_likelihood),
-        kl_terms={"z": tf.zeros((rows, 1))},
-        z={"z": z},
-        log_q=q.log_prob(z),
-        q={"z": q},
-        p={"z": StandardNormal(1)},
-        p_x=StandardNormal(1),
-    )
+def noise_of(samples):
+    return tf.random.stateless_normal((samples, ROWS, 2), (samples, 11))
 
 
-def test_bounds_rise_with_samples_to_the_log_likelihood():
-    found = []
-    for samples in (1, 2, 8, 64, 512):
-        loss = objectives.iwae(samples=samples).loss(linear_terms(samples, 2000), SCHEDULE, STEP).numpy()
-        found.append((-loss.mean(), loss.std() / np.sqrt(len(loss))))
-    exact = scipy.stats.norm.logpdf(X, B, np.hypot(A, S))
-    bounds, errors = np.array(found).T
-    assert (np.diff(bounds) > 3.0 * errors[1:]).all()
-    assert bounds[-1] == pytest.approx(exact, abs=0.02)
-    assert (bounds < exact + 4.0 * errors).all()
-
-
-SAMPLES = 5
-
-
-@pytest.fixture(scope="module")
-def model():
-    model = by_hand.trained_on(by_hand.rows()).model
-    for index, variable in enumerate(model.trainable_variables):
-        variable.assign_add(0.5 * tf.random.stateless_normal(variable.shape, (index, 3)))
-    return model
-
-
-def gradients(model, gradient, noise):
-    """Return the gradient of the loss with respect to the weights of q, and those of p(x given z)."""
-    x, objective = tf.constant(by_hand.rows().train.x[:4]), objectives.iwae(samples=SAMPLES, gradient=gradient)
-    weights = [[v.value for v in part.trainable_variables] for part in (model.encoder, model.posterior, model.decoder)]
-    path = PathGradient() if objective.path_gradient else None
+def gradients(gradient, samples, mean=WRONG_MEAN, log_var=WRONG_LOG_VAR, *, weight=1.0):
+    """Return the gradient of the loss for the mean and log variance of q, [ROWS, 4]: one row has one row's noise."""
+    posterior = PosteriorOfRows(*(np.tile(one, (ROWS, 1)) for one in (mean, log_var)))
+    model, objective = LINEAR.vae(posterior), objectives.iwae(samples=samples, gradient=gradient)
+    x, schedule = tf.constant(np.tile(OBSERVED, (ROWS, 1)), tf.float32), schedules.constant(TIMELINE, weight=weight)
+    batch = Batch(x, tf.ones((ROWS,)), tf.zeros((ROWS,), tf.int32), None)
     with tf.GradientTape() as tape:
-        terms = replace(model.terms(x, noise, path=path), path=path)
-        loss = tf.reduce_sum(objective.loss(terms, SCHEDULE, STEP))
-    found = tape.gradient(loss, [weights[0] + weights[1], weights[2]])
-    return [np.concatenate([np.ravel(one) for one in group]) for group in found]
+        terms = forward(model, batch, noise_of(samples), training=True, path=path_of(objective))
+        loss = tf.reduce_sum(loss_of(objective, terms, schedule, STEP))
+    found = tape.gradient(loss, [v.value for v in posterior.trainable_variables])
+    return np.concatenate(found, axis=1).astype(np.float64)
 
 
-def by_definition(model, noise, power):
-    """Return the sum over samples of w~^power times the gradient of log w through z alone, from its parts."""
-    x = tf.constant(by_hand.rows().train.x[:4])
-    terms = model.terms(x, noise)
-    log_w = terms.log_likelihood + terms.log_p - terms.log_q
-    normalized = tf.nn.softmax(log_w, axis=0)
-    z, q = tf.Variable(terms.z["z"]), terms.q["z"]
-    fixed = DiagonalNormal(tf.constant(q.mu.numpy()), tf.constant(q.log_var.numpy()))
-    with tf.GradientTape() as tape:
-        p_x = model.decode({"z": z})
-        total = tf.reduce_sum(p_x.log_prob(x) + StandardNormal(z.shape[-1]).log_prob(z) - fixed.log_prob(z))
-    through_z = tape.gradient(total, z) * (normalized**power)[..., None]
-    weights = [v.value for part in (model.encoder, model.posterior) for v in part.trainable_variables]
-    with tf.GradientTape() as tape:
-        moved = -tf.reduce_sum(tf.stop_gradient(through_z) * model.terms(x, noise).z["z"])
-    return np.concatenate([np.ravel(one) for one in tape.gradient(moved, weights)])
+def by_finite_differences(samples, weight=1.0):
+    """Return the gradient of the mean loss over the same noise, [4], in float64 by NumPy."""
+    at, noise, step = np.concatenate([WRONG_MEAN, WRONG_LOG_VAR]), np.asarray(noise_of(samples), np.float64), 1e-4
+
+    def loss(one):
+        log_w = LINEAR.log_weights(OBSERVED, one[:2], one[2:], noise, weight)
+        return -np.mean(special.logsumexp(log_w, axis=0) - np.log(samples))
+
+    return np.array([(loss(at + d) - loss(at - d)) / (2.0 * step) for d in step * np.eye(4)])
 
 
-def noise_of(number):
-    return tf.random.stateless_normal((SAMPLES, 4, 2), (number, 11))
+def errors_of(values):
+    return values.std(axis=0) / np.sqrt(len(values)) + 1e-4
 
 
-@pytest.mark.parametrize(("gradient", "power"), [("sticking-the-landing", 1), ("doubly-reparameterized", 2)])
-def test_gradients_are_those_of_the_papers(model, gradient, power):
-    found, _ = gradients(model, gradient, noise_of(0))
-    np.testing.assert_allclose(found, by_definition(model, noise_of(0), power), rtol=1e-3, atol=1e-5)
+@pytest.mark.parametrize("weight", [1.0, 0.4])
+def test_the_total_gradient_is_that_of_finite_differences(weight):
+    found = gradients("total", SAMPLES, weight=weight).mean(axis=0)
+    np.testing.assert_allclose(found, by_finite_differences(SAMPLES, weight), rtol=1e-3, atol=1e-4)
 
 
-def test_the_generative_gradient_is_the_same(model):
-    total, stuck, doubly = (
-        gradients(model, one, noise_of(1))[1] for one in ("total", "sticking-the-landing", "doubly-reparameterized")
-    )
-    np.testing.assert_allclose(stuck, total, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(doubly, total, rtol=1e-4, atol=1e-6)
-
-
-def test_doubly_reparameterized_has_the_same_mean_and_less_variance(model):
-    total, doubly = (
-        np.array([gradients(model, one, noise_of(number))[0] for number in range(300)])
-        for one in ("total", "doubly-reparameterized")
-    )
+@pytest.mark.parametrize("weight", [1.0, 0.4, 0.0])
+def test_doubly_reparameterized_is_unbiased(weight):
+    total, doubly = (gradients(one, SAMPLES, weight=weight) for one in ("total", "doubly-reparameterized"))
     difference = total - doubly
-    errors = difference.std(axis=0) / np.sqrt(len(difference)) + 1e-6
-    assert (np.abs(difference.mean(axis=0)) < 5.0 * errors).all()
-    assert doubly.var(axis=0).sum() < 0.8 * total.var(axis=0).sum()
+    assert (np.abs(difference.mean(axis=0)) < 5.0 * errors_of(difference)).all()
 
 
-@pytest.mark.parametrize("per", ["dimension", "group"])
-def test_free_bits_cost_nothing_below_them(per):
-    kl = np.array([[0.1, 2.0], [0.3, 4.0], [50.0, 50.0]], np.float32)
-    terms = Terms(
+def test_with_one_sample_both_have_the_mean_of_the_elbo():
+    expected = np.concatenate(
+        [
+            (WRONG_MEAN - MEAN) / np.exp(LOG_VAR),  # of KL(q, p(z given x)), which is log p(x) - ELBO
+            0.5 * (np.exp(WRONG_LOG_VAR - LOG_VAR) - 1.0),
+        ]
+    )
+    for gradient in ("total", "sticking-the-landing", "doubly-reparameterized"):
+        found = gradients(gradient, 1)
+        assert (np.abs(found.mean(axis=0) - expected) < 5.0 * errors_of(found)).all(), gradient
+
+
+def test_less_variance_than_the_total_gradient():
+    total, stuck, doubly = (
+        gradients(one, SAMPLES).var(axis=0) for one in ("total", "sticking-the-landing", "doubly-reparameterized")
+    )
+    assert (stuck < 0.8 * total).all()
+    assert (doubly < 0.8 * stuck).all()
+
+
+@pytest.mark.parametrize("samples", [1, SAMPLES])
+def test_at_the_true_posterior_the_gradient_sticks(samples):
+    for gradient in ("sticking-the-landing", "doubly-reparameterized"):
+        assert np.abs(gradients(gradient, samples, MEAN, LOG_VAR)).max() < 1e-4
+    assert gradients("total", samples, MEAN, LOG_VAR).std(axis=0).min() > 0.1
+
+
+def test_the_generative_gradient_is_the_same():
+    model, x = LINEAR.vae(), tf.constant(np.random.default_rng(0).normal(size=(4, 5)), tf.float32)
+    batch, found = Batch(x, tf.ones((4,)), tf.zeros((4,), tf.int32), None), []
+    for gradient in ("total", "sticking-the-landing", "doubly-reparameterized"):
+        objective = objectives.iwae(samples=SAMPLES, gradient=gradient)
+        with tf.GradientTape() as tape:
+            terms = forward(model, batch, builders.normal_noise(SAMPLES, 4, 2), training=True, path=path_of(objective))
+            loss = tf.reduce_sum(loss_of(objective, terms, SCHEDULE, STEP))
+        found.append(np.concatenate([np.ravel(g) for g in tape.gradient(loss, model.decoder.trainable_weights)]))
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], rtol=1e-4, atol=1e-5)
+
+
+def test_microbatches_and_xla_do_not_change_its_gradient():
+    objective = objectives.iwae(samples=3, gradient="doubly-reparameterized")
+    (whole, row), (split, other_row) = (
+        builders.gradients_by_sgd(builders.Training(objective=objective, microbatches=count, xla=xla), step=2)
+        for count, xla in ((1, False), (3, True))  # the last batch of an epoch: 3 examples, the others are padding
+    )
+    for one, other in zip(whole, split, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(other_row, row, rtol=1e-4, atol=1e-6)
+
+
+def test_one_sample_is_the_elbo_and_its_weight():
+    terms = LINEAR.vae().terms(tf.constant(OBSERVED[None], tf.float32), builders.normal_noise(1, 1, 2))
+    for weight in (1.0, 0.3):
+        schedule = schedules.constant(TIMELINE, weight=weight)
+        loss = objectives.iwae(samples=1).loss(terms, schedule, STEP)
+        expected = -terms.log_likelihood[0] + weight * (terms.log_q - terms.log_p)[0]
+        np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+def tried(model, schedule, **options):
+    bound = Registry.load().get("objective", "iwae").bind(options, "objective")
+    try_objective(bound, bound.build(), schedule, model)
+
+
+def test_a_schedule_without_a_weight_is_refused():
+    model = builders.tiny_vae()
+    for schedule in (schedules.linear(TIMELINE), schedules.cyclical(TIMELINE, end=1000.0)):
+        tried(model, schedule)
+    with pytest.raises(UsageError, match="this kl_schedule's penalty is not weight"):
+        tried(model, schedules.capacity(TIMELINE))
+
+
+def test_a_model_without_a_path_is_refused():
+    class Without:
+        def terms(self, x, noise, *, labels=None, valid=None, training=False):
+            raise AssertionError
+
+    with pytest.raises(UsageError, match="its terms has no keyword 'path'"):
+        tried(Without(), SCHEDULE, gradient="sticking-the-landing")
+
+
+def test_a_posterior_without_a_density_is_refused():
+    class Only:
+        def sample_and_log_prob(self, noise):
+            return noise, tf.zeros(noise.shape[:2])
+
+    with pytest.raises(UsageError, match=r"needs the posterior's log_prob\(z\): its distribution Only has none"):
+        log_q_along_samples(Only(), tf.zeros((1, 1, 2)))
+
+
+def terms_of(kl, groups=("z",), width=2):
+    """Return terms of three examples, of which the last is padding."""
+    return Terms(
         log_likelihood=tf.constant([[-1.0, -2.0, -7.0]]),
-        kl_terms={"z": tf.constant(kl)},
-        z={"z": tf.zeros((1, 3, 2))},
+        kl_terms={name: tf.constant(kl) for name in groups},
+        z={name: tf.zeros((1, 3, width)) for name in groups},
         log_q=tf.zeros((1, 3)),
-        q={"z": StandardNormal(2)},
-        p={"z": StandardNormal(2)},
-        p_x=StandardNormal(2),
+        q={name: StandardNormal(width) for name in groups},
+        p={name: StandardNormal(width) for name in groups},
+        p_x=StandardNormal(width),
         valid=tf.constant([1.0, 1.0, 0.0]),
     )
-    found = objectives.free_bits(nats=0.5, per=per).loss(terms, SCHEDULE, STEP).numpy()
-    mean = kl[:2].mean(axis=0) if per == "dimension" else kl[:2].sum(axis=1).mean(keepdims=True)
-    np.testing.assert_allclose(found[:2], np.array([1.0, 2.0]) + np.maximum(0.5, mean).sum(), rtol=1e-6)
+
+
+KL = np.array([[0.1, 2.0], [0.3, 4.0], [50.0, 50.0]], np.float32)
+
+
+@pytest.mark.parametrize(("per", "cost"), [("dimension", 0.5 + 3.0), ("group", 3.2)])
+def test_free_bits_cost_nothing_below_them(per, cost):
+    loss, terms = objectives.free_bits(nats=0.5, per=per).loss, terms_of(KL)
+    for schedule, weighted in (
+        (SCHEDULE, cost),
+        (schedules.constant(TIMELINE, weight=0.5), 0.5 * cost),
+        (schedules.capacity(TIMELINE, gamma=10.0, nats=1.0, epochs=1), 10.0 * (cost - 1.0)),
+    ):
+        found = loss(terms, schedule, tf.constant(1, tf.int64)).numpy()
+        np.testing.assert_allclose(found[:2], np.array([1.0, 2.0]) + weighted, rtol=1e-6)
+
+
+def test_free_bits_of_groups_are_added():
+    found = objectives.free_bits(nats=0.5).loss(terms_of(KL, ("a", "b")), SCHEDULE, STEP).numpy()
+    np.testing.assert_allclose(found[:2], np.array([1.0, 2.0]) + 2.0 * (0.5 + 3.0), rtol=1e-6)
+
+
+def test_free_bits_have_no_gradient_below_them():
+    kl = tf.constant(KL)
+    with tf.GradientTape() as tape:
+        tape.watch(kl)
+        terms = replace(terms_of(KL), kl_terms={"z": kl})
+        loss = tf.reduce_sum(objectives.free_bits(nats=0.5).loss(terms, SCHEDULE, STEP) * terms.valid)
+    np.testing.assert_array_equal(tape.gradient(loss, kl), [[0.0, 1.0], [0.0, 1.0], [0.0, 0.0]])
+
+
+def test_info_vae_weighs_kl_and_discrepancy():
+    terms = terms_of(KL)
+    apart = float(discrepancy_of(terms, STEP))
+    assert apart > 0.05
+    for alpha, scale in ((0.0, 1.0), (0.25, 3.0), (1.0, 10.0)):
+        found = objectives.info_vae(alpha=alpha, scale=scale).loss(terms, SCHEDULE, STEP).numpy()
+        expected = np.array([1.0, 2.0]) + (1.0 - alpha) * KL[:2].sum(axis=1) + (alpha + scale - 1.0) * apart
+        np.testing.assert_allclose(found[:2], expected, rtol=1e-5)
+
+
+def test_info_vae_refuses_what_it_can_not_compute():
+    with pytest.raises(UsageError, match=r"give the discrepancy the weight alpha \+ scale - 1 = -0.5"):
+        objectives.info_vae(alpha=0.25, scale=0.25)
+    with pytest.raises(UsageError, match=r"one group of latents, a vector; it has a \[2\], b \[2\]"):
+        discrepancy_of(terms_of(KL, ("a", "b")), STEP)
 
 
 def test_the_discrepancy_is_that_of_its_definition():

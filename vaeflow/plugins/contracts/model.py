@@ -42,21 +42,6 @@ class LatentGroup:
         return self.noise_size if self.prior_noise_size is None else self.prior_noise_size
 
 
-class PathGradient(Protocol):
-    """Changes the gradient of samples and not their values, for objectives with `path_gradient = True`.
-
-    `terms` of a model that supports it has a keyword `path`. If it is not None, the model passes each group's samples
-    through it before it uses them, and computes log q of the result by the posterior with stopped weights, so that
-    log q's gradient reaches the samples alone; see `vaeflow.model.path_gradient`.
-    """
-
-    def weigh(self, weights_LB: tf.Tensor) -> None:
-        """Multiply the gradient with respect to sample l of example b by `weights_LB[l, b]`. The objective calls it."""
-
-    def __call__(self, z: tf.Tensor) -> tf.Tensor:
-        """Return samples [L, B, *shape] of one group with the same values."""
-
-
 class LatentVariableModel(Protocol):
     """A model with one or more groups of latents: a `keras.Model` with these members.
 

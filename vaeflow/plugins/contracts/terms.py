@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,7 +12,21 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from vaeflow.plugins.contracts.distributions import Distribution
-    from vaeflow.plugins.contracts.model import PathGradient
+
+
+class PathGradient(Protocol):
+    """Changes the gradient of samples and not their values, for objectives with `path_gradient = True`.
+
+    `terms` of a model that supports it has a keyword `path`. If it is not None, the model passes the samples through it
+    before it uses them, and computes log q of the result by `vaeflow.model.path_gradient.log_q_along_samples`, so that
+    its gradient reaches the samples alone.
+    """
+
+    def weigh(self, weights_LB: tf.Tensor) -> None:
+        """Multiply the gradient with respect to sample l of example b by `weights_LB[l, b]`. The objective calls it."""
+
+    def __call__(self, z: tf.Tensor) -> tf.Tensor:
+        """Return samples [L, B, D] with the same values."""
 
 
 @dataclass(frozen=True)
