@@ -6,7 +6,15 @@ precision of the networks. This module does not import TensorFlow at run time.
 """
 
 from vaeflow.plugins.contracts.data import Binarization, Dataset, LazyArray, Split, Transform
-from vaeflow.plugins.contracts.distributions import ConditionalPrior, Distribution, Likelihood, Posterior, Prior
+from vaeflow.plugins.contracts.distributions import (
+    ConditionalPrior,
+    ConnectedPrior,
+    Distribution,
+    Likelihood,
+    Posterior,
+    Prior,
+    PriorContext,
+)
 from vaeflow.plugins.contracts.model import LatentGroup, LatentVariableModel, ModelContext, Parts
 from vaeflow.plugins.contracts.terms import PathGradient, Terms
 from vaeflow.plugins.contracts.training import Metric, Objective, Player, Schedule, Timeline
@@ -14,6 +22,7 @@ from vaeflow.plugins.contracts.training import Metric, Objective, Player, Schedu
 __all__ = [
     "Binarization",
     "ConditionalPrior",
+    "ConnectedPrior",
     "Dataset",
     "Distribution",
     "LatentGroup",
@@ -28,6 +37,7 @@ __all__ = [
     "Player",
     "Posterior",
     "Prior",
+    "PriorContext",
     "Schedule",
     "Split",
     "Terms",

@@ -47,6 +47,7 @@ def _model() -> Iterator[Component]:
     yield Component("prior", "standard-normal", priors.standard_normal)
     yield Component("prior", "diagonal-gaussian", priors.diagonal_gaussian)
     yield Component("prior", "mixture-of-gaussians", priors.mixture_of_gaussians)
+    yield Component("prior", "vamp", priors.vamp)
     yield Component("likelihood", "bernoulli", likelihoods.bernoulli)
     yield Component("likelihood", "gaussian", likelihoods.gaussian)
     yield Component("likelihood", "continuous-bernoulli", likelihoods.continuous_bernoulli)

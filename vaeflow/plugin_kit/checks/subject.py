@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from vaeflow.config.resolve import Resolved, resolve
 from vaeflow.config.schema import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config
-from vaeflow.contracts import Dataset, Split, Timeline
+from vaeflow.contracts import Dataset, PriorContext, Split, Timeline
 from vaeflow.data.noise import Noise
 from vaeflow.distributed.strategies.mirrored import MirroredTopology
 from vaeflow.distributed.strategies.single import SingleStrategy
@@ -188,8 +188,13 @@ class Subject:
         return self._of_kind("likelihood").build(self.x_shape)
 
     def prior(self) -> Prior:
-        """Return the prior under test, or its partner."""
-        return self._of_kind("prior").build(self.latent_size)
+        """Return the prior under test, or its partner, connected to a small encoder and the posterior."""
+        prior = self._of_kind("prior").build(self.latent_size)
+        if hasattr(prior, "connect"):
+            encoder = self.registry.get("encoder", "mlp").bind({"hidden": (8,)}, "encoder").build(self.x_shape)
+            posterior = self.posterior()
+            prior.connect(PriorContext(self.x_shape, 0, lambda x: posterior.distribution(encoder(x, training=False))))
+        return prior
 
     def posterior(self) -> Posterior:
         """Return the posterior under test, or its partner."""
