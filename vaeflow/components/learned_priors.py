@@ -52,7 +52,7 @@ class DiagonalGaussianPrior(keras.layers.Layer):
         """Return p(z given the label) for one-hot labels [..., C]: the same for all, unless `per_class`."""
         if not self._per_class:
             return self._normal()
-        return NormalPrior(*(tf.linalg.matmul(labels, tf.convert_to_tensor(v)) for v in (self.mu, self.log_var)))
+        return NormalPrior(*(tf.tensordot(labels, tf.convert_to_tensor(v), axes=1) for v in (self.mu, self.log_var)))
 
     def sample(self, noise: tf.Tensor) -> tf.Tensor:
         """Return z for standard normal noise [..., D]."""

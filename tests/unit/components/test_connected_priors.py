@@ -134,6 +134,7 @@ def test_the_prior_of_a_label_is_scipys():
     prior = model.prior_of(labels)
     np.testing.assert_allclose(prior.sample(noise), mu + scale * noise, **TIGHT)
     np.testing.assert_allclose(prior.mean(), mu, **TIGHT)
+    np.testing.assert_allclose(model.prior_of(labels[0]).mean(), mu[0], **TIGHT)
 
 
 def test_the_weights_of_other_labels_get_no_gradient():
