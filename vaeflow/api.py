@@ -147,7 +147,8 @@ def train(
         config: a `Config`, a recipe's name or a TOML file.
         overrides: settings on top of a recipe or file, such as `epochs=5`.
         run_dir: the run's directory; None takes the next free one below `runs/`.
-        plugins: modules with components, for plugins that are not installed; `no:NAME` disables an installed one.
+        plugins: modules with components or recipes, for plugins that are not installed; `no:NAME` disables an
+            installed one.
         data_dir: the user's folder of data sets.
 
     Returns:
@@ -158,8 +159,9 @@ def train(
     """
 
     def find() -> Resolved:
-        composed = Composed(config) if isinstance(config, Config) else compose(config, overrides)
-        return resolve(composed, Registry.load(plugins))
+        registry = Registry.load(plugins)
+        composed = Composed(config) if isinstance(config, Config) else compose(config, overrides, registry.recipe)
+        return resolve(composed, registry)
 
     folders = Folders.default(Path(data_dir) if data_dir else None)
     directory = run(find, Path(run_dir) if run_dir else None, folders)

@@ -210,7 +210,7 @@ def test_show_prints_options_and_docstring(site, capsys):
 
 def test_recipes_are_listed_and_printed(capsys):
     assert main(["recipes"]) == 0
-    assert re.search(r"^mnist-2d +The article: ", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^mnist-2d +vaeflow \S+ +The article: ", capsys.readouterr().out, re.MULTILINE)
     assert main(["recipes", "mnist-2d"]) == 0
     assert 'name = "mnist-2d"' in capsys.readouterr().out
 

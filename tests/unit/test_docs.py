@@ -190,8 +190,9 @@ def test_a_command_parses(shown, clone, monkeypatch):
     app.main(args=shlex.split(shown.line), prog_name="vaeflow", standalone_mode=False)
     given = seen[-1].params if seen else {}
     if "recipe" in given:
-        composed = compose(given["recipe"], given["settings"])
-        assert resolve(composed, Registry.load(given["modules"])).config.name
+        registry = Registry.load(given["modules"])
+        composed = compose(given["recipe"], given["settings"], registry.recipe)
+        assert resolve(composed, registry).config.name
 
 
 @pytest.mark.parametrize("shown", [one for one in commands() if one.output], ids=str)

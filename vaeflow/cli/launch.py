@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vaeflow.cli.group import TeachingGroup
-from vaeflow.cli.shared import data_dir_option, examples, plugin_option, resume_option, wants_resume
+from vaeflow.cli.shared import data_dir_option, examples, plugin_option, recipe_argument, resume_option, wants_resume
 from vaeflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _launcher(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the arguments and options of every launcher."""
     for decorate in reversed(
         (
-            click.argument("recipe", required=False),
+            recipe_argument,
             click.argument("settings", nargs=-1, metavar="[KEY=VALUE]..."),
             click.option("--run", is_flag=True, help="Run the script instead of printing it."),
             click.option("--run-dir", default="", help="Directory of the run. Example: --run-dir runs/first"),

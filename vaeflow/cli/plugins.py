@@ -12,6 +12,7 @@ from vaeflow.cli.plugins_new import new
 from vaeflow.cli.shared import examples, plugin_option
 
 if TYPE_CHECKING:
+    from vaeflow.plugins.discovery import Loaded
     from vaeflow.plugins.option import Option
     from vaeflow.plugins.registered import Registered
     from vaeflow.plugins.registry import Registry
@@ -78,13 +79,18 @@ def _list(registry: Registry) -> None:
                 click.echo(f"  {registered.component.name:<{width}}  {registered.origin}  {registered.summary}")
     click.echo("\nplugins:")
     for loaded in registry.loaded:
-        count = len(loaded.components)
-        components = f"{count} component{'s' * (count != 1)}"
-        click.echo(f"  {loaded.origin.full}: {components} by {', '.join(loaded.hooks)}, from {loaded.file}")
+        click.echo(f"  {loaded.origin.full}: {_counts(loaded)} by {', '.join(loaded.hooks)}, from {loaded.file}")
     for origin in registry.disabled:
         click.echo(f"  {origin.full}: disabled by --disable-plugin")
     for broken in registry.broken:
         click.echo(f"  {broken.origin.full}: not loaded: {broken.reason}")
+
+
+def _counts(loaded: Loaded) -> str:
+    """Return how many components and recipes a plugin has; what it has none of is left out."""
+    counts = {"component": len(loaded.components), "recipe": len(loaded.recipes)}
+    listed = [f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items() if count]
+    return " and ".join(listed) or "nothing"
 
 
 def _options(registered: Registered) -> str:

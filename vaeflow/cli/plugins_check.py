@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from vaeflow.plugin_kit.checks.rule import Result
     from vaeflow.plugin_kit.checks.subject import Subject
+    from vaeflow.plugins.recipes import Recipe
+    from vaeflow.plugins.registered import Registered
     from vaeflow.plugins.registry import Registry
 
 
@@ -45,7 +47,7 @@ def _x_shape(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...
     "--of",
     "owner",
     metavar="NAME",
-    help="Check all components of this distribution or file. Example: --of vaeflow-flows",
+    help="Check all components and recipes of this distribution or file. Example: --of vaeflow-flows",
 )
 @click.option(
     "--rule", "rules", metavar="RULE", multiple=True, help="Run only this rule. May be repeated. Example: --rule bits"
@@ -92,13 +94,15 @@ def check(
     given = parse_overrides(options)
     for one in chosen:
         registry.get(*one).bind(given, one[0])
-    _start()
-    from vaeflow.plugin_kit.checks.forks import Forks
-    from vaeflow.plugin_kit.checks.subject import Subject
+    broken = [] if rules else list(_check_recipes(registry, owner, as_json=as_json))
+    if chosen:
+        _start()
+        from vaeflow.plugin_kit.checks.forks import Forks
+        from vaeflow.plugin_kit.checks.subject import Subject
 
-    with Forks() as forks:
-        subjects = [Subject(registry, *one, given, x_shape, latent_size, others, forks) for one in chosen]
-        broken = [line for subject in subjects for line in _check(subject, rules, as_json=as_json)]
+        with Forks() as forks:
+            subjects = [Subject(registry, *one, given, x_shape, latent_size, others, forks) for one in chosen]
+            broken += [line for subject in subjects for line in _check(subject, rules, as_json=as_json)]
     if broken:
         raise PluginError(f"{broken[0]}{f'; and {len(broken) - 1} more' if broken[1:] else ''}")
 
@@ -110,11 +114,13 @@ def _chosen(registry: Registry, kind: str | None, name: str | None, owner: str |
     if kind is not None and name is not None:
         registry.get(kind, name)
         return [(kind, name)]
-    names = {one: one.origin.distribution or one.origin.module for one in registry.all()}
-    wanted = str(Path(owner).resolve()) if owner and owner.endswith(".py") else owner
-    of_it = [one for one, its in names.items() if wanted in (its, one.origin.module)]
+    of_it = [one for one in registry.all() if _is_of(one, owner)]
     if not of_it:
-        raise UsageError(f"--of: {owner!r} has no components; {nearest(str(owner), set(names.values()))}")
+        if _recipes_of(registry, owner):
+            return []
+        origins = [one.origin for one in registry.all()] + [one.origin for one in registry.recipes()]
+        names = {origin.distribution or origin.module for origin in origins}
+        raise UsageError(f"--of: {owner!r} has no components; {nearest(str(owner), names)}")
     incomplete = [one for one in of_it if any(option.required for option in one.options())]
     for one in incomplete:
         needs = ", ".join(option.name for option in one.options() if option.required)
@@ -122,9 +128,19 @@ def _chosen(registry: Registry, kind: str | None, name: str | None, owner: str |
         click.echo(
             f"skipped: {one.label} has required options: {needs}; run vaeflow plugins check {name_of_it} ...", err=True
         )
-    if len(incomplete) == len(of_it):
+    if len(incomplete) == len(of_it) and not _recipes_of(registry, owner):
         raise UsageError(f"--of: every component of {owner!r} has required options; check them one by one")
     return [(one.component.kind, one.component.name) for one in of_it if one not in incomplete]
+
+
+def _is_of(one: Registered | Recipe, owner: str | None) -> bool:
+    """Return whether a component or recipe belongs to the distribution, module or file that --of names."""
+    wanted = str(Path(owner).resolve()) if owner and owner.endswith(".py") else owner
+    return wanted in (one.origin.distribution or one.origin.module, one.origin.module)
+
+
+def _recipes_of(registry: Registry, owner: str | None) -> list[Recipe]:
+    return [one for one in registry.recipes() if _is_of(one, owner)]
 
 
 def _partners(registry: Registry, texts: tuple[str, ...], kinds: set[str]) -> dict[str, str]:
@@ -177,9 +193,26 @@ def _check(subject: Subject, rules: tuple[str, ...], *, as_json: bool) -> Iterat
     if not as_json:
         click.echo(subject.label)
     for result in check(subject, rules):
-        click.echo(_as_json(subject, result, count) if as_json else _for_people(result))
+        found = {"kind": subject.kind, "name": subject.name, "origin": str(subject.bound.registered.origin)}
+        click.echo(_as_json(found, result, count) if as_json else _for_people(result))
         if result.outcome == "broken":
             yield f"{subject.label} breaks the rule {result.rule!r}: {result.message}"
+
+
+def _check_recipes(registry: Registry, owner: str | None, *, as_json: bool) -> Iterator[str]:
+    """Print each result of the recipes of --of, and yield a line for each broken rule."""
+    from vaeflow.plugin_kit.checks.recipes import check_recipe
+
+    for recipe in _recipes_of(registry, owner):
+        label = f"recipe {recipe.name!r} of {recipe.origin.full}"
+        results = list(check_recipe(recipe, registry))
+        if not as_json:
+            click.echo(label)
+        for result in results:
+            found = {"kind": "recipe", "name": recipe.name, "origin": str(recipe.origin)}
+            click.echo(_as_json(found, result, len(results)) if as_json else _for_people(result))
+            if result.outcome == "broken":
+                yield f"{label} breaks the rule {result.rule!r}: {result.message}"
 
 
 def _for_people(result: Result) -> str:
@@ -187,7 +220,6 @@ def _for_people(result: Result) -> str:
     return f"  {mark:<8}  {result.rule:<12}  {result.message}".rstrip()
 
 
-def _as_json(subject: Subject, result: Result, count: int) -> str:
-    origin = str(subject.bound.registered.origin)
-    found = {"kind": subject.kind, "name": subject.name, "origin": origin, "rule": result.rule, "of": count}
-    return json.dumps({**found, "outcome": result.outcome, "message": result.message})
+def _as_json(found: dict[str, str], result: Result, count: int) -> str:
+    of_rule = {"rule": result.rule, "of": count, "outcome": result.outcome, "message": result.message}
+    return json.dumps({**found, **of_rule})

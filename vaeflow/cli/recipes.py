@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from vaeflow.cli.shared import examples
+from vaeflow.cli.shared import complete_recipe, examples, plugin_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @click.command(
@@ -13,25 +18,27 @@ from vaeflow.cli.shared import examples
         "vaeflow recipes mnist-2d > mine.toml",
     )
 )
-@click.argument("name", required=False)
-def recipes(name: str | None) -> None:
-    """List the recipes, or print one as TOML.
+@click.argument("name", required=False, shell_complete=complete_recipe)
+@plugin_option
+def recipes(name: str | None, modules: tuple[str, ...]) -> None:
+    """List the recipes with the plugins that they come from, or print one as TOML.
 
     NAME is the name of a recipe. Save the output as a file to write your own recipe.
     """
     if name is None:
-        list_recipes()
+        list_recipes(modules)
         return
-    from vaeflow.config.recipes import recipe
+    from vaeflow.plugins.registry import Registry
 
-    click.echo(recipe(name).text, nl=False)
+    click.echo(Registry.load(modules).recipe(name).text, nl=False)
 
 
-def list_recipes() -> None:
-    """Print the name and the summary of each recipe."""
-    from vaeflow.config.recipes import recipes as shipped
+def list_recipes(modules: Sequence[str]) -> None:
+    """Print the name, the origin and the summary of each recipe, those of `modules` and of installed plugins too."""
+    from vaeflow.plugins.registry import Registry
 
-    found = shipped()
-    width = max(len(recipe.name) for recipe in found)
-    for recipe in found:
-        click.echo(f"{recipe.name:<{width}}  {recipe.summary}")
+    found = Registry.load(modules).recipes()
+    rows = [(one.name, str(one.origin), one.summary) for one in found]
+    name, origin = (max(len(row[column]) for row in rows) for column in (0, 1))
+    for row in rows:
+        click.echo(f"{row[0]:<{name}}  {row[1]:<{origin}}  {row[2]}")

@@ -14,6 +14,7 @@ from vaeflow.cli.shared import (
     examples,
     folders,
     plugin_option,
+    recipe_argument,
     require_run,
     require_text,
     resume_option,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
         "vaeflow train ./mine.toml --run-dir runs/mine --dry-run",
     )
 )
-@click.argument("recipe", required=False)
+@recipe_argument
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @strategy_option
 @click.option(
@@ -73,7 +74,7 @@ def train(
     config; VALUE is TOML or plain text.
     """
     if list_:
-        recipes.list_recipes()
+        recipes.list_recipes(modules)
         return
     if recipe is None:
         raise UsageError("RECIPE is missing, for example: vaeflow train mnist-2d (vaeflow recipes lists them)")
@@ -87,11 +88,12 @@ def train(
     from vaeflow.training.run import run
 
     def find() -> Resolved:
-        composed = compose(recipe, _settings(settings, strategy, init_from))
+        registry = Registry.load(modules)
+        composed = compose(recipe, _settings(settings, strategy, init_from), registry.recipe)
         # In a job of several processes, rank 0 reports this after the rendezvous; the others would wait for it.
         if run_dir is not None and not dry_run and Job.current().processes == 1:
             require_free(run_dir, resume=resume)
-        return resolve(composed, Registry.load(modules))
+        return resolve(composed, registry)
 
     run(find, run_dir, folders(data_dir), dry_run=dry_run, resume=resume, accept_changes=accept_changes)
 

@@ -8,13 +8,14 @@ and vice versa.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from vaeflow.config.recipes import recipe
 from vaeflow.config.schema import KINDS_OF_SELECTIONS, Config
 from vaeflow.config.sources import COMMAND_LINE, Layer, layers
 from vaeflow.config.values import require_representable
@@ -23,6 +24,8 @@ from vaeflow.plugins.type_names import type_in_words, value_in_words
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from vaeflow.plugins.recipes import Recipe
 
 LENGTHS = ("epochs", "steps")
 
@@ -55,21 +58,24 @@ class Composed:
         return others is None or self.layers.index(place) >= self.layers.index(others)
 
 
-def compose(source: str | Path | None = None, overrides: Sequence[str] = ()) -> Composed:
+def compose(
+    source: str | Path | None = None, overrides: Sequence[str] = (), find: Callable[[str], Recipe] = recipe
+) -> Composed:
     """Compose a config from a recipe or TOML file and settings.
 
     Args:
         source: a recipe's name, or the path of a TOML file; None for the defaults.
         overrides: settings such as `epochs=5`.
+        find: returns the recipe of a name; those of plugins are found by `Registry.recipe`.
 
     Raises:
-        UsageError: if a file can't be read, a key is unknown or a value isn't allowed. The message starts with the
-            file or `command line`.
+        UsageError: if there is no recipe of that name, a file can't be read, a key is unknown or a value isn't allowed.
+            The message starts with the file or `command line`.
 
     >>> compose("mnist-2d", ["steps=10"]).config.steps
     10
     """
-    return merge(layers(source, overrides))
+    return merge(layers(source, overrides, find))
 
 
 def merge(found: Iterable[Layer]) -> Composed:

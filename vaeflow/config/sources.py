@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaeflow.config.recipes import recipe
-from vaeflow.errors import FileError, UsageError
+from vaeflow.errors import FileError, PluginError, UsageError
 from vaeflow.files.read import DEEPEST, parse_toml, read_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from vaeflow.plugins.recipes import Recipe
 
 COMMAND_LINE = "command line"
 BASE = "recipe"
-"""Key of a TOML file that names the recipe on which the file is based."""
+"""Key of a TOML file, or of a recipe, that names the recipe on which it is based."""
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _TOML_TYPES = (bool, int, float, str, list, dict)
@@ -35,18 +37,22 @@ class Layer:
     tree: Mapping[str, Any]
 
 
-def layers(source: str | Path | None, overrides: Sequence[str] = ()) -> list[Layer]:
+def layers(
+    source: str | Path | None, overrides: Sequence[str] = (), find: Callable[[str], Recipe] = recipe
+) -> list[Layer]:
     """Return the layers of a config, the lowest first.
 
     Args:
         source: a recipe's name, or the path of a TOML file (it ends with .toml or contains a slash). A file may be
             based on a recipe by `recipe = "mnist-2d"`.
         overrides: settings such as `epochs=5` or `encoder.width=64`.
+        find: returns the recipe of a name; those of plugins are found by `Registry.recipe`.
 
     Raises:
-        UsageError: if a file can't be read, isn't TOML, or an override isn't KEY=VALUE.
+        UsageError: if there is no recipe of a name, recipes are based on each other, a file can't be read or isn't
+            TOML, or an override isn't KEY=VALUE.
     """
-    found = [] if source is None else _from_source(source)
+    found = [] if source is None else _from_source(source, find)
     return [*found, Layer(COMMAND_LINE, parse_overrides(overrides))] if overrides else found
 
 
@@ -100,26 +106,35 @@ def parse_value(text: str, place: str = "value") -> Any:
     return value if len(parsed) == 1 and isinstance(value, _TOML_TYPES) else text
 
 
-def _from_source(source: str | Path) -> list[Layer]:
+def _from_source(source: str | Path, find: Callable[[str], Recipe]) -> list[Layer]:
     is_file = isinstance(source, Path) or source.endswith(".toml") or "/" in source or "\\" in source
     if not is_file:
-        return [_recipe_layer(str(source))]
-    tree = read_toml(Path(source), follow=True)
+        return _from_recipe(str(source), find, ())
+    return _with_base(str(source), read_toml(Path(source), follow=True), find, ())
+
+
+def _from_recipe(name: str, find: Callable[[str], Recipe], above: tuple[str, ...]) -> list[Layer]:
+    """Return the layers of a recipe; `above` are the recipes that are based on it."""
+    if name in above:
+        raise UsageError(f"recipes are based on each other: {' -> '.join([*above, name])}")
+    found = find(name)
+    return _with_base(found.place, parse_toml(found.text, found.place), find, (*above, name))
+
+
+def _with_base(place: str, tree: dict[str, Any], find: Callable[[str], Recipe], above: tuple[str, ...]) -> list[Layer]:
+    """Return a file's layer, on top of those of the recipe on which it is based."""
     base = tree.pop(BASE, None)
-    top = Layer(str(source), tree)
+    top = Layer(place, tree)
     if base is None:
         return [top]
     if not isinstance(base, str):
-        raise UsageError(f"{source}: {BASE}: {base!r} is not the name of a recipe, such as 'mnist-2d'")
+        raise UsageError(f"{place}: {BASE}: {base!r} is not the name of a recipe, such as 'mnist-2d'")
     try:
-        return [_recipe_layer(base), top]
+        return [*_from_recipe(base, find, above), top]
+    except PluginError as error:
+        raise PluginError(f"{place}: {BASE}: {error}") from error
     except UsageError as error:
-        raise UsageError(f"{source}: {BASE}: {error}") from error
-
-
-def _recipe_layer(name: str) -> Layer:
-    found = recipe(name)
-    return Layer(f"{name}.toml", parse_toml(found.text, f"{name}.toml"))
+        raise UsageError(f"{place}: {BASE}: {error}") from error
 
 
 def _put(tree: dict[str, Any], keys: list[str], value: Any) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vaeflow.errors import PluginError, nearest
 from vaeflow.plugins import hookspecs
 from vaeflow.plugins.options import check_signature
+from vaeflow.plugins.recipes import Recipe, read_recipes
 from vaeflow.plugins.records import KINDS, Component, Origin
 from vaeflow.plugins.registered import Registered
 from vaeflow.plugins.tracing import timed, trace
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
     import pluggy
 
-HOOKS = ("vaeflow_components",)
+HOOKS = ("vaeflow_components", "vaeflow_recipes")
 PREFIX = "vaeflow_"
-BUILT_IN = ("vaeflow.components", "vaeflow.plots.builtin", "vaeflow.callbacks.builtin")
+BUILT_IN = ("vaeflow.components", "vaeflow.plots.builtin", "vaeflow.callbacks.builtin", "vaeflow.config.recipes")
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,14 @@ class Loaded:
         file: its Python file, or None.
         hooks: those it implements.
         components: the (kind, name) of each of its components, sorted.
+        recipes: its recipes, in the order of its hook.
     """
 
     origin: Origin
     file: str | None
     hooks: tuple[str, ...]
     components: tuple[tuple[str, str], ...]
+    recipes: tuple[Recipe, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ def collect(source: Source, manager: pluggy.PluginManager) -> tuple[list[Registe
         plugin are registered or none; no components and None if the plugin was loaded before.
     """
     found: list[Component] = []
+    recipes: tuple[Recipe, ...] = ()
     trace(f"found {source.origin.full}")
     try:
         with timed(f"imported {source.origin.module}"):
@@ -128,9 +132,10 @@ def collect(source: Source, manager: pluggy.PluginManager) -> tuple[list[Registe
             return [], None
         hooks = _check_hooks(plugin)
         manager.register(plugin, source.origin.module)
-        for implementation in manager.hook.vaeflow_components.get_hookimpls():
-            if implementation.plugin is plugin:
-                _take(implementation.function(), found)
+        for returned in _returned(manager.hook.vaeflow_components, plugin):
+            _take(returned, found)
+        for returned in _returned(manager.hook.vaeflow_recipes, plugin):
+            recipes = tuple(read_recipes(returned, source.origin))
     except (Exception, SystemExit) as error:  # noqa: BLE001 Whatever a plugin raises is reported in its name.
         reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
         claimed = frozenset((component.kind, component.name) for component in found)
@@ -138,9 +143,15 @@ def collect(source: Source, manager: pluggy.PluginManager) -> tuple[list[Registe
         trace(str(broken))
         return [], broken
     names = tuple(sorted((component.kind, component.name) for component in found))
-    trace(f"{source.origin.module} has {', '.join(hooks)}: {', '.join(f'{kind} {name}' for kind, name in names)}")
-    file = getattr(plugin, "__file__", None)
-    return [Registered(component, source.origin) for component in found], Loaded(source.origin, file, hooks, names)
+    listed = [f"{kind} {name}" for kind, name in (*names, *(("recipe", recipe.name) for recipe in recipes))]
+    trace(f"{source.origin.module} has {', '.join(hooks)}: {', '.join(listed)}")
+    loaded = Loaded(source.origin, getattr(plugin, "__file__", None), hooks, names, recipes)
+    return [Registered(component, source.origin) for component in found], loaded
+
+
+def _returned(hook: pluggy.HookCaller, plugin: Any) -> list[Any]:
+    """Return what a plugin's implementation of a hook returns; an empty list if it has none."""
+    return [one.function() for one in hook.get_hookimpls() if one.plugin is plugin]
 
 
 def _file_of(plugin: Any) -> Path | object:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import pluggy
 
 if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+    from os import PathLike
+
     from vaeflow.plugins.records import Component
 
 NAMESPACE = "vaeflow"
@@ -47,5 +50,29 @@ def vaeflow_components() -> Iterable[Component]:
 
     Returns:
         The components, as any iterable (a generator is usual).
+    """
+    raise NotImplementedError  # A specification is never called.
+
+
+@hookspec
+def vaeflow_recipes() -> Iterable[str | PathLike[str] | Traversable]:
+    """Return the TOML files of a plugin that are recipes.
+
+    `vaeflow train NAME` trains NAME.toml. A recipe may be based on another one by `recipe = "mnist-2d"`. Its first line
+    is a comment, which `vaeflow recipes` prints. The files are part of the package; each is read once for each command
+    that loads plugins, so there is no cost but that of reading it.
+
+    Example, a package `vaeflow_wide` with a file `recipes/wide-mnist.toml`:
+
+        from importlib.resources import files
+
+        from vaeflow import hookimpl
+
+        @hookimpl
+        def vaeflow_recipes():
+            return [files("vaeflow_wide") / "recipes" / "wide-mnist.toml"]
+
+    Returns:
+        Absolute paths, or those of `importlib.resources.files`, as any iterable.
     """
     raise NotImplementedError  # A specification is never called.

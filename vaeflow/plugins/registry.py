@@ -1,4 +1,4 @@
-"""The components of one run, by kind and name."""
+"""The components of one run by kind and name, and the recipes by name."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from vaeflow.errors import PluginError, UsageError, nearest
 from vaeflow.plugins import discovery, hookspecs
 from vaeflow.plugins.defaults import require_finite
 from vaeflow.plugins.discovery import Loaded
+from vaeflow.plugins.recipes import unknown
 from vaeflow.plugins.records import KINDS
 from vaeflow.plugins.tracing import trace
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from vaeflow.plugins.discovery import Broken, Source
+    from vaeflow.plugins.recipes import Recipe
     from vaeflow.plugins.records import Origin
     from vaeflow.plugins.registered import Bound, Registered
 
@@ -41,7 +43,7 @@ class Selecting(Protocol):
 
 
 class Registry:
-    """All components, and the plugins that could not be loaded.
+    """All components and recipes, and the plugins that could not be loaded.
 
     Create one per run by `Registry.load`; there is no global registry.
 
@@ -66,6 +68,9 @@ class Registry:
         self._components: dict[tuple[str, str], Registered] = {}
         for registered in components:
             self._add(registered)
+        self._recipes: dict[str, Recipe] = {}
+        for recipe in (one for plugin in self.loaded for one in plugin.recipes):
+            self._add_recipe(recipe)
 
     @classmethod
     def load(cls, modules: Sequence[str] = ()) -> Registry:
@@ -79,8 +84,8 @@ class Registry:
 
         Raises:
             UsageError: if a plugin that is to be disabled is not installed.
-            PluginError: if a named plugin is broken, two plugins hold a component of one kind and name, or defaults
-                select components without end.
+            PluginError: if a named plugin is broken, two plugins hold a component of one kind and name, or a recipe
+                of one name, or defaults select components without end.
         """
         manager = pluggy.PluginManager(hookspecs.NAMESPACE)
         manager.add_hookspecs(hookspecs)
@@ -138,11 +143,22 @@ class Registry:
             if (kind, name) in broken.claimed:
                 raise PluginError(f"{place}{kind} {name!r} can't be used: {broken}")
         message = f"{place}unknown {kind} {name!r}; {nearest(name, known)}"
-        if self.disabled:
-            message += f"; disabled by --disable-plugin: {', '.join(map(str, self.disabled))}"
-        if self.broken:
-            raise PluginError(f"{message}; {'; '.join(map(str, self.broken))}")
-        raise UsageError(message)
+        raise self._unknown(message)
+
+    def recipes(self) -> list[Recipe]:
+        """Return every recipe: the built-in ones by name, then those of plugins by name."""
+        return sorted(self._recipes.values(), key=lambda one: (one.origin.distribution != "vaeflow", one.name))
+
+    def recipe(self, name: str) -> Recipe:
+        """Return a recipe.
+
+        Raises:
+            UsageError: if there is none of that name.
+            PluginError: the same, where a plugin that could not be loaded may be the cause.
+        """
+        if name not in self._recipes:
+            raise self._unknown(unknown(name, self._recipes))
+        return self._recipes[name]
 
     def bind(self, kind: str, selection: Selecting, where: str = "") -> Bound:
         """Look up a selection's component and validate its options.
@@ -172,6 +188,23 @@ class Registry:
                 "uninstall one or rename its component"
             )
         self._components[key] = replace(registered, find=self.get)
+
+    def _add_recipe(self, recipe: Recipe) -> None:
+        other = self._recipes.get(recipe.name)
+        if other is not None:
+            raise PluginError(
+                f"recipe {recipe.name!r} is registered twice: by {other.origin.full} and by {recipe.origin.full}; "
+                "uninstall one or rename its file"
+            )
+        self._recipes[recipe.name] = recipe
+
+    def _unknown(self, message: str) -> UsageError:
+        """Return the error about an unknown name, with the plugins that may be the cause."""
+        if self.disabled:
+            message += f"; disabled by --disable-plugin: {', '.join(map(str, self.disabled))}"
+        if self.broken:
+            return PluginError(f"{message}; {'; '.join(map(str, self.broken))}")
+        return UsageError(message)
 
 
 def _sources(modules: Sequence[str]) -> tuple[list[Source], list[Origin]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from typing import TYPE_CHECKING
 
 from vaeflow import Component, hookimpl
@@ -9,6 +10,7 @@ from vaeflow_flows import posteriors, priors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from importlib.resources.abc import Traversable
 
 
 @hookimpl
@@ -22,3 +24,11 @@ def vaeflow_components() -> Iterator[Component]:
     yield Component("posterior", "full-gaussian", posteriors.full_gaussian)
     yield Component("prior", "real-nvp", priors.real_nvp)
     yield Component("prior", "maf", priors.maf)
+
+
+@hookimpl
+def vaeflow_recipes() -> Iterator[Traversable]:
+    """Return the recipes: minutes on two cores, and the published schedule."""
+    folder = resources.files("vaeflow_flows") / "recipes"
+    yield folder / "flows-mnist.toml"
+    yield folder / "flows-mnist-full.toml"

@@ -1,51 +1,43 @@
-"""The recipes that ship with vaeflow: complete, named configs as TOML files."""
+"""The recipes that ship with vaeflow: complete, named configs as TOML files, by the same hook as those of plugins."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import resources
+from typing import TYPE_CHECKING
 
-from vaeflow.errors import UsageError, nearest
+from vaeflow.errors import UsageError
+from vaeflow.plugins.hookspecs import hookimpl
+from vaeflow.plugins.recipes import SUFFIX, Recipe, read_recipes, unknown
+from vaeflow.plugins.records import Origin
+from vaeflow.version import version_of_vaeflow
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A config that ships with the package.
-
-    Attributes:
-        name: as in `vaeflow train NAME`.
-        text: the TOML file.
-    """
-
-    name: str
-    text: str
-
-    @property
-    def summary(self) -> str:
-        """The first line of the file, a comment."""
-        return self.text.partition("\n")[0].lstrip("# ")
+@hookimpl
+def vaeflow_recipes() -> list[Traversable]:
+    """Return the files of this package, by name."""
+    files = [file for file in resources.files(__name__).iterdir() if file.name.endswith(SUFFIX)]
+    return sorted(files, key=lambda file: file.name)
 
 
 def recipes() -> list[Recipe]:
-    """Return every recipe, by name.
+    """Return every built-in recipe, by name.
 
     >>> [recipe.name for recipe in recipes()]
     ['fashion-2d', 'mnist-2d', 'mnist-mlp-20']
     """
-    files = [file for file in resources.files(__name__).iterdir() if file.name.endswith(".toml")]
-    return [
-        Recipe(file.name.removesuffix(".toml"), file.read_text(encoding="utf-8"))
-        for file in sorted(files, key=lambda file: file.name)
-    ]
+    return read_recipes(vaeflow_recipes(), Origin(__name__, "vaeflow", version_of_vaeflow()))
 
 
 def recipe(name: str) -> Recipe:
-    """Return a recipe.
+    """Return a built-in recipe. `Registry.recipe` returns those of plugins, too.
 
     Raises:
         UsageError: if there is no recipe of that name.
     """
     known = {one.name: one for one in recipes()}
     if name not in known:
-        raise UsageError(f"unknown recipe {name!r}; {nearest(name, known)} (the path of a file ends with .toml)")
+        raise UsageError(unknown(name, known))
     return known[name]

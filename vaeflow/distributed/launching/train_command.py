@@ -58,8 +58,9 @@ class Training:
             raise UsageError(
                 f"--strategy: {self.strategy!r} does not use several processes; {nearest(self.strategy, STRATEGIES)}"
             )
-        composed = compose(self.recipe, [*self.settings, f"strategy.name={self.strategy}"])
-        config = resolve(composed, Registry.load(self.modules)).config
+        registry = Registry.load(self.modules)
+        composed = compose(self.recipe, [*self.settings, f"strategy.name={self.strategy}"], registry.recipe)
+        config = resolve(composed, registry).config
         if config.microbatches != "auto" and self.processes > config.microbatches:
             raise UsageError(
                 f"{self.processes} processes are more than microbatches = {config.microbatches}: some would be idle"

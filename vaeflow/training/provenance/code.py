@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 VAEFLOW = "vaeflow"
 FOLDERS = frozenset({"site-packages", "dist-packages"})
 LARGEST = 2**24  # bytes; of larger files only the size is used
+RECIPES = "recipes"
+"""Folder of a package whose TOML files are not hashed: a run has a copy of its config, so a recipe decides nothing."""
 INSTALLED = tuple(
     Path(folder).resolve()
     for folder in (*site.getsitepackages(), *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")))
@@ -125,12 +127,13 @@ def _version_of(name: str) -> dict[str, str]:
 
 
 def _files_of(root: Path) -> Iterator[Path]:
-    """Yield a package's files in the order of their names, including data files."""
+    """Yield a package's files in the order of their names, including data files, except its recipes."""
     if root.is_file():
         yield root
         return
     for path in sorted(root.rglob("*.py" if root.name == VAEFLOW else "*")):
-        if "__pycache__" not in path.parts and path.is_file():
+        is_recipe = path.suffix == ".toml" and path.parent == root / RECIPES
+        if "__pycache__" not in path.parts and path.is_file() and not is_recipe:
             yield path
 
 
