@@ -29,8 +29,18 @@ CASES = {
         "batch_size=16",
         "precision=mixed_bfloat16",
         "steps=2",
+        "objective=info-vae",
     ),
-    "loss scale": (*SMALL, "epochs=2", "microbatches=3", "batch_size=12", "precision=mixed_float16", "optimizer=sgd"),
+    "loss scale": (
+        *SMALL,
+        "epochs=2",
+        "microbatches=3",
+        "batch_size=12",
+        "precision=mixed_float16",
+        "optimizer=sgd",
+        "objective={name='iwae', samples=2, gradient='doubly-reparameterized'}",
+        "prior={name='vamp', components=5}",
+    ),
 }
 USUAL = {  # the others are repetitions
     "everything": [topology.id for topology in TOPOLOGIES],
