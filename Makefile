@@ -67,6 +67,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/mypy plugins/vaeflow-flows/vaeflow_flows
 	$(BIN)/mypy plugins/vaeflow-vq/vaeflow_vq
+	$(BIN)/mypy plugins/vaeflow-counts/vaeflow_counts
 	$(BIN)/mypy --config-file plugins/vaeflow-mlflow/pyproject.toml
 
 docs: $(VENV)/installed-dev

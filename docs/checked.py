@@ -31,6 +31,8 @@ REQUIRED: dict[tuple[str, str], dict[str, object]] = {
     ("learning_rate", "inverse-time-decay"): {"initial_learning_rate": 1e-3, "decay_rate": 0.5},
     ("learning_rate", "piecewise-constant-decay"): {"boundaries": [5], "values": [1e-3, 1e-4]},
     ("learning_rate", "polynomial-decay"): {"initial_learning_rate": 1e-3},
+    ("dataset", "anndata"): {"path": "made.h5ad"},
+    ("dataset", "sparse-counts"): {"path": "made-sparse.npz"},
     ("dataset", "arrays"): {"path": "made.npz"},
     ("dataset", "idx"): {"train_images": "made-idx3-ubyte"},
     ("dataset", "image-folder"): {"path": "images", "size": [8, 8], "channels": 1},
