@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
+import scipy.sparse
 from docstrings import cell, table
 from PIL import Image
 
@@ -31,7 +32,6 @@ REQUIRED: dict[tuple[str, str], dict[str, object]] = {
     ("learning_rate", "inverse-time-decay"): {"initial_learning_rate": 1e-3, "decay_rate": 0.5},
     ("learning_rate", "piecewise-constant-decay"): {"boundaries": [5], "values": [1e-3, 1e-4]},
     ("learning_rate", "polynomial-decay"): {"initial_learning_rate": 1e-3},
-    ("dataset", "anndata"): {"path": "made.h5ad"},
     ("dataset", "sparse-counts"): {"path": "made-sparse.npz"},
     ("dataset", "arrays"): {"path": "made.npz"},
     ("dataset", "idx"): {"train_images": "made-idx3-ubyte"},
@@ -74,6 +74,7 @@ def _rows_before() -> dict[tuple[str, str], tuple[str, ...]]:
 def _make_files(folder: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
     np.savez(folder / "made.npz", x_train=pixels)
+    scipy.sparse.save_npz(folder / "made-sparse.npz", scipy.sparse.csr_matrix(pixels.reshape(20, 64) // 128))
     header = bytes([0, 0, 8, 3]) + b"".join(side.to_bytes(4, "big") for side in pixels.shape)
     (folder / "made-idx3-ubyte").write_bytes(header + pixels.tobytes())
     (folder / "images").mkdir()

@@ -181,14 +181,15 @@ def test_batches_that_do_not_fit_are_one_line(matrix, tmp_path):
         datasets.sparse_counts(None, path=str(tmp_path / "counts.npz"), batches=str(tmp_path / "batches.npy"))
 
 
+@pytest.mark.filterwarnings("default")  # of pandas, by anndata
 def test_anndata_is_read_or_named(matrix, tmp_path):
     path = tmp_path / "counts.h5ad"
     path.touch()
     try:
         import anndata
     except ImportError:
-        with pytest.raises(DataError, match=r"needs the library anndata: pip install 'vaeflow-counts\[anndata\]'"):
-            datasets.anndata(None, path=str(path))
+        with pytest.raises(DataError, match=r"need the library anndata: pip install 'vaeflow-counts\[anndata\]'"):
+            datasets.sparse_counts(None, path=str(path))
         return
     import pandas as pd
 
@@ -196,8 +197,8 @@ def test_anndata_is_read_or_named(matrix, tmp_path):
 
     obs = pd.DataFrame({"batch": pd.Categorical(["a", "b"] * 25)}, index=[str(i) for i in range(50)])
     anndata.AnnData(X=matrix, obs=obs).write_h5ad(path)
-    found = datasets.anndata(None, path=str(path), batch="batch")
+    found = datasets.sparse_counts(None, path=str(path), batches="batch")
     np.testing.assert_array_equal(found.train.x[:], matrix.toarray()[found.train.x.rows])
     np.testing.assert_array_equal(found.train.y, found.train.x.rows % 2)
     with pytest.raises(DataError, match="obs has no column 'day'; it has batch"):
-        datasets.anndata(None, path=str(path), batch="day")
+        datasets.sparse_counts(None, path=str(path), batches="day")

@@ -21,7 +21,6 @@ def vaeflow_components() -> Iterator[Component]:
     yield Component("likelihood", "zero-inflated-negative-binomial", likelihoods.zero_inflated_negative_binomial)
     yield Component("dataset", "simulated-counts", datasets.simulated_counts)
     yield Component("dataset", "sparse-counts", datasets.sparse_counts)
-    yield Component("dataset", "anndata", datasets.anndata)
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""Data sets of counts: simulated ones, a sparse matrix in a file, and AnnData."""
+"""Data sets of counts: simulated ones, and a sparse matrix in a file."""
 
 from __future__ import annotations
 
@@ -55,54 +55,37 @@ def sparse_counts(
     folders: Folders,  # noqa: ARG001
     *,
     path: str,
+    layer: str | None = None,
     batches: str | None = None,
     test_fraction: Fraction = 0.2,
     seed: Seed = 0,
 ) -> Dataset:
-    """Counts [N, G] of a sparse matrix, as `scipy.sparse.save_npz` writes it; rows are read when they are used.
+    """Counts [N, G] of a sparse matrix in a file: .npz of `scipy.sparse.save_npz`, or .h5ad of AnnData.
+
+    The matrix is held in memory; rows become dense when they are used. AnnData's files need the library anndata:
+    `pip install 'vaeflow-counts[anndata]'`.
 
     Args:
         folders: not used.
-        path: of the .npz file. ~ is your home directory.
-        batches: a .npy file with a batch for each row, integers from 0, as labels.
+        path: of the file. ~ is your home directory.
+        layer: of an .h5ad file, the layer with counts; default: X.
+        batches: labels: for .npz a .npy file with an integer from 0 for each row, for .h5ad a column of `obs`.
         test_fraction: of the rows, which are drawn by the seed.
         seed: another one puts other rows into the test split.
 
     Raises:
-        DataError: if a file is missing or does not fit, or a count is negative or not whole.
+        DataError: if a file is missing or does not fit, a count is negative or not whole, or anndata is not installed.
     """
-    from vaeflow_counts.sparse import read_npz, split_rows
+    from vaeflow_counts.sparse import read_h5ad, read_npz, split_rows
 
-    matrix, labels = read_npz(_file(path), _file(batches) if batches else None)
-    return split_rows(matrix, labels, test_fraction, seed, name="sparse-counts", source=path)
-
-
-def anndata(
-    folders: Folders,  # noqa: ARG001
-    *,
-    path: str,
-    layer: str | None = None,
-    batch: str | None = None,
-    test_fraction: Fraction = 0.2,
-    seed: Seed = 0,
-) -> Dataset:
-    """Counts of an .h5ad file, with the library anndata: `pip install 'vaeflow-counts[anndata]'`.
-
-    Args:
-        folders: not used.
-        path: of the .h5ad file. ~ is your home directory.
-        layer: the layer with counts; default: X.
-        batch: column of `obs` whose categories become labels.
-        test_fraction: of the rows, which are drawn by the seed.
-        seed: another one puts other rows into the test split.
-
-    Raises:
-        DataError: if anndata is not installed, or the file does not have what is named.
-    """
-    from vaeflow_counts.sparse import read_h5ad, split_rows
-
-    matrix, labels = read_h5ad(_file(path), layer, batch)
-    return split_rows(matrix, labels, test_fraction, seed, name="anndata", source=path)
+    file = _file(path)
+    if file.suffix == ".h5ad":
+        matrix, labels = read_h5ad(file, layer, batches)
+    elif layer is not None:
+        raise DataError(f"layer={layer!r} is for .h5ad files, but the path is {path}")
+    else:
+        matrix, labels = read_npz(file, _file(batches) if batches else None)
+    return split_rows(matrix, labels, test_fraction, seed, source=path)
 
 
 def _file(path: str) -> Path:

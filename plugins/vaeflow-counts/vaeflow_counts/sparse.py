@@ -76,7 +76,7 @@ def read_h5ad(path: Path, layer: str | None, batch: str | None) -> tuple[Any, np
         DataError: if anndata is not installed, or the file does not have what is named.
     """
     if importlib.util.find_spec("anndata") is None:
-        raise DataError("dataset 'anndata' needs the library anndata: pip install 'vaeflow-counts[anndata]'")
+        raise DataError(f"{path}: .h5ad files need the library anndata: pip install 'vaeflow-counts[anndata]'")
     import anndata
 
     found = anndata.read_h5ad(path)
@@ -108,9 +108,7 @@ def _labels(labels: np.ndarray, rows: int, place: str) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def split_rows(
-    matrix: Any, labels: np.ndarray | None, test_fraction: float, seed: int, *, name: str, source: str
-) -> Dataset:
+def split_rows(matrix: Any, labels: np.ndarray | None, test_fraction: float, seed: int, *, source: str) -> Dataset:
     """Return a data set whose test split has some rows, drawn by a seed; both splits keep the order of the rows.
 
     Raises:
@@ -126,4 +124,4 @@ def split_rows(
     def split(index: np.ndarray) -> Split:
         return Split(SparseRows(matrix, index), None if labels is None else labels[index])
 
-    return Dataset(name, split(train), None, split(test) if count else None, source)
+    return Dataset("sparse-counts", split(train), None, split(test) if count else None, source)
