@@ -39,6 +39,9 @@ REQUIRED: dict[tuple[str, str], dict[str, object]] = {
 }
 """Options of components with required ones; the files are created for the checks."""
 
+SHAPES = {"conv-mnist": (28, 28, 1), "counts": (12,)}
+"""Examples of components that do not take those of the checks, by name."""
+
 PARTNERS = {("metric", "code-perplexity"): {"model": "vq"}}
 """What components are checked with, if they are for some components only."""
 
@@ -86,8 +89,7 @@ def _row(kind: str, name: str, folder: Path) -> tuple[str, ...]:
     options = REQUIRED.get((kind, name), {})
     if kind == "dataset":
         options = {key: str(folder / value) if isinstance(value, str) else value for key, value in options.items()}
-    x_shape = (28, 28, 1) if name == "conv-mnist" else None
-    found = check(kind, name, x_shape=x_shape, partners=PARTNERS.get((kind, name)), **options)
+    found = check(kind, name, x_shape=SHAPES.get(name), partners=PARTNERS.get((kind, name)), **options)
     counts = collections.Counter(one.outcome for one in found)
     sys.stderr.write(f"{kind} {name}: {dict(counts)}\n")
     sys.stderr.writelines(f"  {one.rule}: {one.message}\n" for one in found if one.outcome == "broken")
