@@ -1,0 +1,64 @@
+"""A patch discriminator as a second player."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import keras
+import tensorflow as tf
+
+from vaeflow.contracts import Player
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vaeflow.contracts import Schedule, Terms
+
+
+class Adversarial:
+    """The negative ELBO less `weight` times the discriminator's mean output for the expected x.
+
+    The discriminator's loss is the hinge loss, max(0, 1 - d(x)) + max(0, 1 + d(expected x)), a mean over patches
+    (Lim and Ye 2017; for autoencoders Esser, Rombach and Ommer 2021).
+
+    Args:
+        weight: of the verdict.
+        start: the step from which it counts.
+        widths: channels of the discriminator.
+        learning_rate: of its optimizer.
+    """
+
+    samples = 1
+
+    def __init__(self, weight: float, start: int, widths: Sequence[int], learning_rate: float) -> None:
+        self.weight, self.start = weight, start
+        self.network = patch_discriminator(widths)
+        optimizer = keras.optimizers.Adam(learning_rate, beta_1=0.5)
+        self.players = (Player("discriminator", self.network, optimizer, self._discriminator_loss),)
+
+    def loss(self, terms: Terms, schedule: Schedule, step: tf.Tensor) -> tf.Tensor:
+        """Return the loss of each example, [B] nats."""
+        fit = tf.reduce_mean(terms.log_likelihood, axis=0) - schedule.penalty(terms.kl, step)
+        weight = tf.where(step >= self.start, self.weight, 0.0)
+        return -fit - weight * self._verdict(terms.p_x.mean()[0])
+
+    def _discriminator_loss(self, terms: Terms, x: tf.Tensor, _step: tf.Tensor) -> tf.Tensor:
+        of_real, of_made = (tf.nn.relu(1.0 - self._patches(x)), tf.nn.relu(1.0 + self._patches(terms.p_x.mean()[0])))
+        return tf.reduce_mean(of_real, axis=(1, 2, 3)) + tf.reduce_mean(of_made, axis=(1, 2, 3))
+
+    def _verdict(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_mean(self._patches(x), axis=(1, 2, 3))
+
+    def _patches(self, x: tf.Tensor) -> tf.Tensor:
+        return self.network(x)
+
+
+def patch_discriminator(widths: Sequence[int]) -> keras.Sequential:
+    """Return a network from [B, H, W, C] to a number for each patch, [B, h, w, 1] float32 (Isola et al. 2017).
+
+    It has no normalization, so that it looks at one example at a time.
+    """
+    layers: list[keras.layers.Layer] = []
+    for width in widths:
+        layers += [keras.layers.Conv2D(width, 4, 2, "same", dtype="float32"), keras.layers.LeakyReLU(0.2)]
+    return keras.Sequential([*layers, keras.layers.Conv2D(1, 3, padding="same", dtype="float32")], name="discriminator")
