@@ -61,4 +61,6 @@ def patch_discriminator(widths: Sequence[int]) -> keras.Sequential:
     layers: list[keras.layers.Layer] = []
     for width in widths:
         layers += [keras.layers.Conv2D(width, 4, 2, "same", dtype="float32"), keras.layers.LeakyReLU(0.2)]
-    return keras.Sequential([*layers, keras.layers.Conv2D(1, 3, padding="same", dtype="float32")], name="discriminator")
+    # Within the margins of the hinge loss, the gradient of a last bias is 0: that of x and of its mean cancel.
+    last = keras.layers.Conv2D(1, 3, padding="same", use_bias=False, dtype="float32")
+    return keras.Sequential([*layers, last], name="discriminator")
