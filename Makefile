@@ -8,14 +8,14 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: train test test-mlflow test-quick test-all test-cluster test-faults check-components lint docs package horovod clean
+.PHONY: train test test-mlflow test-hierarchical test-quick test-all test-cluster test-faults check-components lint docs package horovod clean
 
 train: $(VENV)/installed
 	$(BIN)/vaeflow train $(RECIPE) $(SETTINGS)
 
 # All that is promised. tests/README.md says what each tier needs and takes.
 test: prepared
-	$(MAKE) --jobs 2 --output-sync lint test-mlflow
+	$(MAKE) --jobs 2 --output-sync lint test-mlflow test-hierarchical MORE="$(MORE)"
 	$(PYTEST) plugins/vaeflow-flows
 	$(PYTEST) -m "not distributed" $(MORE)
 	$(PYTEST) -m distributed $(MORE)
@@ -23,6 +23,10 @@ test: prepared
 # One process, beside the type checkers'. Its tests fix TensorFlow's threads, so that they take no others beside them.
 test-mlflow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest plugins/vaeflow-mlflow
+
+# One process as well: its tests make two logical CPUs of one, before TensorFlow starts.
+test-hierarchical: $(VENV)/installed-dev
+	$(BIN)/python -m pytest plugins/vaeflow-hierarchical $(MORE)
 
 # What needs seconds: no job, no long run.
 test-quick: $(VENV)/installed-dev
@@ -66,6 +70,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy plugins/vaeflow-flows/vaeflow_flows
+	$(BIN)/mypy plugins/vaeflow-hierarchical/vaeflow_hierarchical
 	$(BIN)/mypy --config-file plugins/vaeflow-mlflow/pyproject.toml
 
 docs: $(VENV)/installed-dev

@@ -1,0 +1,65 @@
+"""Training of two layers with one replica and with two: the same bits. The contract of each model, its plots."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from vaeflow_hierarchical import RECIPES
+
+import vaeflow
+from vaeflow.cli import main
+
+LEVELS = "model.levels=[{latent_size=3,hidden=[8]},{latent_size=2,hidden=[5]}]"
+SHORT = ("dataset=digits", "dataset.train_examples=41", "dataset.test_examples=33", "batch_size=24", "microbatches=6")
+QUIET = ("steps=30", "log.tensorboard=false", "plots.draw=[]", "checkpoint.every_steps=10")
+MODULE = "--plugin=vaeflow_hierarchical"
+TOPOLOGIES = {"single": ("strategy=single",), "mirrored": ("strategy=mirrored", "strategy.replicas=2")}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Runs of two stochastic layers; the last batch of an epoch has 17 rows of 24."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, strategy in TOPOLOGIES.items():
+        settings = ["burda-2", LEVELS, *SHORT, *QUIET, *strategy]
+        assert main(["train", *settings, MODULE, f"--run-dir={folder / name}"]) == 0
+    return folder
+
+
+@pytest.mark.slow
+def test_the_same_bits_on_one_replica_and_on_two(runs):
+    alone, together = (json.loads((runs / name / "summary.json").read_text()) for name in TOPOLOGIES)
+    assert (alone["replicas"], together["replicas"]) == (1, 2)
+    for key in ("weights_sha256", "state_sha256", "metrics"):
+        assert alone[key] == together[key]
+    assert {"test/kl/z1", "test/kl/z2"} <= set(alone["metrics"])
+
+
+@pytest.mark.repetition
+def test_a_trained_model_encodes_and_plots(runs, tmp_path):
+    run = shutil.copytree(runs / "single", tmp_path / "run")
+    loaded = vaeflow.load(run, plugins=["vaeflow_hierarchical"])
+    x = loaded.prepare(loaded.dataset.test.x[:3])
+    assert {name: means.shape for name, means in loaded.encode(x).items()} == {"z2": (3, 2), "z1": (3, 3)}
+    assert np.isfinite(loaded.elbo(x, samples=5)).all()
+    assert main(["plot", str(run), MODULE]) == 0
+    assert {path.name for path in (run / "plots").iterdir()} >= {"samples.png", "traversals.png"}
+
+
+@pytest.mark.repetition
+@pytest.mark.parametrize("model", ["stochastic-layers", "ladder", "residual-hierarchy"])
+def test_contract(model, contract):
+    contract("model", model, plugin="vaeflow_hierarchical")
+
+
+@pytest.mark.repetition
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_each_recipe_trains(recipe, tmp_path, capfd):
+    few = ("steps=2", "dataset.train_examples=200", "dataset.test_examples=100", "strategy=single", "plots.draw=[]")
+    if recipe == "burda-2-full":
+        few = (*few, "learning_rate=1e-3")
+    assert main(["train", recipe, *few, MODULE, f"--run-dir={tmp_path / 'run'}"]) == 0
+    assert capfd.readouterr().err == ""
