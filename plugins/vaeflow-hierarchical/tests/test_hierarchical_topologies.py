@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 
 import pytest
 
@@ -12,7 +13,7 @@ fork_server = pytest.importorskip("helpers.fork_server")
 
 LEVELS = "model.levels=[{latent_size=3,hidden=[8]},{latent_size=2,hidden=[5]}]"
 MODELS = {
-    "stochastic-layers": ("burda-2", LEVELS),
+    "stochastic-layers": ("burda-2", LEVELS, "model.normalization=none"),
     "ladder": ("ladder-mnist", LEVELS),
     "residual-hierarchy": ("residual-mnist", "model.groups=[1,2]", "model.channels=2", "model.width=6"),
 }
@@ -79,6 +80,7 @@ def test_the_same_bits_on_any_topology(model, kind, count, alone, tmp_path):
     finished = train(kind, count, model, tmp_path / "run")
     assert set(finished.codes) == {0}, finished.outputs
     assert state_of(tmp_path / "run") == alone[model]
+    sys.stdout.write(f"| `{model}` | {kind} x{count} | `{alone[model]}` |\n")  # of the README, by pytest -s
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -94,3 +96,4 @@ def test_killed_and_resumed_on_another_strategy(model, alone, tmp_path):
     finished = jobs.job(kind, count, "resume", run, "--plugin=vaeflow_hierarchical", f"--plugin={plugin}")
     assert set(finished.codes) == {0}, finished.outputs
     assert state_of(run) == alone[model]
+    sys.stdout.write(f"| `{model}` | single, killed, then {kind} x{count} | `{alone[model]}` |\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import reduce
+from functools import partial, reduce
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -57,19 +57,15 @@ class Ladder(keras.Model):  # type: ignore[misc] # Keras has no types.
         inputs = [math.prod(x_shape)]
         inputs += [level.hidden[-1] if level.hidden else inputs[-1] for level in levels]
         outputs = [math.prod(likelihood.parameters_shape), *(2 * size for size in sizes[:-1])]
+        network = partial(dense, activation=activation, batch_norm=batch_norm)
         self.up, self.heads, self.down = {}, {}, {}
         for number, (name, level) in enumerate(zip(names, levels, strict=True)):
             low, high = inputs[number : number + 2]
             hidden, size = level.hidden, level.latent_size
-            features = f"d{number + 1}"
-            self.up[name] = dense(
-                low, hidden, None, activation, name=features, batch_norm=batch_norm, from_latents=False
-            )
-            self.heads[name] = dense(high, (), 2 * size, activation, name=f"q_{name}", from_latents=False)
+            self.up[name] = network(low, hidden, None, name=f"d{number + 1}", from_latents=False)
+            self.heads[name] = network(high, (), 2 * size, name=f"q_{name}", from_latents=False)
             of = names[number - 1] if number else "x"
-            self.down[of] = dense(
-                size, hidden[::-1], outputs[number], activation, name=f"p_{of}", batch_norm=batch_norm
-            )
+            self.down[of] = network(size, hidden[::-1], outputs[number], name=f"p_{of}")
 
     @property
     def parts(self) -> Mapping[str, Any]:

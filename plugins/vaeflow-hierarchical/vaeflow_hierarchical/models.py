@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vaeflow.contracts import LatentVariableModel, ModelContext
 
 Size = Annotated[int, Field(ge=1)]
+Normalization = Literal["none", "batch"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,11 @@ LADDER = (Level(64, (512,)), Level(32, (256,)), Level(16, (128,)), Level(8, (64,
 
 
 def stochastic_layers(
-    context: ModelContext, *, levels: tuple[Level, ...] = BURDA, activation: str = "tanh"
+    context: ModelContext,
+    *,
+    levels: tuple[Level, ...] = BURDA,
+    activation: str = "tanh",
+    normalization: Normalization = "none",
 ) -> LatentVariableModel:
     """Layers of Gaussian latents with dense networks between them, inferred from the bottom up (Burda et al. 2015).
 
@@ -45,6 +50,8 @@ def stochastic_layers(
         context: of the model.
         levels: from x up, one or more.
         activation: name of a Keras activation, of the hidden layers.
+        normalization: of each hidden layer, before the activation; `batch` normalizes over a microbatch, and over its
+            samples of z.
 
     Raises:
         UsageError: if there is no level, or the config has labels.
@@ -52,7 +59,8 @@ def stochastic_layers(
     _require("stochastic-layers", context, levels)
     from vaeflow_hierarchical.stochastic_layers import StochasticLayers
 
-    return StochasticLayers(context.x_shape, context.parts.likelihood(context.x_shape), levels, activation)
+    likelihood = context.parts.likelihood(context.x_shape)
+    return StochasticLayers(context.x_shape, likelihood, levels, activation, batch_norm=normalization == "batch")
 
 
 def ladder(
@@ -60,7 +68,7 @@ def ladder(
     *,
     levels: tuple[Level, ...] = LADDER,
     activation: str = "leaky_relu",
-    normalization: Literal["none", "batch"] = "batch",
+    normalization: Normalization = "batch",
 ) -> LatentVariableModel:
     """The ladder VAE (Sonderby et al. 2016): inference from the top down, on features computed from the bottom up.
 

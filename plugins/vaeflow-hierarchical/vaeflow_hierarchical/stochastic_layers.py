@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import reduce
+from functools import partial, reduce
 from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -31,10 +31,17 @@ class StochasticLayers(keras.Model):  # type: ignore[misc] # Keras has no types.
         likelihood: parameters to p(x given z1).
         levels: from x up.
         activation: of the hidden layers.
+        batch_norm: whether hidden layers are normalized.
     """
 
     def __init__(
-        self, x_shape: tuple[int, ...], likelihood: Likelihood, levels: tuple[Level, ...], activation: str
+        self,
+        x_shape: tuple[int, ...],
+        likelihood: Likelihood,
+        levels: tuple[Level, ...],
+        activation: str,
+        *,
+        batch_norm: bool,
     ) -> None:
         super().__init__(name="stochastic_layers")
         self.x_shape = tuple(x_shape)
@@ -44,12 +51,13 @@ class StochasticLayers(keras.Model):  # type: ignore[misc] # Keras has no types.
         groups = zip(reversed(self.names), reversed(sizes), strict=False)
         self.latents = tuple(LatentGroup(name, (size,), size) for name, size in groups)
         below = [math.prod(likelihood.parameters_shape), *(2 * size for size in sizes[1:-1])]
+        network = partial(dense, activation=activation, batch_norm=batch_norm)
         self.up = [
-            dense(low, level.hidden, 2 * high, activation, name=f"q_z{number}", from_latents=number > 1)
+            network(low, level.hidden, 2 * high, name=f"q_z{number}", from_latents=number > 1)
             for number, ((low, high), level) in enumerate(zip(pairwise(sizes), levels, strict=True), start=1)
         ]
         self.down = [
-            dense(level.latent_size, level.hidden[::-1], outputs, activation, name=f"p_{name}")
+            network(level.latent_size, level.hidden[::-1], outputs, name=f"p_{name}")
             for level, outputs, name in zip(levels, below, ["x", *self.names], strict=False)
         ]
 
@@ -65,7 +73,7 @@ class StochasticLayers(keras.Model):  # type: ignore[misc] # Keras has no types.
         noise: tf.Tensor,
         *,
         labels: tf.Tensor | None = None,  # noqa: ARG002  # refused when it is built
-        valid: tf.Tensor | None = None,  # noqa: ARG002  # each example is independent of the others
+        valid: tf.Tensor | None = None,  # noqa: ARG002  # vaeflow excludes padding from batch normalization
         training: bool = False,
     ) -> Terms:
         """Return the terms of the ELBO for x [B, *X] and standard normal noise [L, B, N]."""
