@@ -47,7 +47,7 @@ def context_fixture():
     return context
 
 
-@pytest.fixture(params=TINY)
+@pytest.fixture(params=TINY, scope="module")
 def tiny(request):
     """Each model with two groups of one latent, for images of 2 by 2 pixels."""
     keras.utils.set_random_seed(0)
