@@ -71,6 +71,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/mypy plugins/vaeflow-flows/vaeflow_flows
 	$(BIN)/mypy plugins/vaeflow-hierarchical/vaeflow_hierarchical
+	$(BIN)/mypy plugins/vaeflow-vq/vaeflow_vq
 	$(BIN)/mypy --config-file plugins/vaeflow-mlflow/pyproject.toml
 
 docs: $(VENV)/installed-dev

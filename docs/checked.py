@@ -37,6 +37,9 @@ REQUIRED: dict[tuple[str, str], dict[str, object]] = {
 }
 """Options of components with required ones; the files are created for the checks."""
 
+PARTNERS = {("metric", "code-perplexity"): {"model": "vq"}}
+"""What components are checked with, if they are for some components only."""
+
 HEAD = """All components, checked with all rules of their kinds, by `python docs/checked.py` on the machine of
 [](results.md). A rule is skipped if it does not apply to the component; the last column gives the reason.
 """
@@ -80,7 +83,8 @@ def _row(kind: str, name: str, folder: Path) -> tuple[str, ...]:
     options = REQUIRED.get((kind, name), {})
     if kind == "dataset":
         options = {key: str(folder / value) if isinstance(value, str) else value for key, value in options.items()}
-    found = check(kind, name, x_shape=(28, 28, 1) if name == "conv-mnist" else None, **options)
+    x_shape = (28, 28, 1) if name == "conv-mnist" else None
+    found = check(kind, name, x_shape=x_shape, partners=PARTNERS.get((kind, name)), **options)
     counts = collections.Counter(one.outcome for one in found)
     sys.stderr.write(f"{kind} {name}: {dict(counts)}\n")
     sys.stderr.writelines(f"  {one.rule}: {one.message}\n" for one in found if one.outcome == "broken")

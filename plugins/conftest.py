@@ -1,19 +1,5 @@
-"""Which tests of the plugins are skipped: repetitions, unless --all is given, as in tests/."""
+"""The options of the tests of vaeflow, for those of the packages in this folder."""
 
-from __future__ import annotations
+from helpers.tiers import fork_server_ends, pytest_addoption, pytest_collection_modifyitems
 
-import pytest
-
-REASON = "repeats another test with more models, ranks or rules: make test-all"
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add --all."""
-    parser.addoption("--all", action="store_true", help="run repetitions, too: more models, ranks and rules")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip repetitions."""
-    for item in items:
-        if item.get_closest_marker("repetition") and not config.getoption("--all"):
-            item.add_marker(pytest.mark.skip(reason=REASON))
+__all__ = ["fork_server_ends", "pytest_addoption", "pytest_collection_modifyitems"]  # pytest finds them here

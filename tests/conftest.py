@@ -5,7 +5,7 @@ import signal
 
 import numpy as np
 import pytest
-from helpers import fork_server
+from helpers.tiers import fork_server_ends, pytest_addoption, pytest_collection_modifyitems
 
 from vaeflow.data.sets import Folders
 from vaeflow.data.sets.content import read_content
@@ -15,38 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # as vaeflow sets it, for te
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a shell that started the tests in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # what the tests start shall hear it
 
-
-MODES = (  # marker, option that includes its tests, why they are skipped without it
-    ("repetition", "--all", "repeats another test with more seeds, ranks or components: make test-all"),
-    ("cluster", "--cluster", "starts SLURM or sshd, which takes root and packages: make test-cluster"),
-)
-QUICK = (  # marker, why --quick skips its tests
-    ("slow", "takes seconds of work: make test"),
-    ("distributed", "starts a job of several replicas: make test"),
-)
-
-
-def pytest_addoption(parser):
-    parser.addoption("--quick", action="store_true", help="skip tests that are slow or start a job")
-    parser.addoption("--all", action="store_true", help="run repetitions, too: more seeds, ranks and components")
-    parser.addoption("--cluster", action="store_true", help="run the tests that start SLURM and sshd, as root")
-
-
-def pytest_collection_modifyitems(config, items):
-    reasons = [(marker, reason) for marker, option, reason in MODES if not config.getoption(option)]
-    if config.getoption("--quick"):
-        reasons += QUICK
-    for item in items:
-        for marker, reason in reasons:
-            if item.get_closest_marker(marker):
-                item.add_marker(pytest.mark.skip(reason=reason))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_fork_server_is_left():
-    yield
-    if fork_server.server.cache_info().currsize:
-        fork_server.server().__exit__()
+__all__ = ["fork_server_ends", "pytest_addoption", "pytest_collection_modifyitems"]  # pytest finds them here
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,23 @@ precision of the networks. This module does not import TensorFlow at run time.
 """
 
 from vaeflow.plugins.contracts.data import Binarization, Dataset, LazyArray, Split, Transform
-from vaeflow.plugins.contracts.distributions import ConditionalPrior, Distribution, Likelihood, Posterior, Prior
+from vaeflow.plugins.contracts.distributions import (
+    ConditionalPrior,
+    ConnectedPrior,
+    Distribution,
+    Likelihood,
+    Posterior,
+    Prior,
+    PriorContext,
+)
 from vaeflow.plugins.contracts.model import LatentGroup, LatentVariableModel, ModelContext, Parts
-from vaeflow.plugins.contracts.terms import Terms
+from vaeflow.plugins.contracts.terms import PathGradient, Terms
 from vaeflow.plugins.contracts.training import Metric, Objective, Player, Schedule, Timeline
 
 __all__ = [
     "Binarization",
     "ConditionalPrior",
+    "ConnectedPrior",
     "Dataset",
     "Distribution",
     "LatentGroup",
@@ -24,9 +33,11 @@ __all__ = [
     "ModelContext",
     "Objective",
     "Parts",
+    "PathGradient",
     "Player",
     "Posterior",
     "Prior",
+    "PriorContext",
     "Schedule",
     "Split",
     "Terms",

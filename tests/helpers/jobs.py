@@ -11,12 +11,15 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from helpers.fork_server import worker_of
 from helpers.small_runs import python
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 HOROVOD = pytest.mark.skipif(
     importlib.util.find_spec("horovod") is None, reason="Horovod is not installed: vaeflow horovod install"
@@ -29,6 +32,18 @@ TOPOLOGIES = [
     pytest.param("horovod", 3, id="horovod x3", marks=[pytest.mark.horovod, HOROVOD]),
 ]
 PATIENCE = 240  # seconds
+
+
+def usual(topologies: Iterable[Any], *names: str) -> list[Any]:
+    """Return topologies; those whose names are not given repeat what the others show: they run with `--all`."""
+    topologies = list(topologies)
+    assert {topology.id for topology in topologies} >= set(names), names
+    return [
+        one if one.id in names else pytest.param(*one.values, id=one.id, marks=[*one.marks, pytest.mark.repetition])
+        for one in topologies
+    ]
+
+
 LAUNCHERS = ("TF_CONFIG", "HOROVOD_RANK", "HOROVOD_SIZE")
 
 

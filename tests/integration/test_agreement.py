@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from helpers.jobs import HOROVOD, begin, finish, free_ports, start, tf_configs
+from helpers.jobs import HOROVOD, begin, finish, free_ports, start, tf_configs, usual
 from helpers.other_values import keys_of, other_settings
 from helpers.small_runs import RUN, command_line, on, python, write_digits
 
@@ -75,7 +75,10 @@ def assert_named(done, seconds, *words):
     assert "Traceback" not in "".join(done.outputs)
 
 
-BOTH = [pytest.param("horovod", marks=[pytest.mark.horovod, HOROVOD]), "multiworker"]
+BOTH = [
+    pytest.param("horovod", id="horovod", marks=[pytest.mark.horovod, HOROVOD]),
+    pytest.param("multiworker", id="multiworker"),
+]
 CASES = {
     "seed=1": ("seed is 0 at rank 0 and 1 at rank 1",),
     "objective=beta-vae": ("objective.name is 'elbo' at rank 0 and 'beta-vae' at rank 1",),
@@ -92,7 +95,7 @@ def training(run, data, *settings):
     return ["train", "mnist-2d", "--run-dir", run, *on(data, "steps=12", "microbatches=4", *settings)]
 
 
-@pytest.mark.parametrize("strategy", BOTH)
+@pytest.mark.parametrize("strategy", usual(BOTH, "multiworker"))
 @pytest.mark.parametrize("setting", CASES)
 def test_a_setting_of_one_rank(tmp_path, data, strategy, setting):
     run = tmp_path / "run"

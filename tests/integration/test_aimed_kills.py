@@ -22,7 +22,7 @@ from helpers.small_runs import on, rows, summary, write_digits
 if TYPE_CHECKING:
     from pathlib import Path
 
-KILLS = int(os.environ.get("VAEFLOW_AIMED_KILLS", "6"))
+KILLS = int(os.environ.get("VAEFLOW_AIMED_KILLS", "3"))
 STEPS, EVERY = 24, 8
 SETTINGS = (
     *("microbatches=4", "batch_size=8", f"steps={STEPS}", f"checkpoint.every_steps={EVERY}", "checkpoint.keep=2"),

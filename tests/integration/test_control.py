@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from helpers.jobs import HOROVOD, job
 from helpers.small_runs import on, rows, summary, train, tree, write_digits
+from helpers.tiers import repeated
 
 from vaeflow.cli import main
 from vaeflow.data.order import Order
@@ -365,7 +366,7 @@ def assert_same(run, alone):
 @pytest.mark.parametrize(
     ("kind", "count"),
     [
-        pytest.param("multiworker", 2, id="multiworker x2"),
+        repeated("multiworker", 2, id="multiworker x2"),
         pytest.param("horovod", 2, id="horovod x2", marks=[pytest.mark.horovod, HOROVOD]),
     ],
 )

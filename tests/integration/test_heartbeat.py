@@ -16,8 +16,9 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from helpers.jobs import HOROVOD, begin, finish, process_of_rank, start, tf_configs
+from helpers.jobs import HOROVOD, begin, finish, process_of_rank, start, tf_configs, usual
 from helpers.small_runs import SMALL, command_line, on, write_digits
+from helpers.tiers import repeated
 
 from vaeflow.distributed.heartbeat.cut_connections import cut_connections
 from vaeflow.distributed.heartbeat.link import BEAT, Link
@@ -70,8 +71,15 @@ def seconds_until(condition, patience):
 
 @pytest.mark.slow
 @pytest.mark.distributed
-@pytest.mark.parametrize("victim", [0, 2])
-@pytest.mark.parametrize(("kind", "count"), JOBS)
+@pytest.mark.parametrize(
+    ("kind", "count", "victim"),
+    [
+        pytest.param("horovod", 3, 0, id="horovod x3 0", marks=[pytest.mark.horovod, HOROVOD]),
+        pytest.param("multiworker", 3, 2, id="multiworker x3 2"),
+        repeated("horovod", 3, 2, id="horovod x3 2"),
+        repeated("multiworker", 3, 0, id="multiworker x3 0"),
+    ],
+)
 def test_a_killed_rank_ends_the_job(tmp_path, digits, kind, count, victim):
     run = tmp_path / "run"
     processes = begin(kind, count, "train", "mnist-2d", "--run-dir", run, *on(digits, *LONG))
@@ -95,7 +103,7 @@ def test_a_killed_rank_ends_the_job(tmp_path, digits, kind, count, victim):
 
 @pytest.mark.slow
 @pytest.mark.distributed
-@pytest.mark.parametrize(("kind", "count"), JOBS)
+@pytest.mark.parametrize(("kind", "count"), usual(JOBS, "multiworker x3"))
 def test_a_stopped_rank_ends_the_job(tmp_path, digits, kind, count):
     run = tmp_path / "run"
     processes = begin(kind, count, "train", "mnist-2d", "--run-dir", run, *on(digits, *LONG))
@@ -191,7 +199,7 @@ FAILING = """
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize(("kind", "count"), JOBS)
+@pytest.mark.parametrize(("kind", "count"), usual(JOBS, "horovod x3"))
 def test_a_chief_that_fails_takes_the_others_with_it(tmp_path, digits, kind, count):
     plugin = tmp_path / "failing.py"
     plugin.write_text(dedent(FAILING))

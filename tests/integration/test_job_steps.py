@@ -7,18 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import inside_a_job
-from helpers.jobs import TOPOLOGIES, job
+from helpers.jobs import TOPOLOGIES, job, usual
 from helpers.small_runs import SMALL
 
 PROGRAM = (str(Path(inside_a_job.__file__)),)
 TOLERANCE = 1e-6  # of each tensor's norm
 pytestmark = pytest.mark.distributed
-OFTEN = [topology for topology in TOPOLOGIES if topology.id in ("mirrored x3", "multiworker x2", "horovod x3")]
-RARELY = [
-    pytest.param(*topology.values, id=topology.id, marks=[*topology.marks, pytest.mark.repetition])
-    for topology in (*TOPOLOGIES, pytest.param("mirrored", 4, id="mirrored x4"))
-    if topology not in OFTEN
-]
+MORE = (*TOPOLOGIES, pytest.param("mirrored", 4, id="mirrored x4"))
 
 
 def gradients(folder, kind, count):
@@ -33,7 +28,7 @@ def on_one_device(tmp_path_factory, mnist_folders):
     return gradients(tmp_path_factory.mktemp("gradients") / "single", "single", 1)
 
 
-@pytest.mark.parametrize(("kind", "count"), OFTEN + RARELY)
+@pytest.mark.parametrize(("kind", "count"), usual(MORE, "horovod x3"))
 def test_gradients_of_automatic_microbatches(tmp_path, on_one_device, kind, count):
     """In float32, whatever the remainder of the batch over the replicas."""
     found = gradients(tmp_path / "job", kind, count)
@@ -43,7 +38,7 @@ def test_gradients_of_automatic_microbatches(tmp_path, on_one_device, kind, coun
             assert np.linalg.norm(here - alone) <= TOLERANCE * np.linalg.norm(alone), name
 
 
-@pytest.mark.parametrize(("kind", "count"), [topology for topology in TOPOLOGIES if topology.values[1] == 2])
+@pytest.mark.parametrize(("kind", "count"), usual((one for one in TOPOLOGIES if one.values[1] == 2), "horovod x2"))
 def test_an_epoch_has_each_example_once_and_no_noise_twice(tmp_path, kind, count):
     """1,003 examples in batches of 20: 51 steps, the last of three examples."""
     data = tmp_path / "numbers.npz"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers import small_runs
+from helpers.jobs import HOROVOD, usual
 from helpers.paths import ROOT
 
 from vaeflow.cli import main
@@ -387,12 +387,15 @@ def expected(tmp_path_factory, mnist_content):
     return arguments, small_runs.summary(folder / "run")["state_sha256"]
 
 
-HOROVOD = pytest.mark.skipif(importlib.util.find_spec("horovod") is None, reason="Horovod is not installed")
+BOTH = [
+    pytest.param("horovod", id="horovod", marks=[pytest.mark.horovod, HOROVOD]),
+    pytest.param("multiworker", id="multiworker"),
+]
 
 
 @pytest.mark.slow
 @pytest.mark.distributed
-@pytest.mark.parametrize("strategy", [pytest.param("horovod", marks=[pytest.mark.horovod, HOROVOD]), "multiworker"])
+@pytest.mark.parametrize("strategy", usual(BOTH, "multiworker"))
 def test_launch_local_run_trains_to_the_same_bits(strategy, expected, tmp_path, monkeypatch):
     arguments, state = expected
     with_tools(tmp_path, monkeypatch)
@@ -406,7 +409,7 @@ def test_launch_local_run_trains_to_the_same_bits(strategy, expected, tmp_path, 
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize("strategy", [pytest.param("horovod", marks=[pytest.mark.horovod, HOROVOD]), "multiworker"])
+@pytest.mark.parametrize("strategy", usual(BOTH, "horovod"))
 def test_local_ends_with_the_code_of_vaeflow(strategy, tmp_path, monkeypatch):
     with_tools(tmp_path, monkeypatch)
     done = run("local.sh", "--strategy", strategy, "mnist-2d", "epoch=1")

@@ -11,8 +11,9 @@ import pytest
 import tensorflow as tf
 from helpers import builders
 from helpers.builders import Training, column
-from helpers.jobs import HOROVOD, job
+from helpers.jobs import HOROVOD, job, usual
 from helpers.small_runs import on, rows, summary
+from helpers.tiers import repeated
 
 from vaeflow.cli import main
 from vaeflow.data.order import Order
@@ -287,8 +288,17 @@ KINDS = [
 
 @pytest.mark.slow
 @pytest.mark.distributed
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("action", ["skip", "rollback"])
+@pytest.mark.parametrize(
+    ("kind", "action"),
+    [
+        pytest.param("horovod", "rollback", marks=[pytest.mark.horovod, HOROVOD]),
+        ("multiworker", "skip"),
+        repeated("horovod", "skip"),
+        repeated("multiworker", "rollback"),
+        repeated("mirrored", "skip"),
+        repeated("mirrored", "rollback"),
+    ],
+)
 def test_one_replica_of_two(tmp_path, together, alone, kind, action):
     finished = together(kind, tmp_path / "run", action)
     assert set(finished.codes) == {0}, finished.outputs
@@ -300,7 +310,7 @@ def test_one_replica_of_two(tmp_path, together, alone, kind, action):
 
 @pytest.mark.slow
 @pytest.mark.distributed
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", usual(KINDS, "mirrored x2"))
 def test_two_replicas_stop_together(tmp_path, together, bad, kind):
     steps, row = bad
     finished = together(kind, tmp_path / "run", "stop")

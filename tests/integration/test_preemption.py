@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from helpers.jobs import HOROVOD, begin, finish, process_of_rank
 from helpers.small_runs import on, rows, summary, train, tree, vaeflow, write_digits
+from helpers.tiers import repeated
 
 from vaeflow.cli import main
 from vaeflow.distributed.job.stop_signals import SIGNALS, StopRequest, stop_requests
@@ -27,10 +28,14 @@ LONG = (
 )
 JOBS = [
     pytest.param(("single", 1, signal.SIGTERM), id="single TERM"),
-    pytest.param(("single", 1, signal.SIGINT), id="single INT"),
-    pytest.param(("single", 1, signal.SIGUSR1), id="single USR1"),
-    pytest.param(("mirrored", 2, signal.SIGTERM), id="mirrored x2", marks=pytest.mark.distributed),
-    pytest.param(("multiworker", 2, signal.SIGTERM), id="multiworker x2", marks=pytest.mark.distributed),
+    repeated(("single", 1, signal.SIGINT), id="single INT"),
+    repeated(("single", 1, signal.SIGUSR1), id="single USR1"),
+    pytest.param(
+        ("mirrored", 2, signal.SIGTERM), id="mirrored x2", marks=[pytest.mark.distributed, pytest.mark.repetition]
+    ),
+    pytest.param(
+        ("multiworker", 2, signal.SIGTERM), id="multiworker x2", marks=[pytest.mark.distributed, pytest.mark.repetition]
+    ),
     pytest.param(
         ("horovod", 2, signal.SIGTERM), id="horovod x2", marks=[pytest.mark.distributed, pytest.mark.horovod, HOROVOD]
     ),

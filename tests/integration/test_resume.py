@@ -15,6 +15,7 @@ from textwrap import dedent
 import pytest
 from helpers.fork_server import worker_of
 from helpers.small_runs import command_line, on, rows, summary, train, tree, vaeflow, write_digits
+from helpers.tiers import repeated
 
 from vaeflow.cli import main
 
@@ -156,7 +157,7 @@ def plugin(tmp_path_factory):
     [
         ("precision=mixed_float16", "kl_schedule=capacity", "kl_schedule.epochs=1", "log.tensorboard=true"),
         ("optimizer=schedule-free-adamw", "binarization=fixed", "accumulate=3", "steps=29"),
-        ("optimizer=muon", "likelihood=gaussian", "likelihood.variance=shared", "dataset.validation=100"),
+        repeated(("optimizer=muon", "likelihood=gaussian", "likelihood.variance=shared", "dataset.validation=100")),
     ],
     ids=" ".join,
 )

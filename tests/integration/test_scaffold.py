@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from helpers.small_runs import python, tree
+from helpers.tiers import few
 
 from vaeflow.cli import main
 from vaeflow.errors import UsageError
@@ -26,9 +27,12 @@ TINY = ("steps=3", "batch_size=16", "log.tensorboard=false", "dataset.train_exam
 SEEN = ("plot", "metric", "callback", "strategy")
 """Kinds whose components leave something to look at; one run has them all."""
 SMALL = ("encoder.hidden=[8]", "decoder.hidden=[8]", "latent_size=3")
-USUAL = ("dataset", "callback")
-CONTRACTS = [pytest.param(kind, marks=[] if kind in USUAL else pytest.mark.repetition) for kind in KINDS]
-"""Kinds whose contract is run: half a minute each, so all of them only by `make check-components`."""
+TOGETHER = (
+    ("encoder", "decoder", "posterior", "prior", "likelihood", "transform", "schedule", "learning_rate", "optimizer"),
+    ("objective", "binarization", "dataset"),
+    ("model",),
+)
+"""Kinds that one run selects; those that are seen have a run of their own."""
 
 
 def name_of(kind):
@@ -105,22 +109,19 @@ def test_modules_bring_no_tensorflow(packages):
 # What it does
 
 
-def settings_of(kind):
-    """Return the settings of a run of three steps that selects what was written for a kind."""
-    chosen = selecting.settings(kind, name_of(kind))
-    small = [] if kind == "model" else [one for one in SMALL if one.partition(".")[0] != kind]
-    tiny = TINY[:3] if kind == "dataset" else TINY
-    drawn = [] if kind == "plot" else ["plots.draw=[]"]
-    own = ["dataset.examples=48"] if kind == "dataset" else []
-    return [*tiny, *small, *drawn, *chosen, *own]
+def settings_of(kinds):
+    """Return the settings of a run of three steps that selects what was written for some kinds."""
+    chosen = [setting for kind in kinds for setting in selecting.settings(kind, name_of(kind))]
+    small = [] if "model" in kinds else [one for one in SMALL if one.partition(".")[0] not in kinds]
+    tiny = (*TINY[:3], "dataset.examples=48") if "dataset" in kinds else TINY
+    drawn = [] if "plot" in kinds else ["plots.draw=[]"]
+    return [*tiny, *small, *drawn, *chosen]
 
 
 def trained(run, packages, *kinds):
     """Train with what was written for some kinds and return the run's config."""
-    first, *more = kinds
-    chosen = [setting for kind in more for setting in selecting.settings(kind, name_of(kind))]
     plugins = [f"--plugin={module_of(packages, kind)}" for kind in kinds]
-    assert main(["train", selecting.RECIPE, *settings_of(first), *chosen, *plugins, "--run-dir", str(run)]) == 0
+    assert main(["train", selecting.RECIPE, *settings_of(kinds), *plugins, "--run-dir", str(run)]) == 0
     assert (run / "summary.json").exists()
     return tomllib.loads((run / "config.toml").read_text())
 
@@ -132,9 +133,14 @@ def selected(config, kind):
     return [one["name"] for one in config] if isinstance(config, list) else [config["name"]]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in SEEN])
-def test_it_trains(kind, packages, tmp_path, mnist_folders):
-    assert selected(trained(tmp_path / "run", packages, kind), kind) == [name_of(kind)]
+@pytest.mark.parametrize("kinds", TOGETHER, ids=lambda kinds: kinds[0])
+def test_they_train(kinds, packages, tmp_path, mnist_folders):
+    config = trained(tmp_path / "run", packages, *kinds)
+    assert all(selected(config, kind) == [name_of(kind)] for kind in kinds)
+
+
+def test_all_kinds_train():
+    assert {kind for kinds in (*TOGETHER, SEEN) for kind in kinds} == set(KINDS)
 
 
 def test_those_that_are_seen_train_and_their_output_appears(packages, tmp_path, capfd, mnist_folders):
@@ -158,7 +164,7 @@ def test_its_own_tests_pass(packages):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", CONTRACTS)
+@pytest.mark.parametrize("kind", few(KINDS, "plot"))
 def test_it_keeps_the_contract_as_its_own_test_says(kind, packages):
     package = module_of(packages, kind).parent
     assert own_tests("-k", "contract", cwd=package, modules=str(package)) == 1

@@ -11,6 +11,7 @@ import time
 
 import pytest
 from helpers.small_runs import RUN, command_line, on, summary, train, vaeflow, write_digits
+from helpers.tiers import few, repeated
 
 SECONDS = 60  # in which a process must have come to a moment
 LONG = ("microbatches=4", "steps=5000", "batch_size=8", "log.every_steps=500", "checkpoint.every_steps=50")
@@ -163,7 +164,7 @@ def test_two_interrupts_end_a_run_at_any_moment(where, tmp_path, digits):
     assert time.monotonic() - began < 35
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.1, *(pytest.param(s, marks=pytest.mark.repetition) for s in (0.02, 0.3))])
+@pytest.mark.parametrize("pause", few([0.0, 0.02, 0.1, 0.3], 0.1))
 def test_two_interrupts_end_a_command(pause, finished):
     """Also where the second one comes while the first is reported, or the interpreter ends."""
     process = begin("plot", finished, plain=True)
@@ -193,7 +194,7 @@ sys.exit(code)
 """
 
 
-@pytest.mark.parametrize("seconds", [{"atexit": 30, "thread": 0}, {"atexit": 0, "thread": 30}])
+@pytest.mark.parametrize("seconds", [{"atexit": 30, "thread": 0}, repeated({"atexit": 0, "thread": 30})])
 def test_interrupts_as_the_interpreter_ends(seconds):
     """What is left to do then may hang; the exit code is known."""
     script = LATE.format(**seconds)

@@ -6,8 +6,9 @@ import re
 
 import pytest
 from helpers.cut_runs import cut_back
-from helpers.jobs import HOROVOD, TOPOLOGIES, begin, finish, job, summary_of
+from helpers.jobs import HOROVOD, TOPOLOGIES, begin, finish, job, summary_of, usual
 from helpers.small_runs import SHORT, SMALL, on, rows, train, vaeflow, write_digits
+from helpers.tiers import few, repeated
 
 CASES = {
     "everything": (
@@ -28,19 +29,28 @@ CASES = {
         "batch_size=16",
         "precision=mixed_bfloat16",
         "steps=2",
+        "objective=info-vae",
     ),
-    "loss scale": (*SMALL, "epochs=2", "microbatches=3", "batch_size=12", "precision=mixed_float16", "optimizer=sgd"),
+    "loss scale": (
+        *SMALL,
+        "epochs=2",
+        "microbatches=3",
+        "batch_size=12",
+        "precision=mixed_float16",
+        "optimizer=sgd",
+        "objective={name='iwae', samples=2, gradient='doubly-reparameterized'}",
+        "prior={name='vamp', components=5}",
+    ),
 }
-FEW = ("mirrored x2", "multiworker x2", "horovod x3")  # for the cases after the first; the others are repetitions
+USUAL = {  # the others are repetitions
+    "everything": [topology.id for topology in TOPOLOGIES],
+    "convolutions in bfloat16": ["horovod x3"],
+    "loss scale": ["mirrored x2"],
+}
 BY_CASE = [
-    pytest.param(
-        *topology.values,
-        case,
-        id=f"{topology.id} {case}",
-        marks=[*topology.marks, *([] if case == "everything" or topology.id in FEW else [pytest.mark.repetition])],
-    )
-    for case in CASES
-    for topology in TOPOLOGIES
+    pytest.param(*topology.values, case, id=f"{topology.id} {case}", marks=topology.marks)
+    for case, names in USUAL.items()
+    for topology in usual(TOPOLOGIES, *names)
 ]
 pytestmark = pytest.mark.distributed
 
@@ -96,7 +106,7 @@ def test_the_bits_depend_on_the_number_of_microbatches(tmp_path, digits, on_one_
 @pytest.mark.horovod
 @HOROVOD
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("count", [4, *(pytest.param(count, marks=pytest.mark.repetition) for count in (8, 16))])
+@pytest.mark.parametrize("count", few([4, 8, 16], 4))
 def test_more_ranks_than_cores(tmp_path, digits, count):
     """Every rank imports TensorFlow and traces: half a gigabyte of memory and half a minute of a core each."""
     settings = [*settings_of(digits, "everything"), "microbatches=16", "batch_size=16"]
@@ -108,7 +118,7 @@ def test_more_ranks_than_cores(tmp_path, digits, count):
     assert summary_of(tmp_path / "together")["state_sha256"] == summary_of(tmp_path / "alone")["state_sha256"]
 
 
-@pytest.mark.parametrize(("kind", "count"), [TOPOLOGIES[0], TOPOLOGIES[2], TOPOLOGIES[3]])
+@pytest.mark.parametrize(("kind", "count"), usual(TOPOLOGIES, "horovod x2"))
 def test_automatic_microbatches_are_equal_to_rounding(tmp_path, digits, kind, count):
     settings = on(digits, "microbatches=auto", "batch_size=10", "steps=3", "optimizer=sgd", "learning_rate=1e-3")
     for folder, topology in (("alone", ("single", 1)), ("together", (kind, count))):
@@ -123,7 +133,7 @@ def test_automatic_microbatches_are_equal_to_rounding(tmp_path, digits, kind, co
     [
         ("mirrored", 2, "bfloat16"),
         pytest.param("horovod", 2, "float16", marks=[pytest.mark.horovod, HOROVOD]),
-        pytest.param("horovod", 3, "bfloat16", marks=[pytest.mark.horovod, HOROVOD]),
+        repeated("horovod", 3, "bfloat16"),
     ],
 )
 def test_compressed_gradients_still_train(tmp_path, digits, kind, count, compression):
@@ -136,7 +146,7 @@ def test_compressed_gradients_still_train(tmp_path, digits, kind, count, compres
     assert bounds[-1] > bounds[0] + 20  # nats
 
 
-@pytest.mark.parametrize(("kind", "count"), TOPOLOGIES)
+@pytest.mark.parametrize(("kind", "count"), usual(TOPOLOGIES, "mirrored x3", "horovod x2"))
 def test_evaluated_on_any_topology(tmp_path, digits, kind, count):
     """Whatever trained the run: the figures of one device, printed and written once."""
     run = train(tmp_path / "run", digits, "steps=5", "evaluate.batch_size=24")
@@ -151,7 +161,7 @@ def test_evaluated_on_any_topology(tmp_path, digits, kind, count):
     assert alone.stdout in printed
 
 
-@pytest.mark.parametrize(("kind", "count"), [TOPOLOGIES[1], TOPOLOGIES[2], TOPOLOGIES[4]])
+@pytest.mark.parametrize(("kind", "count"), usual(TOPOLOGIES, "multiworker x2"))
 def test_more_replicas_than_microbatches_is_one_line(tmp_path, digits, kind, count):
     settings = on(digits, f"microbatches={count - 1}")
     finished = job(kind, count, "train", "mnist-2d", "--run-dir", tmp_path / "run", *settings)
@@ -162,7 +172,7 @@ def test_more_replicas_than_microbatches_is_one_line(tmp_path, digits, kind, cou
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("kind", "count"), [TOPOLOGIES[2], TOPOLOGIES[3]])
+@pytest.mark.parametrize(("kind", "count"), usual(TOPOLOGIES[2:], "multiworker x2"))
 def test_a_directory_in_use_ends_all_processes(tmp_path, digits, kind, count):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine").write_text("keep me")
@@ -207,7 +217,7 @@ def vaeflow_components():
 """
 
 
-@pytest.mark.parametrize(("kind", "count"), TOPOLOGIES[::2])  # each strategy once
+@pytest.mark.parametrize(("kind", "count"), usual(TOPOLOGIES, "mirrored x2", "multiworker x2"))
 def test_replicas_that_differ_stop_the_run_and_are_named(tmp_path, digits, kind, count):
     """A callback, which runs on the chief alone, changes a weight of one replica: the next proof fails."""
     plugin = tmp_path / "breaks.py"

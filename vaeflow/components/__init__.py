@@ -47,6 +47,7 @@ def _model() -> Iterator[Component]:
     yield Component("prior", "standard-normal", priors.standard_normal)
     yield Component("prior", "diagonal-gaussian", priors.diagonal_gaussian)
     yield Component("prior", "mixture-of-gaussians", priors.mixture_of_gaussians)
+    yield Component("prior", "vamp", priors.vamp)
     yield Component("likelihood", "bernoulli", likelihoods.bernoulli)
     yield Component("likelihood", "gaussian", likelihoods.gaussian)
     yield Component("likelihood", "continuous-bernoulli", likelihoods.continuous_bernoulli)
@@ -59,6 +60,9 @@ def _model() -> Iterator[Component]:
 def _training() -> Iterator[Component]:
     yield Component("objective", "elbo", objectives.elbo)
     yield Component("objective", "beta-vae", objectives.beta_vae)
+    yield Component("objective", "iwae", objectives.iwae)
+    yield Component("objective", "free-bits", objectives.free_bits)
+    yield Component("objective", "info-vae", objectives.info_vae)
     yield Component("schedule", "constant", schedules.constant)
     yield Component("schedule", "linear", schedules.linear)
     yield Component("schedule", "cyclical", schedules.cyclical)

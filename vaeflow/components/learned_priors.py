@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING
 import keras
 import tensorflow as tf
 
+from vaeflow.errors import UsageError
 from vaeflow.model.distributions import DiagonalNormal, DiagonalNormalMixture
 from vaeflow.model.distributions.normal import diagonal_normal_kl
 
 if TYPE_CHECKING:
-    from vaeflow.contracts import Distribution
+    from vaeflow.contracts import Distribution, Prior, PriorContext
+
+
+class NormalPrior(DiagonalNormal):
+    """N(mu, diag(sigma^2)) as a prior, for mu and log sigma^2 [D], or [B, D] if they depend on labels."""
+
+    def kl_terms(self, q: Distribution) -> tf.Tensor | None:
+        """Return KL(q, p) per latent dimension, [B, D] in nats, if q is a `DiagonalNormal`, else None."""
+        return diagonal_normal_kl(q, self) if type(q) is DiagonalNormal else None
 
 
 class DiagonalGaussianPrior(keras.layers.Layer):
@@ -19,12 +28,31 @@ class DiagonalGaussianPrior(keras.layers.Layer):
 
     Args:
         latent_size: D.
+        per_class: whether each label has its own mu and log sigma^2, p(z given the label).
     """
 
-    def __init__(self, latent_size: int) -> None:
+    def __init__(self, latent_size: int, *, per_class: bool = False) -> None:
         super().__init__(name="prior", dtype="float32")
-        self.mu = self.add_weight(shape=(latent_size,), initializer="zeros", name="mu")
-        self.log_var = self.add_weight(shape=(latent_size,), initializer="zeros", name="log_var")
+        self._per_class, self._shape = per_class, (latent_size,)
+        if not per_class:
+            self._add_weights(latent_size)
+
+    def connect(self, context: PriorContext) -> None:
+        """Create the weights of each class.
+
+        Raises:
+            UsageError: if there are no labels.
+        """
+        if self._per_class and not context.classes:
+            raise UsageError("prior 'diagonal-gaussian': per_class = true needs labels: set condition.labels = true")
+        if self._per_class:
+            self._add_weights(context.classes, *self._shape)
+
+    def given(self, labels: tf.Tensor) -> Prior:
+        """Return p(z given the label) for one-hot labels [..., C]: the same for all, unless `per_class`."""
+        if not self._per_class:
+            return self._normal()
+        return NormalPrior(*(tf.tensordot(labels, tf.convert_to_tensor(v), axes=1) for v in (self.mu, self.log_var)))
 
     def sample(self, noise: tf.Tensor) -> tf.Tensor:
         """Return z for standard normal noise [..., D]."""
@@ -40,10 +68,16 @@ class DiagonalGaussianPrior(keras.layers.Layer):
 
     def kl_terms(self, q: Distribution) -> tf.Tensor | None:
         """Return KL(q, p) per latent dimension, [B, D] in nats, if q is a `DiagonalNormal`, else None."""
-        return diagonal_normal_kl(q, self._normal()) if type(q) is DiagonalNormal else None
+        return self._normal().kl_terms(q)
 
-    def _normal(self) -> DiagonalNormal:
-        return DiagonalNormal(tf.convert_to_tensor(self.mu), tf.convert_to_tensor(self.log_var))
+    def _add_weights(self, *shape: int) -> None:
+        self.mu = self.add_weight(shape=shape, initializer="zeros", name="mu")
+        self.log_var = self.add_weight(shape=shape, initializer="zeros", name="log_var")
+
+    def _normal(self) -> NormalPrior:
+        if self._per_class:
+            raise UsageError("prior 'diagonal-gaussian': per_class = true, so z has a density only given a label")
+        return NormalPrior(tf.convert_to_tensor(self.mu), tf.convert_to_tensor(self.log_var))
 
 
 class MixtureOfGaussiansPrior(keras.layers.Layer):

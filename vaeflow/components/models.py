@@ -13,13 +13,14 @@ def single_layer(context: ModelContext) -> LatentVariableModel:
 
     The config's encoder, posterior, prior, decoder and likelihood make it. With `condition.labels = true`, labels are
     appended to x (as maps along the last axis) for the encoder and to z for the decoder, and a prior with a method
-    `given` gets them.
+    `given` gets them. A prior with a method `connect` gets the model's posteriors.
     """
+    from vaeflow.contracts import PriorContext
     from vaeflow.model.vae import VAE
 
     parts, x_shape, size = context.parts, context.x_shape, context.latent_size
     likelihood = parts.likelihood(x_shape)  # initial weights depend on the order in which parts are built
-    return VAE(
+    model = VAE(
         x_shape=x_shape,
         latent_size=size,
         encoder=parts.encoder((*x_shape[:-1], x_shape[-1] + context.classes)),
@@ -28,3 +29,7 @@ def single_layer(context: ModelContext) -> LatentVariableModel:
         decoder=parts.decoder(size + context.classes, likelihood.parameters_shape),
         likelihood=likelihood,
     )
+    connect = getattr(model.prior, "connect", None)
+    if connect is not None:
+        connect(PriorContext(x_shape, context.classes, model.posterior_of))
+    return model

@@ -21,7 +21,7 @@ def standard_normal(latent_size: int) -> Prior:
     return StandardNormal(latent_size)
 
 
-def diagonal_gaussian(latent_size: int) -> Prior:
+def diagonal_gaussian(latent_size: int, *, per_class: bool = False) -> Prior:
     """A Gaussian with a learned mean and standard deviation per dimension, initially N(0, I).
 
     KL(q, p) from a diagonal Gaussian has a closed form (Bishop 2006, "Pattern recognition and machine learning",
@@ -29,10 +29,11 @@ def diagonal_gaussian(latent_size: int) -> Prior:
 
     Args:
         latent_size: D.
+        per_class: each label has its own Gaussian, p(z given the label); needs `condition.labels = true`.
     """
     from vaeflow.components.learned_priors import DiagonalGaussianPrior
 
-    return DiagonalGaussianPrior(latent_size)
+    return DiagonalGaussianPrior(latent_size, per_class=per_class)
 
 
 def mixture_of_gaussians(
@@ -54,3 +55,28 @@ def mixture_of_gaussians(
     from vaeflow.components.learned_priors import MixtureOfGaussiansPrior
 
     return MixtureOfGaussiansPrior(latent_size, components, spread)
+
+
+def vamp(
+    latent_size: int,
+    *,
+    components: Annotated[int, Field(ge=1)] = 100,
+    mean: float = 0.5,
+    spread: Annotated[float, Field(gt=0)] = 0.1,
+) -> Prior:
+    """The VampPrior: a mixture of the posteriors of K learned pseudo-inputs (Tomczak and Welling 2018).
+
+    Pseudo-inputs are weights of x's shape, without limits to their values. They pass through the model's own encoder
+    and posterior as in evaluations (no dropout, batch normalization by moving averages). There is no closed form of
+    KL(q, p): samples estimate it. The posterior must be `diagonal-gaussian`.
+
+    Args:
+        latent_size: D.
+        components: K; each step encodes K pseudo-inputs per microbatch.
+        mean: of the initial pseudo-inputs, which are random; 0.5 suits pixels in [0, 1].
+        spread: their standard deviation.
+    """
+    from vaeflow.components.vamp_prior import VampPrior
+
+    del latent_size  # that of the posterior
+    return VampPrior(components, mean, spread)

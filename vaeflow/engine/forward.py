@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vaeflow.model.modes import in_mode
+from vaeflow.model.path_gradient import PathGradient
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -14,7 +15,14 @@ if TYPE_CHECKING:
     from vaeflow.data.batches import Batch
 
 
-def forward(model: LatentVariableModel, batch: Batch, noise: tf.Tensor, *, training: bool) -> Terms:
+def path_of(objective: Objective) -> PathGradient | None:
+    """Return a new gradient of samples for one forward pass, or None if the objective wants the ordinary one."""
+    return PathGradient() if getattr(objective, "path_gradient", False) else None
+
+
+def forward(
+    model: LatentVariableModel, batch: Batch, noise: tf.Tensor, *, training: bool, path: PathGradient | None = None
+) -> Terms:
     """Return the terms of a batch, with its labels and its padding.
 
     Args:
@@ -22,9 +30,11 @@ def forward(model: LatentVariableModel, batch: Batch, noise: tf.Tensor, *, train
         batch: B rows.
         noise: standard normal, [L, B, N].
         training: the mode of the layers.
+        path: changes the gradient of the samples.
     """
-    terms = model.terms(batch.x, noise, labels=batch.labels, valid=batch.valid, training=training)
-    return replace(terms, valid=batch.valid, labels=batch.labels, y=batch.y)
+    more: dict[str, Any] = {} if path is None else {"path": path}
+    terms = model.terms(batch.x, noise, labels=batch.labels, valid=batch.valid, training=training, **more)
+    return replace(terms, valid=batch.valid, labels=batch.labels, y=batch.y, path=path)
 
 
 def loss_of(

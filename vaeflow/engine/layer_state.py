@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from vaeflow.data.batches import Batch
-from vaeflow.engine.forward import forward, loss_of
+from vaeflow.engine.forward import forward, loss_of, path_of
 from vaeflow.errors import PluginError
 from vaeflow.model.latents import zero_inputs
 
@@ -95,6 +95,6 @@ def _changed(
     x, noise, labels = zero_inputs(model, rows=2, samples=objective.samples, classes=classes)
     valid, y = tf.ones((2,)), tf.zeros((2,), tf.int32)
     with Updates() as scope:
-        terms = forward(model, Batch(x, valid, y, labels), noise, training=True)
+        terms = forward(model, Batch(x, valid, y, labels), noise, training=True, path=path_of(objective))
         loss_of(objective, terms, schedule, tf.constant(0, tf.int64))
     return scope.variables

@@ -10,7 +10,7 @@ import tensorflow as tf
 from vaeflow.data.noise import Noise
 from vaeflow.distributed.strategies.graphs import graph
 from vaeflow.engine.columns import columns_of
-from vaeflow.engine.forward import forward, loss_of
+from vaeflow.engine.forward import forward, loss_of, path_of
 from vaeflow.engine.layer_state import layer_state, layers_of
 from vaeflow.engine.microbatch_sums import Part
 from vaeflow.engine.padding import Padding
@@ -117,7 +117,7 @@ class Microbatches:
             self._padding.masked(batch.valid),
             tf.GradientTape(persistent=bool(self.players)) as tape,
         ):
-            terms = forward(self.model, batch, noise, training=True)
+            terms = forward(self.model, batch, noise, training=True, path=path_of(self.objective))
             loss = loss_of(self.objective, terms, self.schedule, step)
             of_players = losses_of(self.players, terms, batch.x, step)
             scaled = [tf.reduce_sum(one * batch.valid) * self.loss_scale.scale for one in (loss, *of_players)]

@@ -11,11 +11,12 @@ import tensorflow as tf
 from vaeflow.contracts import LatentGroup, Terms
 from vaeflow.model import elbo
 from vaeflow.model.modes import in_mode
+from vaeflow.model.path_gradient import log_q_along_samples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vaeflow.contracts import Distribution, Likelihood, Posterior, Prior
+    from vaeflow.contracts import Distribution, Likelihood, PathGradient, Posterior, Prior
 
 GROUP = "z"
 """The name of the only group of latents."""
@@ -96,6 +97,7 @@ class VAE(keras.Model):
         labels: tf.Tensor | None = None,
         valid: tf.Tensor | None = None,  # noqa: ARG002  # each example is independent of the others
         training: bool = False,
+        path: PathGradient | None = None,
     ) -> Terms:
         """Return the terms of the ELBO for x [B, *X] and standard normal noise [L, B, noise_size].
 
@@ -105,6 +107,9 @@ class VAE(keras.Model):
         q = self.posterior_of(x, labels=labels, training=training)  # q(z|x)
         # z_l = g(eps_l, x), equation 9; log q(z_l|x)
         z, log_q = in_mode(lambda: elbo.draw(q, noise), training=training, of="posterior")
+        if path is not None:
+            z = path(z)
+            log_q = in_mode(lambda: log_q_along_samples(q, z), training=training, of="posterior")
         p_x = self.likelihood_of(z, labels=labels, training=training)  # p(x|z_l)
         prior = self.prior_of(labels, training=training)
         # the divergence of q(z given x) from p(z)

@@ -7,10 +7,18 @@ import warnings
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import stats
 from vaeflow_flows import posteriors
 
+from vaeflow.components.likelihoods import gaussian
+from vaeflow.components.networks import mlp_decoder, mlp_encoder
+from vaeflow.components.objectives import iwae
 from vaeflow.components.priors import standard_normal
+from vaeflow.components.schedules import constant
+from vaeflow.contracts import Timeline
 from vaeflow.model.elbo import kl_terms
+from vaeflow.model.path_gradient import PathGradient
+from vaeflow.model.vae import VAE
 
 EXAMPLES = 4
 
@@ -67,3 +75,28 @@ def test_the_divergence_from_the_prior(tfd, size):
 def test_other_priors_are_left_to_samples():
     q, _ = q_of(2)
     assert q.kl_terms(object()) is None
+
+
+@pytest.mark.parametrize("gradient", ["total", "doubly-reparameterized"])
+def test_a_linear_model_is_exact_at_the_true_posterior(gradient):
+    """p(x given z) = N(W z + b, s^2 I) with correlated columns of W: log w is log p(x) for each sample."""
+    rng, width, size, scale = np.random.default_rng(2), 5, 2, 0.6
+    w, b = rng.normal(size=(width, size)), rng.normal(size=width)
+    parts = {"encoder": mlp_encoder((width,), hidden=()), "posterior": posteriors.full_gaussian(size)}
+    parts |= {"decoder": mlp_decoder(size, (width,), hidden=()), "likelihood": gaussian((width,), scale=scale)}
+    model = VAE(x_shape=(width,), latent_size=size, prior=standard_normal(size), **parts)
+    x, noise = rng.normal(size=(20, width)), tf.constant(rng.normal(size=(3, 20, size)), tf.float32)
+    model.terms(tf.zeros((1, width)), noise[:, :1])
+    covariance = np.linalg.inv(np.eye(size) + w.T @ w / scale**2)
+    factor, zeros = np.linalg.cholesky(covariance), np.zeros((width, size))
+    to_mean, sigma = w @ covariance / scale**2, np.diag(factor)
+    model.decoder.set_weights([w.T, b])
+    model.posterior.mu.set_weights([to_mean, -b @ to_mean])
+    model.posterior.log_var.set_weights([zeros, 2.0 * np.log(sigma)])
+    model.posterior.below.set_weights([zeros[:, :1], factor[1, :1] / sigma[1]])
+    objective = iwae(samples=3, gradient=gradient)
+    path = PathGradient() if objective.path_gradient else None
+    terms = model.terms(tf.constant(x, tf.float32), noise, path=path)
+    loss = objective.loss(terms, constant(Timeline(1, 1)), tf.constant(0, tf.int64))
+    evidence = stats.multivariate_normal(b, w @ w.T + scale**2 * np.eye(width)).logpdf(x)
+    np.testing.assert_allclose(-loss, evidence, rtol=1e-5, atol=1e-4)

@@ -21,6 +21,8 @@ SELECTED = {
     "coupling": ("posterior.depth=2", "posterior.hidden=[8]"),
     "full-gaussian": (),
 }
+USUAL = ("sylvester", "iaf")
+"""Those that are trained without --all."""
 TINY = ("latent_size=3", "encoder.hidden=[8]", "decoder.hidden=[8]", "batch_size=16", "steps=4", "objective.samples=2")
 QUIET = ("optimizer=sgd", "log.tensorboard=false", "plots.draw=[]", "callbacks=[]")
 TOPOLOGIES = {"single": ("strategy=single",), "mirrored": ("strategy=mirrored", "strategy.replicas=2")}
@@ -39,8 +41,9 @@ def digits(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, digits):
+def runs(request, tmp_path_factory, digits):
     """A folder with a run of each posterior on each topology; one process a topology, at the same time."""
+    chosen = SELECTED if request.config.getoption("--all") else USUAL
     folder = tmp_path_factory.mktemp("runs")
     common = ("dataset=arrays", f"dataset.path={digits}", "microbatches=4", *TINY, *QUIET)
     processes = []
@@ -49,6 +52,7 @@ def runs(tmp_path_factory, digits):
         commands = [
             ["train", "mnist-mlp-20", f"--run-dir={folder / topology / name}", f"posterior={name}", *own, *shared]
             for name, own in SELECTED.items()
+            if name in chosen
         ]
         process = subprocess.Popen([sys.executable, "-c", TRAIN], stdin=subprocess.PIPE, text=True)
         process.stdin.write(json.dumps(commands))
@@ -60,7 +64,9 @@ def runs(tmp_path_factory, digits):
 
 @pytest.mark.distributed
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(SELECTED))
+@pytest.mark.parametrize(
+    "name", [name if name in USUAL else pytest.param(name, marks=pytest.mark.repetition) for name in SELECTED]
+)
 def test_it_trains_with_the_same_bits_on_one_replica_and_on_two(runs, name):
     alone, together = (json.loads((runs / topology / name / "summary.json").read_text()) for topology in TOPOLOGIES)
     assert together["replicas"] == 2

@@ -59,6 +59,16 @@ def test_contract(model, contract):
 
 
 @pytest.mark.repetition
+@pytest.mark.parametrize("model", ["ladder", "residual-hierarchy"])
+@pytest.mark.parametrize("objective", ["{name='iwae',samples=3}", "{name='free-bits',per='group'}"])
+def test_objectives_fit(model, objective, tmp_path):
+    small = (LEVELS,) if model == "ladder" else ("model.groups=[1]", "model.channels=1", "model.width=4")
+    settings = [f"objective={objective}", f"model={model}", *small, *SHORT, *QUIET, "threads=1", "plots.draw=[]"]
+    assert main(["train", "mnist-mlp-20", *settings, MODULE, f"--run-dir={tmp_path / 'run'}"]) == 0
+    assert np.isfinite(json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]["test/elbo"])
+
+
+@pytest.mark.repetition
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_each_recipe_trains(recipe, tmp_path, capfd):
     few = ("steps=2", "threads=1", "dataset.train_examples=200", "dataset.test_examples=100", "strategy=single")

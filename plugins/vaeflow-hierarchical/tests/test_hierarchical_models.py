@@ -110,6 +110,7 @@ def test_the_published_schedule_of_learning_rates(registry):
     ends = np.cumsum([3**i for i in range(8)])
     assert options["boundaries"] == [steps * end - 1 for end in ends[:-1]]
     assert config.epochs == ends[-1]
+    assert (config.objective.name, config.objective.options["samples"]) == ("iwae", 5)
     np.testing.assert_allclose(options["values"], [1e-3 * 10 ** (-i / 7) for i in range(8)], rtol=1e-5)
 
 

@@ -9,7 +9,6 @@ import sys
 import pytest
 
 jobs = pytest.importorskip("helpers.jobs", reason="needs tests/helpers of the repository of vaeflow")
-fork_server = pytest.importorskip("helpers.fork_server")
 
 LEVELS = "model.levels=[{latent_size=3,hidden=[8]},{latent_size=2,hidden=[5]}]"
 MODELS = {
@@ -45,13 +44,6 @@ def vaeflow_components():
 """
 
 pytestmark = [pytest.mark.repetition, pytest.mark.distributed]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_fork_server_is_left():
-    yield
-    if fork_server.server.cache_info().currsize:
-        fork_server.server().__exit__()
 
 
 def state_of(run):

@@ -27,7 +27,7 @@ SMALLEST = 1e-4
 """Added to each variance, so that precisions are at most 10,000."""
 
 
-class Ladder(keras.Model):  # type: ignore[misc] # Keras has no types.
+class Ladder(keras.Model):
     """Latents z1 (next to x) to zL, a `vaeflow.contracts.LatentVariableModel`: Sonderby et al. 2016, section 2.
 
     Args:

@@ -31,7 +31,7 @@ def with_lead(maps: tf.Tensor, lead: tf.Tensor) -> tf.Tensor:
     return tf.reshape(maps, tf.concat([lead, tf.shape(maps)[1:]], axis=0))
 
 
-class Start(keras.layers.Layer):  # type: ignore[misc] # Keras has no types.
+class Start(keras.layers.Layer):
     """A learned map, the same for every example: where the network from the top down begins.
 
     Args:

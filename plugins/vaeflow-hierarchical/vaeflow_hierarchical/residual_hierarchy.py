@@ -23,7 +23,7 @@ LIMIT = 5.0
 """Log-variances of the prior, and of a posterior relative to it, are between -LIMIT and LIMIT."""
 
 
-class ResidualHierarchy(keras.Model):  # type: ignore[misc] # Keras has no types.
+class ResidualHierarchy(keras.Model):
     """Groups of latent maps, from coarse to fine, a `vaeflow.contracts.LatentVariableModel`.
 
     Residual normal posteriors: Vahdat and Kautz, "NVAE", 2020, section 3.2. Blocks from the top down: Child, "Very Deep

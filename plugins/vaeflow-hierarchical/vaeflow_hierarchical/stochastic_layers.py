@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vaeflow_hierarchical.models import Level
 
 
-class StochasticLayers(keras.Model):  # type: ignore[misc] # Keras has no types.
+class StochasticLayers(keras.Model):
     """Latents z1 (next to x) to zL, a `vaeflow.contracts.LatentVariableModel`, of Burda et al. 2015.
 
     Args:

@@ -14,6 +14,7 @@ import time
 
 import pytest
 from helpers.small_runs import command_line, on, rows, summary, train, tree, vaeflow, write_digits
+from helpers.tiers import few, repeated
 
 from vaeflow.cli import main
 from vaeflow.errors import FileError
@@ -135,8 +136,18 @@ def test_what_has_begun(run):
     assert directory.begun() is Begun.NOTHING
 
 
-@pytest.mark.parametrize("resume", ["auto", "never"])
-@pytest.mark.parametrize("left", [[], [".lock"], [".lock", PARTIAL]], ids=str)
+@pytest.mark.parametrize(
+    ("left", "resume"),
+    [
+        ([], "auto"),
+        ([".lock", PARTIAL], "never"),
+        repeated([], "never"),
+        repeated([".lock"], "auto"),
+        repeated([".lock"], "never"),
+        repeated([".lock", PARTIAL], "auto"),
+    ],
+    ids=str,
+)
 def test_killed_before_the_config_was_there(left, resume, tmp_path, finished, command):
     (run := tmp_path / "run").mkdir()
     for name in left:
@@ -171,8 +182,9 @@ def test_a_kill_between_lock_and_config(tmp_path, digits, finished):
     assert summary(run) == summary(finished)
 
 
-@pytest.mark.parametrize("how", ["resume", "auto"])
-@pytest.mark.parametrize("environment", [True, False])
+@pytest.mark.parametrize(
+    ("environment", "how"), [(True, "auto"), (False, "resume"), repeated(True, "resume"), repeated(False, "auto")]
+)
 def test_killed_before_the_first_checkpoint(environment, how, run, finished, command):
     remove_all_but(run, "config.toml", ".lock", *(["environment.json"] if environment else []))
     if environment:
@@ -402,7 +414,7 @@ def huge(path):
 DAMAGES = [deep, deep_objects, half, emptied, an_array, latin, infinite, digits_5000, huge]
 
 
-@pytest.mark.parametrize("harm", DAMAGES, ids=lambda harm: harm.__name__)
+@pytest.mark.parametrize("harm", few(DAMAGES, half, infinite), ids=lambda harm: harm.__name__)
 def test_a_damaged_environment_is_named(harm, halfway, command):
     harm(halfway / "environment.json")
     out = command.to_the_end(halfway)

@@ -16,7 +16,7 @@ from vaeflow.model import elbo
 from vaeflow.plugin_kit.checks.densities import ERRORS, is_of_noise, require_density
 from vaeflow.plugin_kit.checks.require import BrokenRuleError, SkippedRuleError, require, require_close, require_tensor
 from vaeflow.plugin_kit.checks.rule import Rule
-from vaeflow.plugin_kit.checks.subject import ROWS, beside, normal, require_same_rows, shake
+from vaeflow.plugin_kit.checks.subject import CLASSES, ROWS, beside, normal, require_same_rows, shake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,12 +44,14 @@ def _posterior(subject: Subject, rows: int) -> tuple[Posterior, Distribution]:
 
 
 def _prior(subject: Subject) -> Prior:
-    """Return a prior with shaken weights."""
+    """Return a prior with shaken weights; if it needs labels, that of the second one."""
+    label = tf.one_hot(1, CLASSES)
     with built_in("float32"):
-        prior = subject.prior()
-        prior.log_prob(normal(1, subject.latent_size))  # creates its variables
+        prior: Any = subject.prior()
+        given = prior.given(label) if subject.needs_labels else prior
+        given.log_prob(normal(1, subject.latent_size))  # creates its variables
     shake(prior)
-    return prior
+    return prior.given(label) if subject.needs_labels else prior
 
 
 def posterior_shapes(subject: Subject) -> None:

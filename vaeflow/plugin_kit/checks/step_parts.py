@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vaeflow.engine.forward import forward
+from vaeflow.engine.forward import forward, path_of
 from vaeflow.model.latents import noise_size
 from vaeflow.plugin_kit.checks.require import require, require_close, require_tensor
 from vaeflow.plugin_kit.checks.rule import Rule
@@ -28,7 +28,9 @@ FAR = 1000.0  # nats by which terms are made worse: more than any free bits or c
 SQUARE = 12.0  # the squared norm of twelve ones
 
 
-def _terms(subject: Subject, samples: int) -> tuple[tf.Tensor, Terms, tf.Tensor, Terms]:
+def _terms(
+    subject: Subject, samples: int, objective: Objective | None = None
+) -> tuple[tf.Tensor, Terms, tf.Tensor, Terms]:
     """Return 7 examples and their terms under the small model; then those of the first 4 with others in the batch."""
     experiment = subject.experiment()
     batch: Batch = experiment.batches["train"].in_order(tf.constant(0, tf.int64), ROWS)
@@ -36,7 +38,8 @@ def _terms(subject: Subject, samples: int) -> tuple[tf.Tensor, Terms, tf.Tensor,
     others = batch._replace(x=beside(batch.x, 1.0 - batch.x))
     other_noise = beside(noise, noise + 3.0, axis=1)
     terms, other_terms = (
-        forward(experiment.model, *given, training=False) for given in ((batch, noise), (others, other_noise))
+        forward(experiment.model, *given, training=False, path=None if objective is None else path_of(objective))
+        for given in ((batch, noise), (others, other_noise))
     )
     return batch.x, terms, others.x, other_terms
 
@@ -46,7 +49,7 @@ def objective(subject: Subject) -> None:
     built: Objective = subject.build()
     require(isinstance(built.samples, int) and built.samples >= 1, f"samples is {built.samples!r}, not 1 or more")
     schedule = subject.registry.get("schedule", "constant").bind({}, "kl_schedule").build(subject.timeline)
-    _, terms, _, others = _terms(subject, built.samples)
+    _, terms, _, others = _terms(subject, built.samples, built)
 
     def loss(of: Terms) -> tf.Tensor:
         return built.loss(of, schedule, tf.constant(3, tf.int64))
@@ -69,7 +72,7 @@ def padding(subject: Subject) -> None:
     if getattr(built, "per_example", True):
         return  # the rule `loss` has shown more
     schedule = subject.registry.get("schedule", "constant").bind({}, "kl_schedule").build(subject.timeline)
-    _, terms, _, others = _terms(subject, built.samples)
+    _, terms, _, others = _terms(subject, built.samples, built)
     valid = tf.cast(tf.range(ROWS) < VALID, tf.float32)
     one, other = (
         built.loss(replace(of, valid=valid), schedule, tf.constant(3, tf.int64))

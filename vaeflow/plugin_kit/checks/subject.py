@@ -11,11 +11,12 @@ import tensorflow as tf
 
 from vaeflow.config.resolve import Resolved, resolve
 from vaeflow.config.schema import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config
-from vaeflow.contracts import Dataset, Split, Timeline
+from vaeflow.contracts import Dataset, PriorContext, Split, Timeline
 from vaeflow.data.noise import Noise
 from vaeflow.distributed.strategies.mirrored import MirroredTopology
 from vaeflow.distributed.strategies.single import SingleStrategy
 from vaeflow.engine.precision import built_in
+from vaeflow.errors import UsageError
 from vaeflow.plugin_kit.checks.forks import Forks
 from vaeflow.plugin_kit.checks.require import require_close
 from vaeflow.plugin_kit.checks.side_effects import SideEffects, place_of, watched
@@ -34,6 +35,9 @@ EXAMPLES, BATCH, MICROBATCHES = 23, 10, 4
 
 SHAKEN, SHAKEN_MATRIX = 0.5, 0.2
 """Scales of the changes of weights, see `shake`."""
+
+CLASSES = 3
+"""Labels of the small data."""
 
 ROWS, VALID = 7, 4
 """Examples of a rule's batch, and how many of them stay when the others are changed."""
@@ -108,7 +112,7 @@ class Subject:
     def dataset(self) -> Dataset:
         """Random bytes of shape X, half of them dark."""
         pixels = np.random.default_rng(0).integers(0, 256, (3, EXAMPLES, *self.x_shape), dtype=np.uint8)
-        train, validation, test = (Split(part, np.arange(EXAMPLES) % 3) for part in pixels)
+        train, validation, test = (Split(part, np.arange(EXAMPLES) % CLASSES) for part in pixels)
         return Dataset("made", train, validation, test, "made for a check")
 
     def resolved(self, **settings: Any) -> Resolved:
@@ -129,6 +133,7 @@ class Subject:
             "log": {"tensorboard": False, "every_steps": 5},
             "evaluate": {"batch_size": BATCH},  # so that two replicas have examples to evaluate
             "plots": {"draw": ()},
+            **({"condition": {"labels": True}} if self.needs_labels else {}),
             **self._beside(),
             **settings,
         }
@@ -139,9 +144,9 @@ class Subject:
             tree["plots"] = {"draw": (selection,)}
         else:
             tree[LIST_OF_KIND[self.kind]] = (selection,)
-        if self.kind == "model":
-            unused = [key for key in MODEL_KEYS if key not in self.bound.component.uses]
-            tree = {key: value for key, value in tree.items() if key not in unused}
+        if (model := self.name if self.kind == "model" else self.partners.get("model")) is not None:
+            uses = self.registry.get("model", model).component.uses
+            tree = {key: value for key, value in tree.items() if key not in MODEL_KEYS or key in uses}
         return resolve(Config.model_validate(tree), self.registry)
 
     def _beside(self) -> dict[str, Any]:
@@ -188,8 +193,28 @@ class Subject:
         return self._of_kind("likelihood").build(self.x_shape)
 
     def prior(self) -> Prior:
-        """Return the prior under test, or its partner."""
-        return self._of_kind("prior").build(self.latent_size)
+        """Return the prior under test, or its partner, connected to a small encoder and the posterior."""
+        return self._connected_prior(CLASSES if self.needs_labels else 0)
+
+    @cached_property
+    def needs_labels(self) -> bool:
+        """Whether the component under test is a prior that refuses a model without labels."""
+        if self.kind != "prior":
+            return False
+        try:
+            self._connected_prior(0)
+        except UsageError:
+            return True
+        return False
+
+    def _connected_prior(self, classes: int) -> Prior:
+        prior = self._of_kind("prior").build(self.latent_size)
+        if hasattr(prior, "connect"):
+            encoder = self.registry.get("encoder", "mlp").bind({"hidden": (8,)}, "encoder").build(self.x_shape)
+            posterior = self.posterior()
+            context = PriorContext(self.x_shape, classes, lambda x: posterior.distribution(encoder(x, training=False)))
+            prior.connect(context)
+        return prior
 
     def posterior(self) -> Posterior:
         """Return the posterior under test, or its partner."""

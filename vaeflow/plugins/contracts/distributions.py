@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import tensorflow as tf
 
 
@@ -53,6 +56,33 @@ class ConditionalPrior(Protocol):
 
     def given(self, labels: tf.Tensor) -> Prior:
         """Return p(z given the label) for one-hot labels [..., C] float32."""
+
+
+@dataclass(frozen=True)
+class PriorContext:
+    """What a prior may use of the model that it belongs to.
+
+    Attributes:
+        x_shape: X, the shape of one example.
+        classes: C, the number of labels of a conditional model; 0 if it gets none.
+        posterior_of: takes x [K, *X] to q(z given x), with the model's own encoder and posterior as in evaluations. A
+            conditional model also needs `labels=`, one-hot [K, C].
+    """
+
+    x_shape: tuple[int, ...]
+    classes: int
+    posterior_of: Callable[..., Distribution]
+
+
+class ConnectedPrior(Protocol):
+    """A prior of kind prior may have this method too: then it gets what it needs of its model."""
+
+    def connect(self, context: PriorContext) -> None:
+        """Store the context and create weights. The model calls it once, before it uses the prior.
+
+        Raises:
+            UsageError: if the prior can't be used in this model.
+        """
 
 
 class Likelihood(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,6 +12,21 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from vaeflow.plugins.contracts.distributions import Distribution
+
+
+class PathGradient(Protocol):
+    """Changes the gradient of samples and not their values, for objectives with `path_gradient = True`.
+
+    `terms` of a model that supports it has a keyword `path`. If it is not None, the model passes the samples through it
+    before it uses them, and computes log q of the result by `vaeflow.model.path_gradient.log_q_along_samples`, so that
+    its gradient reaches the samples alone.
+    """
+
+    def weigh(self, weights_LB: tf.Tensor) -> None:
+        """Multiply the gradient with respect to sample l of example b by `weights_LB[l, b]`. The objective calls it."""
+
+    def __call__(self, z: tf.Tensor) -> tf.Tensor:
+        """Return samples [L, B, D] with the same values."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +47,7 @@ class Terms:
         penalty: [B], what the model adds to the loss of each example, or None.
         valid: [B] float32, 1 for an example and 0 for padding; None if all are examples.
         labels: [B, C] one-hot float32, what the model was given; None without labels.
+        path: changes the gradient of the samples, if the objective has `path_gradient = True`; else None.
         y: [B] int32, the label of each example, for metrics and objectives; None if the data have none.
         kl: KL(q, p), [B], nats: the sum of `kl_terms` over groups and K.
     """
@@ -47,6 +63,7 @@ class Terms:
     valid: tf.Tensor | None = None
     labels: tf.Tensor | None = None
     y: tf.Tensor | None = None
+    path: PathGradient | None = None
     kl: tf.Tensor = field(init=False)
 
     def __post_init__(self) -> None:

@@ -43,6 +43,9 @@ class Objective(Protocol):
     An attribute `per_example = False` declares that the loss of an example depends on the other examples of its
     microbatch. Such a loss must exclude padding by `terms.valid`, and its bits depend on the number of microbatches, as
     those of batch normalization do. An attribute `players` is a tuple of `Player`.
+    An attribute `path_gradient = True` asks for samples whose gradient the objective can weigh, see `PathGradient`;
+    only models whose `terms` has a keyword `path` have it. An attribute `kl_weight_only = True` declares that the loss
+    uses `schedule.weight` instead of `schedule.penalty`; a schedule whose penalty is not weight * KL is then an error.
     """
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,9 @@ import tensorflow as tf
 
 from vaeflow.contracts import Player
 from vaeflow.data.batches import Batch
-from vaeflow.engine.forward import forward
+from vaeflow.engine.forward import forward, path_of
 from vaeflow.engine.players import players_of, require_players
-from vaeflow.errors import PluginError, nearest
+from vaeflow.errors import PluginError, UsageError, nearest
 from vaeflow.model.latents import zero_inputs
 from vaeflow.model.modes import in_mode
 from vaeflow.training.sanity_check.hidden_variables import hidden_variables, require_none
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from vaeflow.contracts import LatentVariableModel, Metric, Objective, Schedule, Terms, Transform
+    from vaeflow.model.path_gradient import PathGradient
     from vaeflow.plugins.registered import Bound
 
 NOISES = ("none", "step", "example")
 TRIED = 3  # number of examples
+STEPS_TRIED = (0, 1, 100, 10**9)
 
 
 def try_transform(bound: Bound, transform: Transform, given: tuple[int, ...]) -> None:
@@ -78,10 +81,12 @@ def try_objective(
         classes: C of a conditional model, else 0.
 
     Raises:
+        UsageError: if the model has no gradient of samples, or the schedule no weight, that the objective needs.
         PluginError: if it fails, does not return [B] float32, or has trainable variables; or a player is invalid, see
             `vaeflow.engine.players.require_players`.
     """
-    x, terms = _terms(model, objective.samples, classes)
+    _require_partners(bound.registered.label, objective, schedule, model)
+    x, terms = _terms(model, objective.samples, classes, path_of(objective))
     at, players, label = tf.constant(0, tf.int64), players_of(model, objective), bound.registered.label
     with tf.GradientTape() as tape:
         _try(bound, lambda: in_mode(lambda: objective.loss(terms, schedule, at), training=False), ())
@@ -92,11 +97,34 @@ def try_objective(
     require_none(hidden_variables(model, tape.watched_variables(), players), label)
 
 
-def _terms(model: LatentVariableModel, samples: int, classes: int) -> tuple[tf.Tensor, Terms]:
+def _require_partners(label: str, objective: Objective, schedule: Schedule, model: LatentVariableModel) -> None:
+    """Check that the model and the schedule have what an objective declares to need."""
+    if getattr(objective, "path_gradient", False) and "path" not in inspect.signature(model.terms).parameters:
+        raise UsageError(
+            f"{label} changes the gradient of samples, which the model does not support: its terms has no keyword "
+            "'path'; choose another model, or an objective with the ordinary gradient"
+        )
+    if getattr(objective, "kl_weight_only", False) and not all(_is_weight(schedule, step) for step in STEPS_TRIED):
+        raise UsageError(
+            f"{label} multiplies the divergence of each sample by the KL weight, but this kl_schedule's penalty is not "
+            "weight * KL: choose another, such as constant, cyclical or linear"
+        )
+
+
+def _is_weight(schedule: Schedule, step: int) -> bool:
+    """Return whether a schedule's penalty is its weight times the divergence, at a step."""
+    at, kl = tf.constant(step, tf.int64), tf.constant([0.5, 3.0])
+    weighted = schedule.weight(at) * kl
+    return bool(tf.reduce_all(tf.abs(schedule.penalty(kl, at) - weighted) <= 1e-4 * weighted + 1e-6))
+
+
+def _terms(
+    model: LatentVariableModel, samples: int, classes: int, path: PathGradient | None = None
+) -> tuple[tf.Tensor, Terms]:
     """Return x of zeros and its terms."""
     x, noise, labels = zero_inputs(model, rows=TRIED, samples=samples, classes=classes)
     batch = Batch(x, tf.ones((TRIED,)), tf.zeros((TRIED,), tf.int32), labels)
-    return x, forward(model, batch, noise, training=False)
+    return x, forward(model, batch, noise, training=False, path=path)
 
 
 def _try(bound: Bound, compute: Callable[[], tf.Tensor], shape: tuple[int, ...]) -> None:

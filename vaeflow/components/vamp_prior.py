@@ -1,0 +1,70 @@
+"""The VampPrior: a mixture of the model's own posteriors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import keras
+import tensorflow as tf
+
+from vaeflow.errors import UsageError
+from vaeflow.model.distributions import DiagonalNormal, DiagonalNormalMixture
+
+if TYPE_CHECKING:
+    from vaeflow.contracts import Distribution, PriorContext
+
+
+class VampPrior(keras.layers.Layer):
+    """p(z) = 1/K sum_k q(z given u_k), with learned pseudo-inputs u_k (Tomczak and Welling 2018, equation 9).
+
+    Args:
+        components: K.
+        mean: of the initial pseudo-inputs.
+        spread: their standard deviation.
+    """
+
+    def __init__(self, components: int, mean: float, spread: float) -> None:
+        super().__init__(name="prior", dtype="float32")
+        self._components, self._initial = components, keras.initializers.RandomNormal(mean=mean, stddev=spread)
+        self._context: PriorContext | None = None
+
+    def connect(self, context: PriorContext) -> None:
+        """Create the pseudo-inputs, [K, *X].
+
+        Raises:
+            UsageError: if the model has labels, without which it has no posteriors.
+        """
+        if context.classes:
+            raise UsageError("prior 'vamp' is the same for all labels: it can't be used with condition.labels = true")
+        self._context, shape = context, (self._components, *context.x_shape)
+        self.pseudo_inputs = self.add_weight(shape=shape, initializer=self._initial, name="pseudo_inputs")
+
+    def sample(self, noise: tf.Tensor) -> tf.Tensor:
+        """Return z for standard normal noise [..., D]."""
+        return self._mixture().sample(noise)
+
+    def log_prob(self, value: tf.Tensor) -> tf.Tensor:
+        """Return the log-density of z [..., D], [...] in nats."""
+        return self._mixture().log_prob(value)
+
+    def mean(self) -> tf.Tensor:
+        """Return the mean, [D]."""
+        return self._mixture().mean()
+
+    def kl_terms(self, q: Distribution) -> tf.Tensor | None:  # noqa: ARG002
+        """Return None: no closed form of KL(q, p) is known, so samples estimate it."""
+        return None
+
+    def _mixture(self) -> DiagonalNormalMixture:
+        if self._context is None:
+            raise UsageError(
+                "prior 'vamp' needs the model's encoder, which this model does not give it: use model = single-layer, "
+                "or a model that calls connect of its prior"
+            )
+        q = self._context.posterior_of(tf.convert_to_tensor(self.pseudo_inputs))
+        if type(q) is not DiagonalNormal:
+            raise UsageError(
+                f"prior 'vamp' needs posteriors that are diagonal Gaussians, not {type(q).__name__}: set "
+                "posterior = diagonal-gaussian"
+            )
+        return DiagonalNormalMixture(tf.zeros((self._components,)), q.mu, q.log_var)
