@@ -72,6 +72,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy plugins/vaeflow-flows/vaeflow_flows
 	$(BIN)/mypy plugins/vaeflow-hierarchical/vaeflow_hierarchical
 	$(BIN)/mypy plugins/vaeflow-vq/vaeflow_vq
+	$(BIN)/mypy plugins/vaeflow-counts/vaeflow_counts
 	$(BIN)/mypy --config-file plugins/vaeflow-mlflow/pyproject.toml
 
 docs: $(VENV)/installed-dev

@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
+import scipy.sparse
 from docstrings import cell, table
 from PIL import Image
 
@@ -31,11 +32,15 @@ REQUIRED: dict[tuple[str, str], dict[str, object]] = {
     ("learning_rate", "inverse-time-decay"): {"initial_learning_rate": 1e-3, "decay_rate": 0.5},
     ("learning_rate", "piecewise-constant-decay"): {"boundaries": [5], "values": [1e-3, 1e-4]},
     ("learning_rate", "polynomial-decay"): {"initial_learning_rate": 1e-3},
+    ("dataset", "sparse-counts"): {"path": "made-sparse.npz"},
     ("dataset", "arrays"): {"path": "made.npz"},
     ("dataset", "idx"): {"train_images": "made-idx3-ubyte"},
     ("dataset", "image-folder"): {"path": "images", "size": [8, 8], "channels": 1},
 }
 """Options of components with required ones; the files are created for the checks."""
+
+SHAPES = {"conv-mnist": (28, 28, 1), "counts": (12,)}
+"""Examples of components that do not take those of the checks, by name."""
 
 PARTNERS = {("metric", "code-perplexity"): {"model": "vq"}}
 """What components are checked with, if they are for some components only."""
@@ -72,6 +77,7 @@ def _rows_before() -> dict[tuple[str, str], tuple[str, ...]]:
 def _make_files(folder: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
     np.savez(folder / "made.npz", x_train=pixels)
+    scipy.sparse.save_npz(folder / "made-sparse.npz", scipy.sparse.csr_matrix(pixels.reshape(20, 64) // 128))
     header = bytes([0, 0, 8, 3]) + b"".join(side.to_bytes(4, "big") for side in pixels.shape)
     (folder / "made-idx3-ubyte").write_bytes(header + pixels.tobytes())
     (folder / "images").mkdir()
@@ -83,8 +89,7 @@ def _row(kind: str, name: str, folder: Path) -> tuple[str, ...]:
     options = REQUIRED.get((kind, name), {})
     if kind == "dataset":
         options = {key: str(folder / value) if isinstance(value, str) else value for key, value in options.items()}
-    x_shape = (28, 28, 1) if name == "conv-mnist" else None
-    found = check(kind, name, x_shape=x_shape, partners=PARTNERS.get((kind, name)), **options)
+    found = check(kind, name, x_shape=SHAPES.get(name), partners=PARTNERS.get((kind, name)), **options)
     counts = collections.Counter(one.outcome for one in found)
     sys.stderr.write(f"{kind} {name}: {dict(counts)}\n")
     sys.stderr.writelines(f"  {one.rule}: {one.message}\n" for one in found if one.outcome == "broken")
