@@ -66,6 +66,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy plugins/vaeflow-flows/vaeflow_flows
+	$(BIN)/mypy plugins/vaeflow-disentangle/vaeflow_disentangle
 	$(BIN)/mypy --config-file plugins/vaeflow-mlflow/pyproject.toml
 
 docs: $(VENV)/installed-dev

@@ -1,0 +1,73 @@
+"""One run on each topology, and killed by SIGKILL and resumed on another one: the hash of its final state."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+from helpers.jobs import job, summary_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STEPS = (
+    *("dataset=digits", "dataset.train_examples=41", "dataset.test_examples=33", "batch_size=24", "microbatches=6"),
+    *("steps=30", "log.tensorboard=false", "plots.draw=[]", "checkpoint.every_steps=10"),
+)
+"""30 steps of 24 and 17 examples by turns, in 6 microbatches."""
+KILL = """
+import os, signal, time
+from vaeflow import Component, hookimpl
+from vaeflow.callbacks import Callback
+
+class Kill(Callback):
+    def on_steps(self, run, step):
+        if step < 20 or run.first_step >= 10:
+            return
+        while not (run.directory / "checkpoints" / "step-000000010").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def kill():
+    return Kill()
+
+@hookimpl
+def vaeflow_components():
+    yield Component("callback", "kill", kill)
+"""
+"""A callback that kills its process at step 20, if the run was not resumed."""
+
+
+def state_of(run: Path) -> str:
+    """Return the hash of a finished run's state."""
+    return str(summary_of(run)["state_sha256"])
+
+
+def trained(kind: str, count: int, run: Path, recipe: str, *arguments: object) -> str:
+    """Train for `STEPS` on a topology and return the hash of the final state."""
+    finished = job(kind, count, "train", recipe, *STEPS, *arguments, f"--run-dir={run}")
+    assert set(finished.codes) == {0}, finished.outputs
+    return state_of(run)
+
+
+def killed_and_resumed(kind: str, count: int, folder: Path, recipe: str, *arguments: object) -> str:
+    """Train on one device to a kill, resume on a topology and return the hash of the final state.
+
+    Args:
+        kind: of the topology that resumes it.
+        count: its replicas.
+        folder: where the run and the plugin that kills it are written.
+        recipe: that is trained.
+        arguments: of `train`; those that begin with `--plugin` are those of `resume`, too.
+    """
+    run, plugin = folder / "run", folder / "kill.py"
+    plugin.write_text(KILL)
+    given = (*arguments, f"--plugin={plugin}")
+    finished = job("single", 1, "train", recipe, *STEPS, *given, "callbacks=['kill']", f"--run-dir={run}")
+    assert set(finished.codes) <= {-signal.SIGKILL, 128 + signal.SIGKILL}, finished.outputs
+    assert not (run / "summary.json").exists()
+    assert max(path.name for path in (run / "checkpoints").glob("step-*")) in ("step-000000010", "step-000000020")
+    plugins = [argument for argument in given if str(argument).startswith("--plugin")]
+    finished = job(kind, count, "resume", run, *plugins)
+    assert set(finished.codes) == {0}, finished.outputs
+    return state_of(run)
