@@ -23,6 +23,7 @@ SMALL = (
     "evaluate.every_epochs=15",
 )
 RUN = ("factor-shapes", *SMALL, PLUGIN)
+SHORT = ("steps=8", "optimizer=sgd", "learning_rate=1e-4")
 ELSEWHERE = ("horovod", 3) if importlib.util.find_spec("horovod") else ("mirrored", 3)
 
 
@@ -30,7 +31,7 @@ ELSEWHERE = ("horovod", 3) if importlib.util.find_spec("horovod") else ("mirrore
 def alone(tmp_path_factory):
     """A run on one device."""
     run = tmp_path_factory.mktemp("alone") / "run"
-    everywhere.trained("single", 1, run, *RUN, "log.every_steps=5")
+    everywhere.trained("single", 1, run, *RUN, *SHORT, "log.every_steps=2")
     return run
 
 
@@ -39,20 +40,22 @@ def alone(tmp_path_factory):
 @pytest.mark.parametrize(("kind", "count"), jobs.usual(jobs.TOPOLOGIES, "mirrored x2"))
 def test_the_same_bits_on_any_topology(kind, count, alone, tmp_path):
     """The second batch of each epoch is padded in some microbatches."""
-    assert everywhere.trained(kind, count, tmp_path / "run", *RUN) == everywhere.state_of(alone)
+    run = tmp_path / "run"
+    assert everywhere.trained(kind, count, run, *RUN, *SHORT, "callbacks=[]") == everywhere.state_of(alone)
 
 
 @pytest.mark.repetition
 @pytest.mark.distributed
-def test_killed_and_resumed_on_another_strategy(alone, tmp_path):
-    assert everywhere.killed_and_resumed(*ELSEWHERE, tmp_path, *RUN) == everywhere.state_of(alone)
+def test_killed_and_resumed_on_another_strategy(tmp_path):
+    alone = everywhere.trained("single", 1, tmp_path / "alone", *RUN)
+    assert everywhere.killed_and_resumed(*ELSEWHERE, tmp_path, *RUN) == alone
 
 
 @pytest.mark.slow
 def test_the_discriminators_loss_is_logged(alone):
     rows = [json.loads(line) for line in (alone / "metrics.jsonl").read_text().splitlines()]
     losses = [row["train/loss/discriminator"] for row in rows if "train/loss/discriminator" in row]
-    assert len(losses) == 6
+    assert len(losses) == 4
     assert 0.0 < losses[-1] < losses[0]
 
 
