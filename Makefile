@@ -7,22 +7,26 @@ RECIPE ?= mnist-2d
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
+PACKAGES := $(patsubst %/pyproject.toml,%,$(PLUGINS))
+# Their tests set TensorFlow's threads or devices, which a process does once.
+APART := plugins/vaeflow-mlflow plugins/vaeflow-hierarchical
 
-.PHONY: train test test-mlflow test-quick test-all test-cluster test-faults check-components lint docs package horovod clean
+.PHONY: train test test-quick test-all test-cluster test-faults check-components lint docs package horovod clean
 
 train: $(VENV)/installed
 	$(BIN)/vaeflow train $(RECIPE) $(SETTINGS)
 
 # All that is promised. tests/README.md says what each tier needs and takes.
 test: prepared
-	$(MAKE) --jobs 2 --output-sync lint test-mlflow
-	$(PYTEST) plugins/vaeflow-flows
+	$(MAKE) --jobs 2 --output-sync lint $(APART:%=test-%) MORE="$(MORE)"
+	$(PYTEST) $(filter-out $(APART),$(PACKAGES)) $(MORE)
 	$(PYTEST) -m "not distributed" $(MORE)
 	$(PYTEST) -m distributed $(MORE)
 
-# One process, beside the type checkers'. Its tests fix TensorFlow's threads, so that they take no others beside them.
-test-mlflow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest plugins/vaeflow-mlflow
+# One process each, beside the type checkers'.
+.PHONY: $(APART:%=test-%)
+$(APART:%=test-%): test-%: $(VENV)/installed-dev
+	$(BIN)/python -m pytest $* $(MORE)
 
 # What needs seconds: no job, no long run.
 test-quick: $(VENV)/installed-dev
@@ -64,10 +68,7 @@ check-components: $(VENV)/installed-dev
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/mypy plugins/vaeflow-flows/vaeflow_flows
-	$(BIN)/mypy plugins/vaeflow-vq/vaeflow_vq
-	$(BIN)/mypy plugins/vaeflow-counts/vaeflow_counts
+	$(BIN)/mypy vaeflow $(filter-out plugins/vaeflow-mlflow/%,$(wildcard plugins/*/vaeflow_*))
 	$(BIN)/mypy --config-file plugins/vaeflow-mlflow/pyproject.toml
 
 docs: $(VENV)/installed-dev
@@ -87,5 +88,5 @@ $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/installed-dev: pyproject.toml $(PLUGINS) | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable ".[dev]" $(addprefix --editable ./,$(patsubst %/,%,$(dir $(PLUGINS))))
+	$(BIN)/python -m pip install --quiet --editable ".[dev]" $(PACKAGES:%=--editable ./%)
 	touch $@ $(VENV)/installed

@@ -145,6 +145,15 @@ def test_a_key_that_the_model_does_not_use_is_an_error(digits, tmp_path, capsys)
     )
 
 
+def test_a_prior_without_gradient_in_warm_up_is_no_warning(digits, capsys):
+    """At the first step the divergence has no weight, and the prior of a lower group is in it alone."""
+    warm_up = ("objective=elbo", "kl_schedule={name='linear', epochs=2}")
+    assert main(["train", *of(digits, *warm_up), "--dry-run"]) == 0
+    assert "it will not learn" not in capsys.readouterr().out
+    assert main(["train", *of(digits, "objective=elbo", "kl_schedule={name='constant', weight=0}"), "--dry-run"]) == 0
+    assert "the gradient of every weight of the prior is 0 for 16 training" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("labels", [False, True])
 def test_labels_that_are_not_there_are_an_error(tmp_path, mnist_content, capsys, labels):
     data = write_digits(tmp_path / "digits.npz", mnist_content, train=41, test=33, labels=labels)

@@ -33,7 +33,7 @@ from vaeflow.plugins.registry import Registry
 
 DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples"
-FOLDERS = ("*.md", "kinds/*.md", "reference/*.md")
+FOLDERS = ("*.md", "gallery/*.md", "kinds/*.md", "reference/*.md")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(page for one in FOLDERS for page in sorted(DOCS.glob(one)))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LOCAL_LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")

@@ -209,7 +209,13 @@ def _steps(total: int) -> Sequence[int]:
 def _warn_about_terms(
     model: LatentVariableModel, objective: Objective, schedule: Schedule, batch: Batch, total_steps: int
 ) -> Iterator[str]:
-    """Check the loss of some examples before training, and its gradient."""
+    """Check the loss of some examples before training, and its gradient.
+
+    The gradient is that of the losses at the first, a middle and the last step, since the weight of KL(q, p) may be 0
+    at the first, and then priors have no gradient.
+    """
+    steps = _steps(total_steps)
+    some = [steps[0], steps[len(steps) // 2], steps[-1]] if steps else [0]
     rows, width = batch.x.shape[0], noise_size(model.latents)
     noise = tf.reshape(
         Noise(0, "doubts").normal(0, 0, objective.samples * rows, width), (objective.samples, rows, width)
@@ -218,10 +224,11 @@ def _warn_about_terms(
     weights = [[v.value for v in getattr(model.parts[name], "trainable_variables", ())] for name in parts]
     with Updates(), tf.GradientTape() as tape:
         terms = forward(model, batch, noise, training=True)
-        total = tf.reduce_sum(_loss(objective, terms, schedule, 0))
+        losses = [tf.reduce_sum(_loss(objective, terms, schedule, step)) for step in some]
+        total = sum(losses)
     each = float(tf.reduce_mean(terms.log_likelihood)) / int(np.prod(model.x_shape))
-    if not np.isfinite(float(total)):
-        yield f"the loss of {rows} training examples is {float(total):g} before the first step"
+    if not np.isfinite(float(losses[0])):
+        yield f"the loss of {rows} training examples is {float(losses[0]):g} before the first step"
         return
     if each < WORST:
         yield (
@@ -233,10 +240,8 @@ def _warn_about_terms(
             yield f"the gradient of every weight of the {name} is 0 for {rows} training examples: it will not learn"
     more = {name: kl + MUCH for name, kl in terms.kl_terms.items()}
     worse = replace(terms, kl_terms=more, log_q=terms.log_q + MUCH)
-    steps = _steps(total_steps)
-    some = [steps[0], steps[len(steps) // 2], steps[-1]] if steps else []
     if (
-        some
+        steps
         and float(schedule.weight(tf.constant(some[-1], tf.int64)))
         and not any(
             np.any(_loss(objective, worse, schedule, step) != _loss(objective, terms, schedule, step)) for step in some

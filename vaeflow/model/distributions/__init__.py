@@ -5,7 +5,7 @@ from vaeflow.model.distributions.categorical import Categorical
 from vaeflow.model.distributions.continuous_bernoulli import ContinuousBernoulli
 from vaeflow.model.distributions.laplace import Laplace
 from vaeflow.model.distributions.logistic_mixture import DiscretizedLogisticMixture
-from vaeflow.model.distributions.normal import DiagonalNormal, Normal, StandardNormal
+from vaeflow.model.distributions.normal import DiagonalNormal, Normal, StandardNormal, diagonal_normal_kl
 from vaeflow.model.distributions.normal_mixture import DiagonalNormalMixture
 from vaeflow.model.distributions.poisson import Poisson
 
@@ -20,4 +20,5 @@ __all__ = [
     "Normal",
     "Poisson",
     "StandardNormal",
+    "diagonal_normal_kl",
 ]

@@ -1,0 +1,73 @@
+"""The one vector of latents that these objectives need, and which rows of a microbatch are examples.
+
+Shapes: L samples, B rows of a microbatch, D latent dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import tensorflow as tf
+
+from vaeflow.errors import UsageError
+from vaeflow.model.distributions import DiagonalNormal
+
+if TYPE_CHECKING:
+    from vaeflow.contracts import Distribution, Terms
+
+
+class Codes(NamedTuple):
+    """The latents of a microbatch.
+
+    Attributes:
+        z: [L, B, D].
+        q: their posterior.
+        valid: [B] float32, 1 for an example and 0 for padding.
+    """
+
+    z: tf.Tensor
+    q: Distribution
+    valid: tf.Tensor
+
+    @property
+    def examples(self) -> tf.Tensor:
+        """The number of examples, a scalar float32; 1 if there are none, since it divides."""
+        return tf.maximum(tf.reduce_sum(self.valid), 1.0)
+
+    @property
+    def rank(self) -> tf.Tensor:
+        """The number of each example among the examples, [B] int32; at padding, that of the last one before it."""
+        return tf.maximum(tf.cast(tf.cumsum(self.valid), tf.int32) - 1, 0)
+
+
+def codes_of(terms: Terms, objective: str) -> Codes:
+    """Return the latents of a model with one group, a vector.
+
+    Args:
+        terms: of the model.
+        objective: named in the error.
+
+    Raises:
+        UsageError: if there are several groups, or maps of latents.
+    """
+    shapes = {name: tuple(z.shape[2:]) for name, z in terms.z.items()}
+    if len(shapes) != 1 or len(next(iter(shapes.values()))) != 1:
+        given = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+        raise UsageError(f"objective {objective} needs a model with one group of latents, a vector; it has {given}")
+    ((name, z),) = terms.z.items()
+    valid = tf.ones((z.shape[1],)) if terms.valid is None else terms.valid
+    return Codes(z, terms.q[name], valid)
+
+
+def normal_of(codes: Codes, objective: str) -> DiagonalNormal:
+    """Return the posterior if its dimensions are independent normals.
+
+    Raises:
+        UsageError: if it is another distribution.
+    """
+    if type(codes.q) is not DiagonalNormal:  # a subclass may have another density
+        raise UsageError(
+            f"objective {objective} needs posterior = 'diagonal-gaussian', whose dimensions are independent; "
+            f"this posterior is a {type(codes.q).__name__}"
+        )
+    return codes.q
