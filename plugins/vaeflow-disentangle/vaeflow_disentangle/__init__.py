@@ -6,7 +6,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from vaeflow import Component, hookimpl
-from vaeflow_disentangle import callback, components
+from vaeflow_disentangle import components
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ def vaeflow_components() -> Iterator[Component]:
     yield Component("objective", "factor-vae", components.factor_vae)
     yield Component("encoder", "conv-64", components.conv_encoder)
     yield Component("decoder", "conv-64", components.conv_decoder)
-    yield Component("callback", "disentanglement", callback.disentanglement)
+    yield Component("callback", "disentanglement", components.disentanglement)
 
 
 @hookimpl

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
 
 from vaeflow.callbacks import Callback
 from vaeflow_disentangle.factors import factors_of
@@ -20,28 +19,11 @@ if TYPE_CHECKING:
     from vaeflow_disentangle.factors import KnownFactors
     from vaeflow_disentangle.scores import Scores
 
-Many = Annotated[int, Field(ge=100)]
-Parts = Annotated[int, Field(ge=2)]
 NAME = "disentanglement"
 
 
-def disentanglement(*, examples: Many = 10_000, bins: Parts = 20, parts: Parts = 10) -> Callback:
-    """Writes MIG, SAP and DCI at the end of a run to `disentanglement.json`, with a picture `disentanglement.png`.
-
-    They are those of the posteriors' means on the test split, or else on the validation split, or else on the training
-    split. The data set must know the factors of its examples, as `shapes` does; otherwise a warning is printed and
-    nothing is written.
-
-    Args:
-        examples: most examples that are encoded.
-        bins: equal parts of a code's range, for MIG and SAP.
-        parts: equal parts of the range of a factor without classes, for MIG.
-    """
-    return Disentanglement(examples, bins, parts)
-
-
 class Disentanglement(Callback):
-    """The callback; see `disentanglement`.
+    """Writes the scores at the end of a run; see `components.disentanglement`.
 
     Args:
         examples: most examples that are encoded.

@@ -1,4 +1,4 @@
-"""The build functions of objectives and networks; they import TensorFlow when they are called."""
+"""The build functions of objectives, networks and the callback; they import TensorFlow when they are called."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from vaeflow.errors import UsageError
 if TYPE_CHECKING:
     import keras
 
+    from vaeflow.callbacks import Callback
     from vaeflow.contracts import Objective
 
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Many = Annotated[int, Field(ge=100)]
+Parts = Annotated[int, Field(ge=2)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -134,6 +137,23 @@ def conv_decoder(latent_size: int, output_shape: tuple[int, ...], *, width: Coun
     from vaeflow_disentangle.networks import decoder
 
     return decoder(latent_size, output_shape, width=width)
+
+
+def disentanglement(*, examples: Many = 10_000, bins: Parts = 20, parts: Parts = 10) -> Callback:
+    """Writes MIG, SAP and DCI at the end of a run to `disentanglement.json`, with a picture `disentanglement.png`.
+
+    They are those of the posteriors' means on the test split, or else on the validation split, or else on the training
+    split. The data set must know the factors of its examples, as `shapes` does; otherwise a warning is printed and
+    nothing is written.
+
+    Args:
+        examples: most examples that are encoded.
+        bins: equal parts of a code's range, for MIG and SAP.
+        parts: equal parts of the range of a factor without classes, for MIG.
+    """
+    from vaeflow_disentangle.callback import Disentanglement
+
+    return Disentanglement(examples, bins, parts)
 
 
 def _require_image(kind: str, shape: tuple[int, ...]) -> None:
