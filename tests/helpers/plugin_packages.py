@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import itertools
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from textwrap import dedent
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from helpers.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    import pytest
 
 HEAD = "from vaeflow import Component, hookimpl\n"
 GOOD = """
@@ -65,3 +68,17 @@ def site_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     for name in made.modules:
         sys.modules.pop(name, None)
         sys.modules.pop(f"vaeflow_plugin_{name}", None)
+
+
+@contextmanager
+def without_packages() -> Iterator[None]:
+    """Hide the packages of `plugins/`, which tests may find installed."""
+    ours, points = {path.name for path in (ROOT / "plugins").iterdir()}, importlib.metadata.entry_points
+
+    def others(**chosen: Any) -> importlib.metadata.EntryPoints:
+        found = points(**chosen)
+        return importlib.metadata.EntryPoints(one for one in found if not one.dist or one.dist.name not in ours)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.metadata, "entry_points", others)
+        yield

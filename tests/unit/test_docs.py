@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 import pytest
 from helpers.paths import ROOT
+from helpers.plugin_packages import without_packages
 from helpers.small_runs import python
 
 from vaeflow.callbacks import Callback, Control
@@ -200,7 +201,8 @@ def test_a_command_prints_what_the_page_says(shown, clone, capsys):
     words = shlex.split(shown.line)
     if words[:2] == ["plugins", "new"]:
         shutil.rmtree(f"vaeflow-{words[3]}")
-    main(words)
+    with without_packages():
+        main(words)
     printed = "".join(capsys.readouterr())
     assert re.fullmatch(re.escape(shown.output).replace(r"\.\.\.", ".*"), printed.strip())
 

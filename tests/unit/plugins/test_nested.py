@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 from helpers import nested_plugins
-from helpers.plugin_packages import site_in
+from helpers.plugin_packages import site_in, without_packages
 
 from vaeflow import Selected, Takes, select
 from vaeflow.cli import main
@@ -25,6 +25,12 @@ from typing import Annotated
 from vaeflow import Component, Selected, Takes, hookimpl, select
 Encoder = Annotated[Selected, Takes("encoder")]
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _built_in_components_alone():
+    with without_packages():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from helpers.plugin_packages import GOOD, site_in
+from helpers.plugin_packages import GOOD, site_in, without_packages
 
 from vaeflow.errors import DataError, PluginError, UsageError
 from vaeflow.plugins import hookspecs
@@ -19,6 +19,12 @@ from vaeflow.plugins.registry import Registry
 
 def select(name, **options):
     return SimpleNamespace(name=name, options=options)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _built_in_components_alone():
+    with without_packages():
+        yield
 
 
 @pytest.fixture
