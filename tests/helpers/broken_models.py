@@ -54,6 +54,46 @@ def half_of_log_q(context):
     return changed(context, lambda terms, x, noise: replace(terms, log_q=terms.q["top"].log_prob(terms.z["top"])))
 
 
+def with_state(context, statistic):
+    """Return the model of two groups with a layer whose state moves towards a statistic of x and valid."""
+    import keras
+
+    class Statistic(keras.layers.Layer):
+        def __init__(self):
+            super().__init__(name="statistic", dtype="float32")
+            self.average = self.add_weight(shape=(), initializer="zeros", trainable=False, name="average")
+
+        def call(self, x, valid):
+            self.average.assign(0.9 * self.average + 0.1 * statistic(x, valid))
+            return x
+
+    model = two_groups(context)
+    model.statistic = Statistic()
+    terms = model.terms
+
+    def other(x, noise, *, valid=None, training=False, **given):
+        if training:
+            model.statistic(x, valid)
+        return terms(x, noise, valid=valid, training=training, **given)
+
+    object.__setattr__(model, "terms", other)
+    return model
+
+
+def state_that_sums(context):
+    """State that takes up a sum over the examples of a microbatch, as a codebook that counts."""
+    import tensorflow as tf
+
+    return with_state(context, lambda x, valid: tf.einsum("b,bhwc->", valid, x))
+
+
+def state_of_padding(context):
+    """State that takes up padded rows."""
+    import tensorflow as tf
+
+    return with_state(context, lambda x, valid: tf.reduce_mean(x))
+
+
 def still_group(context):
     """A group that is its mean, whatever the noise."""
     model = two_groups(context)
@@ -126,6 +166,8 @@ MODELS = (
     ignored_labels,
     silent_group,
     undeclared_part,
+    state_that_sums,
+    state_of_padding,
 )
 
 

@@ -7,16 +7,18 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers import two_groups
+from helpers import everywhere, two_groups
 from helpers.cut_runs import cut_back
 from helpers.jobs import job, summary_of
 from helpers.paths import HELPERS
 from helpers.rules import found_by
 from helpers.small_runs import SHORT, SMALL, on, rows, write_digits
+from helpers.small_runs import vaeflow as run_vaeflow
 
 import vaeflow
 from vaeflow.cli import main
 from vaeflow.errors import UsageError
+from vaeflow.plugin_kit.scaffold import write_plugin
 
 PLUGIN = ("--plugin", str(HELPERS / "two_groups.py"))
 GROUPS = ("top", "low-maps")
@@ -34,6 +36,8 @@ BROKEN = {
     ("model", "ignored-labels"): ("labels", r"the terms do not change with the labels"),
     ("model", "silent-group"): ("shapes", r"group 'low-maps' has noise_size = 0, so its latents can't be random"),
     ("model", "undeclared-part"): ("shapes", r"builds the config's prior, but does not declare it"),
+    ("model", "state-that-sums"): ("rows", r"average after a step with each example twice \(it must be an average"),
+    ("model", "state-of-padding"): ("rows", r"average after a step with other padding \(use valid\): "),
     ("objective", "padding-leaks"): ("padding", r"losses of examples beside other padding \(use terms\.valid\)"),
     ("objective", "hidden-batch"): ("loss", r"losses of examples beside other ones: .* apart"),
 }
@@ -145,13 +149,23 @@ def test_a_key_that_the_model_does_not_use_is_an_error(digits, tmp_path, capsys)
     )
 
 
-def test_a_prior_without_gradient_in_warm_up_is_no_warning(digits, capsys):
+def test_a_prior_without_gradient_in_warm_up_is_no_warning(digits):
     """At the first step the divergence has no weight, and the prior of a lower group is in it alone."""
-    warm_up = ("objective=elbo", "kl_schedule={name='linear', epochs=2}")
-    assert main(["train", *of(digits, *warm_up), "--dry-run"]) == 0
-    assert "it will not learn" not in capsys.readouterr().out
-    assert main(["train", *of(digits, "objective=elbo", "kl_schedule={name='constant', weight=0}"), "--dry-run"]) == 0
-    assert "the gradient of every weight of the prior is 0 for 16 training" in capsys.readouterr().out
+    warm_up, never = "kl_schedule={name='linear', epochs=2}", "kl_schedule={name='constant', weight=0}"
+    rising, none = (run_vaeflow("train", *of(digits, "objective=elbo", one), "--dry-run") for one in (warm_up, never))
+    assert (rising.returncode, none.returncode) == (0, 0), rising.stderr + none.stderr
+    assert "it will not learn" not in rising.stdout
+    assert "the gradient of every weight of the prior is 0 for 16 training" in none.stdout
+
+
+@pytest.mark.distributed
+def test_the_model_of_the_docs_has_the_same_bits_on_two_replicas(tmp_path):
+    """As docs/paper-to-plugin.md says of what `vaeflow plugins new model two-layers` writes."""
+    write_plugin("model", "two-layers", tmp_path)
+    module = tmp_path / "vaeflow-two-layers" / "vaeflow_two_layers.py"
+    run = ("mnist-mlp-20", "model=two-layers", f"--plugin={module}")
+    alone = everywhere.trained("single", 1, tmp_path / "one-replica", *run)
+    assert everywhere.trained("mirrored", 2, tmp_path / "two-replicas", *run) == alone
 
 
 @pytest.mark.parametrize("labels", [False, True])

@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 from helpers.paths import HELPERS
+from helpers.plugin_packages import without_packages
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +21,9 @@ from vaeflow.plugins.registry import Registry
 
 @pytest.fixture(scope="module")
 def registry():
-    return Registry.load()
+    """The built-in components."""
+    with without_packages():
+        return Registry.load()
 
 
 def config(*overrides, source="mnist-2d"):

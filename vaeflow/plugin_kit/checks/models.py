@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
+from vaeflow.data.batches import Batch
 from vaeflow.engine.forward import forward
 from vaeflow.errors import UsageError
 from vaeflow.model.latents import generation_noise_size, noise_size
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vaeflow.contracts import LatentVariableModel, Terms
-    from vaeflow.data.batches import Batch
+    from vaeflow.engine.microbatch import Microbatches
     from vaeflow.plugin_kit.checks.subject import Subject
     from vaeflow.training.experiment import Experiment
 
@@ -136,6 +137,28 @@ def rows(subject: Subject) -> None:
     )
     _require_same_terms(other.terms, one.terms, "beside other padding in training (use valid)")
     require_same_rows(other.loss, one.loss, "the loss of examples beside other padding")
+    for variable, got, wanted in zip(microbatches.state, other.state, one.state, strict=True):
+        require_close(got, wanted, f"{variable.path} after a step with other padding (use valid)", within=1e-4)
+    _require_averages(microbatches, batch, first)
+
+
+def _require_averages(microbatches: Microbatches, batch: Batch, noise_of: tf.Tensor) -> None:
+    """Take each example twice: the state of layers is averaged over microbatches, so it must be an average itself."""
+    if microbatches.seeds:  # random numbers of a layer differ between the two copies of an example
+        return
+    at, rows = tf.constant(0, tf.int64), np.arange(VALID)
+    once, twice = (
+        microbatches.differentiate(
+            Batch(*(None if part is None else tf.gather(part, index) for part in batch)),
+            tf.gather(noise_of, index, axis=1),
+            at,
+            at,
+        )
+        for index in (rows, np.concatenate([rows, rows]))
+    )
+    for variable, got, wanted in zip(microbatches.state, twice.state, once.state, strict=True):
+        what = f"{variable.path} after a step with each example twice (it must be an average over examples)"
+        require_close(got, wanted, what, within=1e-4)
 
 
 def _require_same_terms(got: Terms, wanted: Terms, what: str) -> None:
@@ -181,7 +204,9 @@ def labels(subject: Subject) -> None:
 MODEL = (
     Rule("shapes", "terms by group, float32 and finite; encode, decode and generate for B = 1, 2, 7", shapes),
     Rule("noise", "each group's z, and generated examples, are functions of their own noise", noise),
-    Rule("rows", "terms of an example do not depend on others in evaluations, or on padding in training", rows),
+    Rule(
+        "rows", "terms of an example depend on no others in evaluations; layers' state is an average of examples", rows
+    ),
     Rule("importance", "KL(q, p) is the mean over samples of log q(z given x) - log p(z)", importance),
     Rule("labels", "a conditional model depends on the labels", labels),
 )
