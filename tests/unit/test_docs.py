@@ -99,33 +99,46 @@ def new_plugins() -> set[tuple[str, str]]:
     return {(words[2], words[3]) for words in lines if words[:2] == ["plugins", "new"]}
 
 
-def pretend_installed(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a package's folder on the import path, with the metadata that pip would write."""
+def write_metadata(package: Path) -> None:
+    """Write the metadata of a package's folder that pip would write."""
     project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
     info = package / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
     ((name, module),) = project["entry-points"]["vaeflow"].items()
     (info / "entry_points.txt").write_text(f"[vaeflow]\n{name} = {module}\n")
-    monkeypatch.syspath_prepend(str(package))
-    monkeypatch.delitem(sys.modules, module, raising=False)
 
 
-@pytest.fixture
-def clone(tmp_path, monkeypatch):
-    """A working directory with what the pages' commands name: examples, TOML files, plugins that are begun there."""
-    shutil.copytree(EXAMPLES, tmp_path / "docs" / "examples")
+@pytest.fixture(scope="module")
+def named(tmp_path_factory):
+    """A folder with what the pages' commands name: examples, TOML files, plugins that are begun there."""
+    folder = tmp_path_factory.mktemp("named")
+    shutil.copytree(EXAMPLES, folder / "docs" / "examples")
     for page in PAGES:
         for block in blocks(page, "toml"):
             name = re.match(r"# (\w+\.toml)\n", block)
             if name:
-                (tmp_path / name[1]).write_text(block)
+                (folder / name[1]).write_text(block)
     for kind, name in sorted(new_plugins()):
-        write_plugin(kind, name, tmp_path)
-    for package in re.findall(r"^\$ pip install -e (vaeflow-[\w-]+)$", text_of(PAGES), re.MULTILINE):
-        pretend_installed(tmp_path / package, monkeypatch)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+        write_plugin(kind, name, folder)
+    for package in installed_packages():
+        write_metadata(folder / package)
+    return folder
+
+
+def installed_packages() -> list[str]:
+    """Return the folders that the pages install with pip."""
+    return re.findall(r"^\$ pip install -e (vaeflow-[\w-]+)$", text_of(PAGES), re.MULTILINE)
+
+
+@pytest.fixture
+def clone(named, tmp_path, monkeypatch):
+    """A working directory with a copy of that folder, and what the pages install on the import path."""
+    folder = shutil.copytree(named, tmp_path / "clone")
+    for package in installed_packages():
+        monkeypatch.syspath_prepend(str(folder / package))
+    monkeypatch.chdir(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
