@@ -18,9 +18,9 @@ from helpers.tiers import few
 
 KILLS = int(os.environ.get("VAEFLOW_KILLS", "0"))
 NUMBERS = range(KILLS) if KILLS else few(range(8), 2)  # 2: two ranks of Horovod
-SETTINGS = ("microbatches=12", "batch_size=24", "epochs=15", "log.every_steps=50", "checkpoint.every_steps=25")
+SETTINGS = ("microbatches=12", "batch_size=24", "epochs=10", "log.every_steps=50", "checkpoint.every_steps=25")
 SIZE = ("encoder.hidden=[300]", "decoder.hidden=[300]", "optimizer=adam", "ema=0.9", "binarization=dynamic")
-STEPS = 15 * 21  # of 500 digits
+STEPS = 10 * 21  # of 500 digits
 HAVE_HOROVOD = importlib.util.find_spec("horovod") is not None
 STARTED = [("single", 1), *([("horovod", 2)] if HAVE_HOROVOD else [])]
 RESUMED = [*STARTED, ("mirrored", 2), ("multiworker", 2), *([("horovod", 3)] if HAVE_HOROVOD else [])]
@@ -65,9 +65,7 @@ def test_killed_at_a_random_moment(tmp_path, settings, undisturbed, number):
     (kind, count), (other, replicas) = STARTED[number // 2 % len(STARTED)], drawn.choice(RESUMED)
     processes = begin(kind, count, "train", "mnist-2d", "--run-dir", run, *settings)
     if number % 2:
-        wait_for(
-            lambda: newest(run) >= drawn.randrange(12) * 25 and list(run.glob("checkpoints/.*.partial")), processes
-        )
+        wait_for(lambda: newest(run) >= drawn.randrange(8) * 25 and list(run.glob("checkpoints/.*.partial")), processes)
     else:
         wait_for(lambda: newest(run) >= 0, processes)
         time.sleep(drawn.uniform(0.0, 5.0))

@@ -22,8 +22,8 @@ SKIPPED = {(kind, name): set() for kind, name in COMPONENTS} | {
 FIRST = {kind: (kind, name) for kind, name in reversed(COMPONENTS)}.values()
 """The first component of each kind; the others are repetitions."""
 OF_VALUES = (
-    *("shapes", "rows", "noise", "density", "mean", "divergence", "loss", "weight", "rate", "figures", "modes"),
-    *("pixels", "life", "state", "files", "picture", "parameters", "reparameterized", "examples", "side-effects"),
+    *("shapes", "rows", "noise", "density", "mean", "divergence", "loss", "weight", "rate", "figures"),
+    *("pixels", "life", "state", "files", "picture", "parameters", "reparameterized", "examples"),
 )
 """Rules that compile no step; with --all the others run, too."""
 

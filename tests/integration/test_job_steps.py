@@ -28,7 +28,7 @@ def on_one_device(tmp_path_factory, mnist_folders):
     return gradients(tmp_path_factory.mktemp("gradients") / "single", "single", 1)
 
 
-@pytest.mark.parametrize(("kind", "count"), usual(MORE, "horovod x3"))
+@pytest.mark.parametrize(("kind", "count"), usual(MORE))
 def test_gradients_of_automatic_microbatches(tmp_path, on_one_device, kind, count):
     """In float32, whatever the remainder of the batch over the replicas."""
     found = gradients(tmp_path / "job", kind, count)

@@ -10,7 +10,7 @@ everywhere = pytest.importorskip("helpers.everywhere", reason="needs tests/helpe
 jobs = pytest.importorskip("helpers.jobs")
 
 RUN = (
-    *("kl-f4-shapes", "model={name='autoencoder-kl', channels=1, widths=[4, 4]}", "likelihood=beta-binomial"),
+    *("kl-f4-shapes", "model={name='autoencoder-kl', channels=1, widths=[4]}", "likelihood=beta-binomial"),
     *("objective={name='adversarial', widths=[4], start=10}", "metrics=['bits-per-dimension']"),
     "--plugin=vaeflow_images",
 )
