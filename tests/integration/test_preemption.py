@@ -9,9 +9,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from helpers.jobs import HOROVOD, begin, finish, process_of_rank
+from helpers.jobs import HOROVOD, begin, finish, process_of_rank, usual
 from helpers.small_runs import on, rows, summary, train, tree, vaeflow, write_digits
-from helpers.tiers import repeated
 
 from vaeflow.cli import main
 from vaeflow.distributed.job.stop_signals import SIGNALS, StopRequest, stop_requests
@@ -28,14 +27,10 @@ LONG = (
 )
 JOBS = [
     pytest.param(("single", 1, signal.SIGTERM), id="single TERM"),
-    repeated(("single", 1, signal.SIGINT), id="single INT"),
-    repeated(("single", 1, signal.SIGUSR1), id="single USR1"),
-    pytest.param(
-        ("mirrored", 2, signal.SIGTERM), id="mirrored x2", marks=[pytest.mark.distributed, pytest.mark.repetition]
-    ),
-    pytest.param(
-        ("multiworker", 2, signal.SIGTERM), id="multiworker x2", marks=[pytest.mark.distributed, pytest.mark.repetition]
-    ),
+    pytest.param(("single", 1, signal.SIGINT), id="single INT"),
+    pytest.param(("single", 1, signal.SIGUSR1), id="single USR1"),
+    pytest.param(("mirrored", 2, signal.SIGTERM), id="mirrored x2", marks=pytest.mark.distributed),
+    pytest.param(("multiworker", 2, signal.SIGTERM), id="multiworker x2", marks=pytest.mark.distributed),
     pytest.param(
         ("horovod", 2, signal.SIGTERM), id="horovod x2", marks=[pytest.mark.distributed, pytest.mark.horovod, HOROVOD]
     ),
@@ -102,7 +97,7 @@ def newest(run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", JOBS)
+@pytest.mark.parametrize("how", usual(JOBS, "single TERM", "horovod x2"))
 def test_a_signal_at_any_rank(tmp_path, settings, undisturbed, how):
     kind, count, number = how
     run, last = tmp_path / "run", 0 if kind == "mirrored" else count - 1

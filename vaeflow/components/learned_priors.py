@@ -80,21 +80,8 @@ class DiagonalGaussianPrior(keras.layers.Layer):
         return NormalPrior(tf.convert_to_tensor(self.mu), tf.convert_to_tensor(self.log_var))
 
 
-class MixtureOfGaussiansPrior(keras.layers.Layer):
-    """p(z) = sum_k w_k N(mu_k, diag(sigma_k^2)), with learned weights, means and log sigma^2.
-
-    Args:
-        latent_size: D.
-        components: K.
-        spread: standard deviation of the initial means, which are random.
-    """
-
-    def __init__(self, latent_size: int, components: int, spread: float) -> None:
-        super().__init__(name="prior", dtype="float32")
-        apart, shape = keras.initializers.RandomNormal(stddev=spread), (components, latent_size)
-        self.logits = self.add_weight(shape=(components,), initializer="zeros", name="logits")
-        self.mu = self.add_weight(shape=shape, initializer=apart, name="mu")
-        self.log_var = self.add_weight(shape=shape, initializer="zeros", name="log_var")
+class MixturePrior(keras.layers.Layer):
+    """A prior that is a mixture of normals, which a class computes from its weights."""
 
     def sample(self, noise: tf.Tensor) -> tf.Tensor:
         """Return z for standard normal noise [..., D]."""
@@ -111,6 +98,27 @@ class MixtureOfGaussiansPrior(keras.layers.Layer):
     def kl_terms(self, q: Distribution) -> tf.Tensor | None:  # noqa: ARG002
         """Return None: no closed form of KL(q, p) is known, so samples estimate it."""
         return None
+
+    def _mixture(self) -> DiagonalNormalMixture:
+        """Return the mixture for the weights of this step."""
+        raise NotImplementedError
+
+
+class MixtureOfGaussiansPrior(MixturePrior):
+    """p(z) = sum_k w_k N(mu_k, diag(sigma_k^2)), with learned weights, means and log sigma^2.
+
+    Args:
+        latent_size: D.
+        components: K.
+        spread: standard deviation of the initial means, which are random.
+    """
+
+    def __init__(self, latent_size: int, components: int, spread: float) -> None:
+        super().__init__(name="prior", dtype="float32")
+        apart, shape = keras.initializers.RandomNormal(stddev=spread), (components, latent_size)
+        self.logits = self.add_weight(shape=(components,), initializer="zeros", name="logits")
+        self.mu = self.add_weight(shape=shape, initializer=apart, name="mu")
+        self.log_var = self.add_weight(shape=shape, initializer="zeros", name="log_var")
 
     def _mixture(self) -> DiagonalNormalMixture:
         return DiagonalNormalMixture(*(tf.convert_to_tensor(v) for v in (self.logits, self.mu, self.log_var)))

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import keras
 import tensorflow as tf
 
+from vaeflow.components.learned_priors import MixturePrior
 from vaeflow.errors import UsageError
 from vaeflow.model.distributions import DiagonalNormal, DiagonalNormalMixture
 
 if TYPE_CHECKING:
-    from vaeflow.contracts import Distribution, PriorContext
+    from vaeflow.contracts import PriorContext
 
 
-class VampPrior(keras.layers.Layer):
+class VampPrior(MixturePrior):
     """p(z) = 1/K sum_k q(z given u_k), with learned pseudo-inputs u_k (Tomczak and Welling 2018, equation 9).
 
     Args:
@@ -38,22 +39,6 @@ class VampPrior(keras.layers.Layer):
             raise UsageError("prior 'vamp' is the same for all labels: it can't be used with condition.labels = true")
         self._context, shape = context, (self._components, *context.x_shape)
         self.pseudo_inputs = self.add_weight(shape=shape, initializer=self._initial, name="pseudo_inputs")
-
-    def sample(self, noise: tf.Tensor) -> tf.Tensor:
-        """Return z for standard normal noise [..., D]."""
-        return self._mixture().sample(noise)
-
-    def log_prob(self, value: tf.Tensor) -> tf.Tensor:
-        """Return the log-density of z [..., D], [...] in nats."""
-        return self._mixture().log_prob(value)
-
-    def mean(self) -> tf.Tensor:
-        """Return the mean, [D]."""
-        return self._mixture().mean()
-
-    def kl_terms(self, q: Distribution) -> tf.Tensor | None:  # noqa: ARG002
-        """Return None: no closed form of KL(q, p) is known, so samples estimate it."""
-        return None
 
     def _mixture(self) -> DiagonalNormalMixture:
         if self._context is None:

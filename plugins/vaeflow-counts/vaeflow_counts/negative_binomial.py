@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-MANY = 16.0  # from here on Stirling's series of log G is exact in float32
+from vaeflow.model.distributions import log_rising
+
 SEARCH_STEPS = 24  # halve the counts below 2^24, which are exact in float32
 
 
@@ -36,7 +37,7 @@ class NegativeBinomial:
         """Return the log-probability of each element, [..., *X]."""
         counts, theta = tf.round(value * self.counts_per_unit), tf.exp(self.log_dispersion)
         odds = self.log_mean - self.log_dispersion  # log(mu / theta)
-        ways = _log_rising(counts, theta) - tf.math.lgamma(counts + 1.0)
+        ways = log_rising(theta, counts) - tf.math.lgamma(counts + 1.0)
         return ways - theta * tf.math.softplus(odds) - counts * tf.math.softplus(-odds)
 
     def sample(self, noise: tf.Tensor) -> tf.Tensor:
@@ -58,16 +59,6 @@ class NegativeBinomial:
     def sum_example(self, elements: tf.Tensor) -> tf.Tensor:
         """Return the sum over X, [...]."""
         return tf.reduce_sum(elements, axis=list(range(-self.rank, 0)))
-
-
-def _log_rising(counts: tf.Tensor, theta: tf.Tensor) -> tf.Tensor:
-    """Return log(G(counts + theta) / G(theta)), for a large theta without the difference of two large numbers."""
-    few, many = tf.minimum(theta, MANY), tf.maximum(theta, MANY)
-    exact = tf.math.lgamma(counts + few) - tf.math.lgamma(few)
-    total = counts + many
-    series = (many - 0.5) * tf.math.log1p(counts / many) + counts * tf.math.log(total) - counts
-    rest = (1.0 / total - 1.0 / many) / 12.0 - (1.0 / total**3 - 1.0 / many**3) / 360.0
-    return tf.where(theta < MANY, exact, series + rest)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from vaeflow.model.distributions import log_rising
+
 if TYPE_CHECKING:
     from vaeflow.contracts import Terms
 
@@ -81,18 +83,6 @@ class BetaBinomial:
         ways = math.lgamma(trials + 1.0) - tf.math.lgamma(level + 1.0) - tf.math.lgamma(trials - level + 1.0)
         rising = log_rising(alpha, level) + log_rising(beta, trials - level) - log_rising(alpha + beta, trials)
         return ways + rising
-
-
-def log_rising(start: tf.Tensor, count: tf.Tensor | float) -> tf.Tensor:
-    """Return log(G(start + count) / G(start)), for a large start without the difference of two large numbers.
-
-    From 16 on it is Stirling's series of log G, which is exact in float32 there.
-    """
-    few, many = tf.minimum(start, 16.0), tf.maximum(start, 16.0)
-    exact, total = tf.math.lgamma(few + count) - tf.math.lgamma(few), many + count
-    series = (many - 0.5) * tf.math.log1p(count / many) + count * tf.math.log(total) - count
-    rest = (1.0 / total - 1.0 / many) / 12.0 - (1.0 / total**3 - 1.0 / many**3) / 360.0
-    return tf.where(start < 16.0, exact, series + rest)
 
 
 def bits_per_dimension(x: tf.Tensor, terms: Terms) -> tf.Tensor:

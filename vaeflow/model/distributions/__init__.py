@@ -8,6 +8,7 @@ from vaeflow.model.distributions.logistic_mixture import DiscretizedLogisticMixt
 from vaeflow.model.distributions.normal import DiagonalNormal, Normal, StandardNormal, diagonal_normal_kl
 from vaeflow.model.distributions.normal_mixture import DiagonalNormalMixture
 from vaeflow.model.distributions.poisson import Poisson
+from vaeflow.model.distributions.rising import log_rising
 
 __all__ = [
     "Bernoulli",
@@ -21,4 +22,5 @@ __all__ = [
     "Poisson",
     "StandardNormal",
     "diagonal_normal_kl",
+    "log_rising",
 ]
