@@ -19,9 +19,7 @@ train: $(VENV)/installed
 # All that is promised. tests/README.md says what each tier needs and takes.
 test: prepared
 	$(MAKE) --jobs 2 --output-sync lint $(APART:%=test-%) MORE="$(MORE)"
-	$(PYTEST) $(filter-out $(APART),$(PACKAGES)) $(MORE)
-	$(PYTEST) -m "not distributed" $(MORE)
-	$(PYTEST) -m distributed $(MORE)
+	$(PYTEST) $(filter-out $(APART),$(PACKAGES)) tests vaeflow $(MORE)
 
 # One process each, beside the type checkers'.
 .PHONY: $(APART:%=test-%)

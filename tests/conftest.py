@@ -5,7 +5,6 @@ import signal
 
 import numpy as np
 import pytest
-from helpers.tiers import fork_server_ends, pytest_addoption, pytest_collection_modifyitems
 
 from vaeflow.data.sets import Folders
 from vaeflow.data.sets.content import read_content
@@ -15,7 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # as vaeflow sets it, for te
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a shell that started the tests in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # what the tests start shall hear it
 
-__all__ = ["fork_server_ends", "pytest_addoption", "pytest_collection_modifyitems"]  # pytest finds them here
+pytest_plugins = ("helpers.tiers",)
 
 
 @pytest.fixture(scope="session")

@@ -11,15 +11,34 @@ from vaeflow.plugins.selected import Selected, Takes, select
 from vaeflow.version import version_of_vaeflow
 
 if TYPE_CHECKING:
-    from vaeflow.api import load, train
+    from vaeflow.api import evaluate, load, resume, start, train
+    from vaeflow.training.loaded import Run
 
-__all__ = ["Component", "Selected", "Takes", "__version__", "hookimpl", "load", "select", "train"]
+__all__ = [
+    "Component",
+    "Run",
+    "Selected",
+    "Takes",
+    "__version__",
+    "evaluate",
+    "hookimpl",
+    "load",
+    "resume",
+    "select",
+    "start",
+    "train",
+]
 
 __version__ = version_of_vaeflow()
 
 
 def __getattr__(name: str) -> Any:
-    """Import `train` and `load` on first use: they import TensorFlow, which takes seconds."""
-    if name in ("train", "load"):
+    """Import `train` and others on first use: they import TensorFlow, which takes seconds."""
+    if name in __all__:
         return getattr(importlib.import_module("vaeflow.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, those that are not imported yet too."""
+    return sorted(__all__)

@@ -1,155 +1,64 @@
-"""Use vaeflow from Python: train a config, load a run."""
+"""Use vaeflow from Python: train, resume, load and evaluate runs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vaeflow.config.compose import Composed, compose
+from vaeflow.callbacks.functions import observers
+from vaeflow.config.compose import compose
 from vaeflow.config.resolve import resolve
-from vaeflow.config.schema import Config
 from vaeflow.data.sets import Folders
-from vaeflow.errors import UsageError, nearest
+from vaeflow.distributed.job.job import Job
+from vaeflow.errors import UsageError
 from vaeflow.plugins.registry import Registry
+from vaeflow.training.by_hand import TrainingRun
 from vaeflow.training.checkpoints.restore import restore_to_read
-from vaeflow.training.run import resolve_run, run
+from vaeflow.training.evaluate import evaluate_run
+from vaeflow.training.existing import of_strategy, resolve_run
+from vaeflow.training.loaded import Run
+from vaeflow.training.run import Place, epochs, prepare, to_the_end
 from vaeflow.training.run_files.directory import RunDirectory
 from vaeflow.training.setup import prepare_to_read
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    import numpy as np
-
+    from vaeflow.callbacks import Callback
     from vaeflow.config.resolve import Resolved
-    from vaeflow.contracts import Dataset
-    from vaeflow.model.trained_vae import Labels, Latents, TrainedVAE
-    from vaeflow.training.experiment import Experiment
+    from vaeflow.config.schema import Config
+    from vaeflow.config.sources import Overrides
+    from vaeflow.plugins.discovery import Plugin
+    from vaeflow.training.run import Ready
 
-EXAMPLES_AT_A_TIME = 10_000
-
-
-@dataclass(frozen=True)
-class LoadedRun:
-    """A run that was loaded from disk. Arrays are NumPy's; B examples of shape X, D latents.
-
-    Attributes:
-        directory: the run's directory.
-        experiment: its components, with the restored state.
-    """
-
-    directory: Path
-    experiment: Experiment
-
-    @property
-    def config(self) -> Config:
-        """The config as resolved."""
-        return self.experiment.config
-
-    @property
-    def dataset(self) -> Dataset:
-        """The data set, before binarization."""
-        return self.experiment.dataset
-
-    @property
-    def trained(self) -> TrainedVAE:
-        """The model."""
-        return self.experiment.trained
-
-    def examples(self, split: str = "test", count: int | None = None) -> np.ndarray:
-        """Return prepared examples x [count, *X] of a split, as evaluations see them, in the order they are stored.
-
-        Args:
-            split: `train`, `validation` or `test`.
-            count: how many, the first ones; all by default.
-
-        Raises:
-            UsageError: if there is no such split, or if it has fewer examples.
-        """
-        import numpy as np
-        import tensorflow as tf
-
-        if split not in self.experiment.batches:
-            raise UsageError(f"unknown split {split!r}; {nearest(split, self.experiment.batches)}")
-        batches = self.experiment.batches[split]
-        count = batches.examples if count is None else count
-        if not 1 <= count <= batches.examples:
-            raise UsageError(f"count={count}: split {split!r} has {batches.examples} examples; allowed are 1 to that")
-        starts = range(0, count, EXAMPLES_AT_A_TIME)
-        blocks = [batches.in_order(tf.constant(i, tf.int64), min(EXAMPLES_AT_A_TIME, count - i)).x for i in starts]
-        return np.concatenate([np.asarray(block) for block in blocks])
-
-    def prepare(self, pixels: np.ndarray, *, split: str = "test") -> np.ndarray:
-        """Return x [B, *X] for stored pixels [B, *X], binarized as in the run."""
-        return self.trained.prepare(pixels, split=split)
-
-    def encode(
-        self, x: np.ndarray, *, labels: Labels = None, any_values: bool = False
-    ) -> np.ndarray | dict[str, np.ndarray]:
-        """Return the means of q(z given x), [B, D], or by group if there are several, for prepared x [B, *X].
-
-        Args:
-            x: from `examples` or `prepare`.
-            labels: the class of each example, for a conditional model.
-            any_values: allow values that no prepared example of the run has, such as probabilities.
-
-        Raises:
-            UsageError: if x has other values, as stored pixels do, or another shape, or labels are missing.
-        """
-        return self.trained.encode(x, labels=labels, any_values=any_values)
-
-    def decode(self, z: Latents, *, labels: Labels = None) -> np.ndarray:
-        """Return the expected x given z, [B, *X], for z [B, D], or by group if there are several."""
-        return self.trained.decode(z, labels=labels)
-
-    def reconstruct(self, x: np.ndarray, *, labels: Labels = None, any_values: bool = False) -> np.ndarray:
-        """Return the expected x given the posterior's mean, [B, *X], for x [B, *X]; it takes what `encode` takes."""
-        return self.trained.reconstruct(x, labels=labels, any_values=any_values)
-
-    def sample(
-        self, count: int, *, seed: int = 0, expected: bool = True, labels: Labels = None, temperature: float = 1.0
-    ) -> np.ndarray:
-        """Return examples from the prior, [count, *X]: expected values, or draws from the likelihood.
-
-        Args:
-            count: how many.
-            seed: equal seeds give equal examples.
-            expected: return expected values; False draws from the likelihood.
-            labels: the class of each example (or one for all), for a conditional model; by default all in turn.
-            temperature: factor of the prior's noise; less than 1 gives more typical examples.
-        """
-        return self.trained.sample(count, seed=seed, expected=expected, labels=labels, temperature=temperature)
-
-    def elbo(
-        self, x: np.ndarray, *, samples: int = 1, seed: int = 0, labels: Labels = None, any_values: bool = False
-    ) -> np.ndarray:
-        """Return the ELBO on log p(x) of each example, [B] nats, for L = samples; x is what `encode` takes."""
-        return self.trained.elbo(x, samples=samples, seed=seed, labels=labels, any_values=any_values)
-
-    def labels(self, split: str = "test", count: int | None = None) -> np.ndarray | None:
-        """Return the labels of the examples that `examples` returns, [count]; None if the data have none."""
-        y = self.dataset.splits()[split].y
-        return None if y is None else y[: len(y) if count is None else count]
+    Observed = Iterable[Callback | Callable[..., Any]]
 
 
 def train(
-    config: Config | str | Path = "mnist-2d",
+    config: Config | Mapping[str, Any] | str | Path = "mnist-2d",
     *,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     run_dir: str | Path | None = None,
-    plugins: Sequence[str] = (),
+    plugins: Sequence[Plugin] = (),
     data_dir: str | Path | None = None,
-) -> LoadedRun:
+    callbacks: Observed = (),
+    resume: bool = False,
+    accept_changes: bool = False,
+) -> Run:
     """Train a config and return the run.
 
     Args:
-        config: a `Config`, a recipe's name or a TOML file.
-        overrides: settings on top of a recipe or file, such as `epochs=5`.
+        config: a recipe's name, the path of a TOML file, a dict with the keys of such a file (`{"recipe": "mnist-2d",
+            "epochs": 5}`), or a `Config`.
+        overrides: settings on top of it: `{"epochs": 5, "encoder.width": 64}`, or `["epochs=5", "encoder.width=64"]`.
         run_dir: the run's directory; None takes the next free one below `runs/`.
-        plugins: modules with components or recipes, for plugins that are not installed; `no:NAME` disables an
-            installed one.
+        plugins: plugins that are not installed: modules (or their names or files) with components or recipes, or
+            `vaeflow.Component` objects; `"no:NAME"` disables an installed one.
         data_dir: the user's folder of data sets.
+        callbacks: functions, called after each evaluation with (run, record), or `vaeflow.callbacks.Callback` objects;
+            see `vaeflow.callbacks.functions.observers`. They see the run and can't change it.
+        resume: if `run_dir` contains this run, resume it.
+        accept_changes: resume even if code or data have changed, and allow environments to differ between ranks.
 
     Returns:
         The run, with the weights of its last step.
@@ -157,33 +66,82 @@ def train(
     Raises:
         VaeflowError: see its subclasses.
     """
+    ready = _ready(_find(config, overrides, plugins), data_dir, callbacks, accept_changes=accept_changes)
+    directory = to_the_end(epochs(ready, Place(Path(run_dir) if run_dir else None, may_have_begun=resume)))
+    return load(directory.path, plugins=plugins, data_dir=data_dir, accept_changes=accept_changes)
+
+
+def start(
+    config: Config | Mapping[str, Any] | str | Path = "mnist-2d",
+    *,
+    overrides: Overrides = (),
+    run_dir: str | Path | None = None,
+    plugins: Sequence[Plugin] = (),
+    data_dir: str | Path | None = None,
+    callbacks: Observed = (),
+    resume: bool = False,
+    accept_changes: bool = False,
+) -> TrainingRun:
+    """Return a run that `for epoch in run.epochs():` trains; takes what `train` takes.
+
+    Data are loaded and the model is built; no step is taken and nothing is written before the loop.
+
+    Raises:
+        UsageError: if the job is elastic: its workers change, and the loop would not.
+        VaeflowError: see its subclasses.
+    """
+    if Job.current().elastic:
+        raise UsageError("vaeflow.start: an elastic job has no loop by hand; use vaeflow.train or the command")
+    ready = _ready(_find(config, overrides, plugins), data_dir, callbacks, accept_changes=accept_changes)
+    return TrainingRun(ready, Place(Path(run_dir) if run_dir else None, may_have_begun=resume))
+
+
+def resume(
+    run_dir: str | Path,
+    *,
+    overrides: Overrides = (),
+    plugins: Sequence[Plugin] = (),
+    data_dir: str | Path | None = None,
+    callbacks: Observed = (),
+    accept_changes: bool = False,
+) -> Run:
+    """Resume a run from its newest valid checkpoint, train it to the end and return it.
+
+    Args:
+        run_dir: the run's directory.
+        overrides: settings of `strategy`, which may differ from the original run's.
+        plugins: as for `train`.
+        data_dir: the user's folder of data sets.
+        callbacks: as for `train`.
+        accept_changes: resume even if config, code or data have changed.
+
+    Raises:
+        VaeflowError: see its subclasses.
+    """
+    settings = of_strategy(overrides)
 
     def find() -> Resolved:
-        registry = Registry.load(plugins)
-        composed = Composed(config) if isinstance(config, Config) else compose(config, overrides, registry.recipe)
-        return resolve(composed, registry)
+        return resolve_run(RunDirectory.open(Path(run_dir)), plugins, settings)
 
-    folders = Folders.default(Path(data_dir) if data_dir else None)
-    directory = run(find, Path(run_dir) if run_dir else None, folders)
-    if directory is None:
-        raise AssertionError("a run that is no dry run has a directory")
-    return load(directory.path, plugins=plugins, data_dir=data_dir)
+    ready = _ready(find, data_dir, callbacks, accept_changes=accept_changes)
+    directory = to_the_end(epochs(ready, Place(Path(run_dir), must_have_begun=True)))
+    return load(directory.path, plugins=plugins, data_dir=data_dir, accept_changes=accept_changes)
 
 
 def load(
     run_dir: str | Path,
     *,
     best: bool = False,
-    plugins: Sequence[str] = (),
+    plugins: Sequence[Plugin] = (),
     data_dir: str | Path | None = None,
     accept_changes: bool = False,
-) -> LoadedRun:
+) -> Run:
     """Load a run with the weights of its newest valid checkpoint.
 
     Args:
         run_dir: the run's directory.
         best: take the checkpoint that a callback chose, or else the one with the best ELBO on the validation split.
-        plugins: modules with components, for plugins that are not installed.
+        plugins: as for `train`.
         data_dir: the user's folder of data sets.
         accept_changes: load it although config, plugin code or data have changed since.
 
@@ -194,6 +152,64 @@ def load(
     """
     directory = RunDirectory.open(Path(run_dir))
     resolved = resolve_run(directory, plugins)
-    experiment, record = prepare_to_read(resolved, Folders.default(Path(data_dir) if data_dir else None))
-    restore_to_read(directory, resolved, experiment, record, best=best, accept_changes=accept_changes)
-    return LoadedRun(directory.path, experiment)
+    experiment, record = prepare_to_read(resolved, _folders(data_dir))
+    progress = restore_to_read(directory, resolved, experiment, record, best=best, accept_changes=accept_changes)
+    return Run(directory.path, experiment, step=progress.step, metrics=progress.metrics)
+
+
+def evaluate(
+    run: Run | str | Path,
+    split: str = "test",
+    *,
+    samples: int | None = None,
+    best: bool = False,
+    plugins: Sequence[Plugin] = (),
+    data_dir: str | Path | None = None,
+    accept_changes: bool = False,
+) -> dict[str, Any]:
+    """Return the metrics of a split: `{"split": "test", "samples": 1, ..., "metrics": {"test/elbo": -143.3, ...}}`.
+
+    Args:
+        run: a run, with its current weights; or a run's directory, into which `evaluation-SPLIT.json` is written.
+        split: `train`, `validation` or `test`.
+        samples: L, the samples of z per example; None uses the config's.
+        best: for a directory: use the best checkpoint instead of the newest.
+        plugins: for a directory: as for `train`.
+        data_dir: for a directory: the user's folder of data sets.
+        accept_changes: for a directory: evaluate it although config, plugin code or data have changed since.
+
+    Raises:
+        VaeflowError: see its subclasses.
+    """
+    if isinstance(run, Run):
+        return run.evaluate(split, samples=samples)
+    found = evaluate_run(
+        Path(run),
+        _folders(data_dir),
+        split=split,
+        samples=samples,
+        best=best,
+        modules=plugins,
+        accept_changes=accept_changes,
+    )
+    return found or {}
+
+
+def _find(
+    config: Config | Mapping[str, Any] | str | Path, overrides: Overrides, plugins: Sequence[Plugin]
+) -> Callable[[], Resolved]:
+    def find() -> Resolved:
+        registry = Registry.load(plugins)
+        return resolve(compose(config, overrides, registry.recipe), registry)
+
+    return find
+
+
+def _ready(
+    find: Callable[[], Resolved], data_dir: str | Path | None, callbacks: Observed, *, accept_changes: bool
+) -> Ready:
+    return prepare(find, _folders(data_dir), accept_changes=accept_changes, observers=observers(callbacks))
+
+
+def _folders(data_dir: str | Path | None) -> Folders:
+    return Folders.default(Path(data_dir) if data_dir else None)

@@ -1,4 +1,4 @@
-"""Which tests and which of their cases a command runs; `tests/conftest.py` and `plugins/conftest.py` hand it on."""
+"""Which tests and which of their cases a command runs; a pytest plugin, which both `conftest.py` load."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def evaluate(
     processes = Job.current().processes
     if processes == 1:  # otherwise the other ranks are notified
         require_run(run)
-    from vaeflow.commands.evaluate import evaluate_run
+    from vaeflow.training.evaluate import evaluate_run
 
     result = evaluate_run(
         run,

@@ -8,7 +8,7 @@ and vice versa.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from vaeflow.config.recipes import recipe
 from vaeflow.config.schema import KINDS_OF_SELECTIONS, Config
-from vaeflow.config.sources import COMMAND_LINE, Layer, layers
+from vaeflow.config.sources import COMMAND_LINE, OVERRIDES, Layer, layers
 from vaeflow.config.values import require_representable
 from vaeflow.errors import UsageError, nearest
 from vaeflow.plugins.type_names import type_in_words, value_in_words
@@ -25,6 +25,7 @@ from vaeflow.plugins.type_names import type_in_words, value_in_words
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vaeflow.config.sources import Overrides
     from vaeflow.plugins.recipes import Recipe
 
 LENGTHS = ("epochs", "steps")
@@ -59,13 +60,16 @@ class Composed:
 
 
 def compose(
-    source: str | Path | None = None, overrides: Sequence[str] = (), find: Callable[[str], Recipe] = recipe
+    source: str | Path | Mapping[str, Any] | Config | None = None,
+    overrides: Overrides = (),
+    find: Callable[[str], Recipe] = recipe,
 ) -> Composed:
-    """Compose a config from a recipe or TOML file and settings.
+    """Compose a config from a recipe, TOML file or dict, and settings.
 
     Args:
-        source: a recipe's name, or the path of a TOML file; None for the defaults.
-        overrides: settings such as `epochs=5`.
+        source: a recipe's name, the path of a TOML file, a dict with the keys of one, or a config; None for the
+            defaults.
+        overrides: settings such as `epochs=5`, or a dict of values by dotted key.
         find: returns the recipe of a name; those of plugins are found by `Registry.recipe`.
 
     Raises:
@@ -75,6 +79,10 @@ def compose(
     >>> compose("mnist-2d", ["steps=10"]).config.steps
     10
     """
+    if isinstance(source, Config):
+        if not overrides:
+            return Composed(source)
+        source = source.model_dump(mode="json")
     return merge(layers(source, overrides, find))
 
 
@@ -166,7 +174,7 @@ def _usage_error(error: ValidationError, places: Mapping[str, str], tree: Mappin
 def _contradiction(message: str, places: Mapping[str, str]) -> UsageError:
     """Return an error about contradicting keys, with a file or `command line` that set one of them."""
     set_in = [place for key, place in places.items() if key in message]
-    place = COMMAND_LINE if COMMAND_LINE in set_in else next(iter(set_in), None)
+    place = next((one for one in (COMMAND_LINE, OVERRIDES) if one in set_in), next(iter(set_in), None))
     return UsageError(f"{place}: {message}" if place else message)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,16 @@ from vaeflow.errors import FileError, PluginError, UsageError
 from vaeflow.files.read import DEEPEST, parse_toml, read_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
     from vaeflow.plugins.recipes import Recipe
 
+Overrides = Sequence[str] | Mapping[str, Any]
+"""Settings such as `epochs=5`, or values by dotted key."""
+
 COMMAND_LINE = "command line"
+PYTHON, OVERRIDES = "config", "overrides"
+"""Places of values that were given as dicts."""
 BASE = "recipe"
 """Key of a TOML file, or of a recipe, that names the recipe on which it is based."""
 
@@ -38,14 +44,14 @@ class Layer:
 
 
 def layers(
-    source: str | Path | None, overrides: Sequence[str] = (), find: Callable[[str], Recipe] = recipe
+    source: str | Path | Mapping[str, Any] | None, overrides: Overrides = (), find: Callable[[str], Recipe] = recipe
 ) -> list[Layer]:
     """Return the layers of a config, the lowest first.
 
     Args:
-        source: a recipe's name, or the path of a TOML file (it ends with .toml or contains a slash). A file may be
-            based on a recipe by `recipe = "mnist-2d"`.
-        overrides: settings such as `epochs=5` or `encoder.width=64`.
+        source: a recipe's name, or the path of a TOML file (it ends with .toml or contains a slash), or a dict with
+            the keys of such a file. It may be based on a recipe by `recipe = "mnist-2d"`.
+        overrides: settings such as `epochs=5` or `encoder.width=64`, or a dict of values by dotted key.
         find: returns the recipe of a name; those of plugins are found by `Registry.recipe`.
 
     Raises:
@@ -53,7 +59,41 @@ def layers(
             TOML, or an override isn't KEY=VALUE.
     """
     found = [] if source is None else _from_source(source, find)
-    return [*found, Layer(COMMAND_LINE, parse_overrides(overrides))] if overrides else found
+    if not overrides:
+        return found
+    if isinstance(overrides, Mapping):
+        return [*found, Layer(OVERRIDES, nested(overrides))]
+    if isinstance(overrides, str):
+        raise UsageError(f"overrides: {overrides!r} is a text, not a list of them, such as ['epochs=5']")
+    return [*found, Layer(COMMAND_LINE, parse_overrides(overrides))]
+
+
+def nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by dotted key as a tree.
+
+    Raises:
+        UsageError: if a key isn't one, or is set both as a value and as a table.
+
+    >>> nested({"epochs": 5, "encoder": "mlp", "encoder.hidden": (64, 64)})
+    {'epochs': 5, 'encoder': {'name': 'mlp', 'hidden': [64, 64]}}
+    """
+    tree: dict[str, Any] = {}
+    for key, value in overrides.items():
+        if not isinstance(key, str) or not _KEY.fullmatch(key):
+            raise UsageError(f"{OVERRIDES}: {key!r} is not a key, such as 'epochs' or 'encoder.width'")
+        _put(tree, key.split("."), _plain(value))
+    return tree
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as TOML has it: dicts, lists, texts and numbers; 'none' for None."""
+    if value is None:
+        return "none"
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
@@ -106,7 +146,9 @@ def parse_value(text: str, place: str = "value") -> Any:
     return value if len(parsed) == 1 and isinstance(value, _TOML_TYPES) else text
 
 
-def _from_source(source: str | Path, find: Callable[[str], Recipe]) -> list[Layer]:
+def _from_source(source: str | Path | Mapping[str, Any], find: Callable[[str], Recipe]) -> list[Layer]:
+    if isinstance(source, Mapping):
+        return _with_base(PYTHON, _plain(source), find, ())
     is_file = isinstance(source, Path) or source.endswith(".toml") or "/" in source or "\\" in source
     if not is_file:
         return _from_recipe(str(source), find, ())

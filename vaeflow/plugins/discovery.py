@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from vaeflow.errors import PluginError, nearest
@@ -22,13 +23,14 @@ from vaeflow.plugins.tracing import timed, trace
 from vaeflow.version import version_of_vaeflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import ModuleType
+    from collections.abc import Callable, Iterable, Iterator
 
     import pluggy
 
 HOOKS = ("vaeflow_components", "vaeflow_recipes")
 PREFIX = "vaeflow_"
+Plugin = str | ModuleType | Component
+"""A plugin as users give it: a module, its name or its file, or one of its components."""
 BUILT_IN = ("vaeflow.components", "vaeflow.plots.builtin", "vaeflow.callbacks.builtin", "vaeflow.config.recipes")
 
 
@@ -97,6 +99,42 @@ def installed() -> Iterator[Source]:
         dist = point.dist
         origin = Origin(point.value, dist.name, dist.version) if dist else Origin(point.value)
         yield Source(origin, point.load, demanded=False)
+
+
+def given(plugins: Iterable[Plugin]) -> tuple[list[str], list[Source]]:
+    """Return plugins that were given: the names of modules, and sources of objects, which have no name to import.
+
+    Args:
+        plugins: names of modules and paths of .py files, as --plugin gives them; modules; `Component` objects.
+
+    Raises:
+        PluginError: if one is something else.
+    """
+    names: list[str] = []
+    sources: list[Source] = []
+    components: dict[str, list[Component]] = {}
+    for plugin in plugins:
+        if isinstance(plugin, str):
+            names.append(plugin)
+        elif isinstance(plugin, Component):
+            components.setdefault(getattr(plugin.build, "__module__", "") or "Python", []).append(plugin)
+        elif isinstance(plugin, ModuleType):
+            sources.append(Source(Origin(plugin.__name__), partial(_itself, plugin), demanded=True))
+        else:
+            raise PluginError(
+                f"plugins: {plugin!r} is neither a module, the name or path of one, nor a vaeflow.Component"
+            )
+    return names, [*sources, *(_of_components(module, found) for module, found in components.items())]
+
+
+def _of_components(module: str, components: list[Component]) -> Source:
+    plugin = ModuleType(module)
+    plugin.vaeflow_components = hookspecs.hookimpl(lambda: components)  # type: ignore[attr-defined]  # made here
+    return Source(Origin(module), lambda: plugin, demanded=True)
+
+
+def _itself(module: ModuleType) -> ModuleType:
+    return module
 
 
 def named(module: str) -> Source:

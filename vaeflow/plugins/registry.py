@@ -19,7 +19,7 @@ from vaeflow.plugins.tracing import trace
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from vaeflow.plugins.discovery import Broken, Source
+    from vaeflow.plugins.discovery import Broken, Plugin, Source
     from vaeflow.plugins.recipes import Recipe
     from vaeflow.plugins.records import Origin
     from vaeflow.plugins.registered import Bound, Registered
@@ -73,14 +73,14 @@ class Registry:
             self._add_recipe(recipe)
 
     @classmethod
-    def load(cls, modules: Sequence[str] = ()) -> Registry:
-        """Load the built-ins, the installed plugins and those that are named.
+    def load(cls, plugins: Iterable[Plugin] = ()) -> Registry:
+        """Load the built-ins, the installed plugins and those that are given.
 
         If an installed plugin is broken, a warning names it and it is skipped.
 
         Args:
-            modules: dotted names or paths of .py files, as --plugin gives them; `no:NAME` disables the installed
-                distribution (or module) of that name.
+            plugins: dotted names or paths of .py files, as --plugin gives them; `no:NAME` disables the installed
+                distribution (or module) of that name. From Python also modules and `Component` objects.
 
         Raises:
             UsageError: if a plugin that is to be disabled is not installed.
@@ -92,8 +92,9 @@ class Registry:
         components: list[Registered] = []
         broken: list[Broken] = []
         loaded: list[Loaded] = []
+        modules, objects = discovery.given(plugins)
         sources, disabled = _sources(modules)
-        for source in sources:
+        for source in (*sources, *objects):
             found, what = discovery.collect(source, manager)
             components += found
             if isinstance(what, Loaded):

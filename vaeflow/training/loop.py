@@ -14,7 +14,8 @@ from vaeflow.errors import LeavingError, MembersChangedError, StoppedError
 from vaeflow.training.nonfinite import NonFiniteSteps, rollback_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     import numpy as np
 
@@ -27,6 +28,23 @@ if TYPE_CHECKING:
 
 STEPS_PER_EXECUTION = 20
 SECONDS_PER_EXECUTION = 2.0  # limits the steps per execution, so that signals are handled soon
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The end of an epoch of training, or of the run if that is within an epoch.
+
+    Attributes:
+        directory: of the run.
+        number: of the epoch, from 1.
+        step: optimizer steps taken since the start of the run.
+        metrics: the newest values by name, such as `train/elbo` and `test/elbo`, in nats per example.
+    """
+
+    directory: Path
+    number: int
+    step: int
+    metrics: Mapping[str, float]
 
 
 @dataclass
@@ -59,8 +77,10 @@ class Loop:
         held_out = [split for split in self.experiment.batches if split != "train"]
         self._evaluators: dict[str, Evaluator] = {split: self.experiment.evaluator(split) for split in held_out}
 
-    def run(self, *, evaluation_is_due: bool = False) -> None:
-        """Train to the end.
+    def epochs(self, *, evaluation_is_due: bool = False) -> Iterator[Epoch]:
+        """Train to the end, and yield after each epoch: after its evaluation, callbacks and checkpoint.
+
+        What the caller does meanwhile does not change the run. If the caller closes the generator, the state is saved.
 
         Args:
             evaluation_is_due: whether the run was stopped during an evaluation, which is then done first.
@@ -88,9 +108,20 @@ class Loop:
             if error is not None:
                 self._diagnose()
                 raise error
+            if self._at(self.view.steps_per_epoch):
+                yield from self._hand_over()
         self._require_saved()
         self.callbacks.tell("on_end")
         self._processes.on_chief(self.callbacks.require_written)
+
+    def _hand_over(self) -> Iterator[Epoch]:
+        step, per_epoch = self.position.step, self.view.steps_per_epoch
+        try:
+            yield Epoch(self.view.directory, math.ceil(step / per_epoch), step, dict(self.position.metrics))
+        except GeneratorExit:
+            self._save()
+            self._require_saved()
+            raise
 
     def _between_executions(self) -> None:
         config, step = self.experiment.config, self.position.step

@@ -8,27 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaeflow.callbacks.build import build_callbacks
-from vaeflow.config.compose import compose
-from vaeflow.config.resolve import resolve
 from vaeflow.data.sets import Folders
 from vaeflow.distributed.job.job import Job
 from vaeflow.distributed.job.stop_signals import stop_requests
-from vaeflow.errors import PluginError, UsageError, VaeflowError
-from vaeflow.plugins.registry import Registry
 from vaeflow.runtime.console import say
 from vaeflow.training.agreement import FirstMeeting
 from vaeflow.training.elastic import Members
+from vaeflow.training.existing import of_strategy, resolve_run
+from vaeflow.training.init_from import require_source
 from vaeflow.training.provenance.record import Provenance
 from vaeflow.training.run_files.directory import RunDirectory
 from vaeflow.training.session import Session
 from vaeflow.training.setup import load, rejoin, start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from vaeflow.callbacks.group import Called
     from vaeflow.config.resolve import Resolved
     from vaeflow.training.experiment import Experiment
+    from vaeflow.training.loop import Epoch
 
 
 def run(
@@ -57,14 +56,14 @@ def run(
         UsageError: if the directory contains something else or is in use, or if ranks differ.
         VaeflowError: see its subclasses.
     """
-    ready = _prepare(find, folders, accept_changes=accept_changes, dry_run=dry_run)
+    ready = prepare(find, folders, accept_changes=accept_changes, dry_run=dry_run)
     if dry_run:
         from vaeflow.training.dry_run import describe
 
         say(describe(ready.resolved, ready.experiment))
         return None
 
-    return _train(ready, Place(run_dir, may_have_begun=resume))
+    return to_the_end(epochs(ready, Place(run_dir, may_have_begun=resume)))
 
 
 def resume(
@@ -94,9 +93,9 @@ def resume(
     def find() -> Resolved:
         return resolve_run(RunDirectory.open(run_dir), modules, of_strategy(settings))
 
-    ready = _prepare(find, folders or Folders.default(), accept_changes=accept_changes)
+    ready = prepare(find, folders or Folders.default(), accept_changes=accept_changes)
 
-    return _train(ready, Place(run_dir, must_have_begun=True))
+    return to_the_end(epochs(ready, Place(run_dir, must_have_begun=True)))
 
 
 @dataclass(frozen=True)
@@ -123,55 +122,58 @@ class Ready:
         experiment: the objects of the run.
         record: the provenance record.
         accept_changes: whether the record may differ from that of the newest checkpoint.
+        observers: callbacks beside those of the config, on rank 0.
     """
 
     resolved: Resolved
     experiment: Experiment
     record: Provenance
     accept_changes: bool
+    observers: tuple[Called, ...] = ()
 
 
-def _prepare(find: Callable[[], Resolved], folders: Folders, *, accept_changes: bool, **command: bool) -> Ready:
-    """Look up components, load data, compare records with the other ranks, then start TensorFlow and the strategy."""
+def prepare(
+    find: Callable[[], Resolved],
+    folders: Folders,
+    *,
+    accept_changes: bool = False,
+    observers: tuple[Called, ...] = (),
+    **command: bool,
+) -> Ready:
+    """Look up components, load data, compare records with the other ranks, then start TensorFlow and the strategy.
+
+    Args:
+        find: returns the config and its components.
+        folders: of data sets.
+        accept_changes: as for `run`.
+        observers: callbacks beside those of the config.
+        command: further options that must be equal on all ranks.
+    """
     with FirstMeeting(accept_changes=accept_changes, **command) as meeting:
         resolved = find()
         meeting.record = Provenance.of(resolved)
         if resolved.config.init_from is not None:
-            _require_weights(Path(resolved.config.init_from))
+            require_source(Path(resolved.config.init_from))
         topology = resolved.strategy.build()
         dataset, record = load(resolved, folders, topology, meeting)
     experiment, record = start(resolved, dataset, topology, record, accept_changes=accept_changes)
-    return Ready(resolved, experiment, record, accept_changes)
+    return Ready(resolved, experiment, record, accept_changes, observers)
 
 
-def resolve_run(directory: RunDirectory, modules: Sequence[str], settings: Sequence[str] = ()) -> Resolved:
-    """Return the config and the components of an existing run.
+def to_the_end(training: Generator[Epoch, None, RunDirectory]) -> RunDirectory:
+    """Train to the end and return the run's directory."""
+    while True:
+        try:
+            next(training)
+        except StopIteration as end:
+            return end.value
 
-    Args:
-        directory: of the run.
-        modules: plugins that are not installed, as for --plugin.
-        settings: additional `KEY=VALUE` settings.
 
-    Raises:
-        UsageError: if components don't fit each other.
-        PluginError: if a component is unknown; the message names plugins of the run that are missing now.
+def epochs(ready: Ready, place: Place) -> Generator[Epoch, None, RunDirectory]:
+    """Train to the end and yield after each epoch; return the run's directory.
+
+    In an elastic job, the current workers re-form the job after each change.
     """
-    registry = Registry.load(modules)
-    composed = compose(directory.config, settings)
-    try:
-        return resolve(composed, registry)
-    except UsageError as error:
-        absent = directory.origins() - {str(loaded.origin) for loaded in registry.loaded}
-        if not absent:
-            raise
-        were = ", ".join(sorted(absent))
-        raise PluginError(
-            f"{error}. The run was made with {were}, which is missing now: install it, or load its module by --plugin"
-        ) from error
-
-
-def _train(ready: Ready, place: Place) -> RunDirectory:
-    """Train to the end; in an elastic job, re-form the job with the current workers after each change."""
     members, current = Members(), ready
     joined, why, said = True, "", True
     while True:
@@ -180,7 +182,7 @@ def _train(ready: Ready, place: Place) -> RunDirectory:
                 current, joined = _rejoined(ready), True
                 if not said:  # the previous rank 0, which should have printed it, is gone
                     say(f"{why}; the remaining workers re-formed the job")
-            return _train_together(current, place, members)
+            return (yield from _train_together(current, place, members))
         except Exception as error:
             if not members.survives(error):
                 raise
@@ -198,7 +200,7 @@ def _rejoined(ready: Ready) -> Ready:
     return replace(ready, experiment=experiment, record=record)
 
 
-def _train_together(ready: Ready, place: Place, members: Members) -> RunDirectory:
+def _train_together(ready: Ready, place: Place, members: Members) -> Generator[Epoch, None, RunDirectory]:
     """Lock the directory, start or restore the run, train, and summarise."""
     from vaeflow.distributed.strategies.processes import Processes
 
@@ -213,7 +215,8 @@ def _train_together(ready: Ready, place: Place, members: Members) -> RunDirector
         request = stack.enter_context(stop_requests())
 
         def claim() -> list[Any]:
-            callbacks.extend(build_callbacks(ready.resolved))  # before anything is written: a plugin may fail
+            # before anything is written: a plugin may fail
+            callbacks.extend([*build_callbacks(ready.resolved), *ready.observers])
             directory, begun = _claimed(place, ready, stack)
             return [str(directory.path), begun]
 
@@ -230,11 +233,11 @@ def _train_together(ready: Ready, place: Place, members: Members) -> RunDirector
             request=request,
         )
         if snapshot is not None:
-            session.resume_from(snapshot)
+            yield from session.resume_from(snapshot)
         elif begun:
-            session.resume()
+            yield from session.resume()
         else:
-            session.begin()
+            yield from session.begin()
     return session.directory
 
 
@@ -251,25 +254,3 @@ def _claimed(place: Place, ready: Ready, stack: contextlib.ExitStack) -> tuple[R
     else:
         directory.describe(ready.resolved, ready.experiment.strategy, ready.record)
     return directory, begun
-
-
-def _require_weights(source: Path) -> None:
-    """Check `init_from` before devices are started. Only rank 0 reads it: other ranks may have other disks."""
-    if Job.current().rank == 0:
-        try:
-            RunDirectory.open(source)
-        except VaeflowError as error:
-            raise type(error)(f"init_from: {error}") from error
-
-
-def of_strategy(settings: Sequence[str]) -> Sequence[str]:
-    """Return settings on top of a run's own config.
-
-    Raises:
-        UsageError: if one is of anything but the strategy.
-    """
-    for setting in settings:
-        key = setting.partition("=")[0]
-        if key.partition(".")[0] != "strategy":
-            raise UsageError(f"{key}: a run is resumed with its original config; only strategy may change")
-    return settings

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaeflow.callbacks import Callbacks, RunView
@@ -19,18 +18,17 @@ from vaeflow.errors import (
     VaeflowError,
     of_the_machine,
 )
-from vaeflow.files.write import write_json
 from vaeflow.runtime.console import say
-from vaeflow.training.checkpoints.restore import checkpoints, restore_to_train, weights_of, with_changes
+from vaeflow.training.checkpoints.restore import checkpoints, restore_to_train, with_changes
+from vaeflow.training.init_from import take_weights
 from vaeflow.training.provenance.changes import changes
 from vaeflow.training.provenance.record import Provenance
 from vaeflow.training.requests import Requests
-from vaeflow.training.run_files.directory import RunDirectory
 from vaeflow.training.run_files.names import clean
 from vaeflow.training.summary import settle, summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from vaeflow.callbacks.group import Called
     from vaeflow.config.resolve import Resolved
@@ -40,9 +38,12 @@ if TYPE_CHECKING:
     from vaeflow.training.checkpoints.folder import CheckpointFolder, Progress
     from vaeflow.training.elastic import Members, Snapshot
     from vaeflow.training.experiment import Experiment
-    from vaeflow.training.loop import Loop
+    from vaeflow.training.loop import Epoch, Loop
+    from vaeflow.training.run_files.directory import RunDirectory
 
 
+SAME_STEP = (StoppedError, NonFiniteError, MembersChangedError, GeneratorExit)
+"""Errors that all processes raise at the same step."""
 LAST_SAVE = 5.0  # seconds to finish a running save before the process is killed
 
 
@@ -72,15 +73,17 @@ class Session:
     members: Members
     request: StopRequest
 
-    def resume(self) -> None:
+    def resume(self) -> Iterator[Epoch]:
         """Train from the newest valid checkpoint to the end, or from the start if the run has no checkpoint yet.
+
+        This and the methods below yield at the end of each epoch.
 
         Raises:
             CheckpointError: if no checkpoint is valid, or it is one of another model.
         """
         total = self.experiment.timeline.total_steps
         if self.processes.on_chief(self._restarted):
-            self.begin()
+            yield from self.begin()
             return
         progress = self._restore()
         finished = self.processes.on_chief(lambda: self._finished(progress))
@@ -92,7 +95,7 @@ class Session:
         else:
             say(f"{self.directory.path}: resuming from step {progress.step} of {total}")
             self._describe_resumed(progress)
-            self.fit(progress)
+            yield from self.fit(progress)
 
     def _restarted(self) -> bool:
         """Return whether the run was stopped before its first checkpoint; if so, write its environment again."""
@@ -102,7 +105,7 @@ class Session:
         say(f"{self.directory.path}: stopped before its first checkpoint; restarting at step 0")
         return True
 
-    def resume_from(self, snapshot: Snapshot) -> None:
+    def resume_from(self, snapshot: Snapshot) -> Iterator[Epoch]:
         """Train to the end from the snapshot of an elastic job."""
         self.experiment.state.from_bytes(snapshot.state)
         step, replicas = snapshot.progress.step, self.experiment.strategy.replicas
@@ -110,9 +113,9 @@ class Session:
         found = changes(Provenance.from_json(snapshot.record), self.record, self.resolved.config)
         progress = with_changes(snapshot.progress, found)
         self._describe_resumed(progress)
-        self.fit(progress)
+        yield from self.fit(progress)
 
-    def begin(self) -> None:
+    def begin(self) -> Iterator[Epoch]:
         """Train from step 0, from the weights of another run if the config names one.
 
         Raises:
@@ -121,21 +124,12 @@ class Session:
         from vaeflow.training.checkpoints.folder import Progress
 
         if self.resolved.config.init_from is not None:
-            self.processes.on_chief(self._take_weights)
-        self.fit(Progress())
+            self.processes.on_chief(
+                lambda: take_weights(self.directory.path, self.resolved, self.experiment, self.record)
+            )
+        yield from self.fit(Progress())
 
-    def _take_weights(self) -> None:
-        source = RunDirectory.open(Path(str(self.resolved.config.init_from)))
-        arrays, progress = weights_of(source, self.resolved, self.record)
-        self.experiment.state.assign_weights(arrays)
-        digest = self.experiment.state.weights_sha256()
-        write_json(
-            self.directory.path / "init.json",
-            {"run": str(source.path), "step": progress.step, "weights_sha256": digest},
-        )
-        say(f"starting from the weights of {source.path} at step {progress.step} (sha256 {digest[:16]})")
-
-    def fit(self, progress: Progress) -> None:
+    def fit(self, progress: Progress) -> Iterator[Epoch]:
         """Train to the end. Only rank 0 calls callbacks, saves and summarises.
 
         Raises:
@@ -158,7 +152,7 @@ class Session:
         )
         with contextlib.closing(saves):
             try:
-                loop = self._train(progress, saves)
+                loop = yield from self._train(progress, saves)
             except BaseException as error:
                 ended = self._ended(error, watch)
                 if ended is error:
@@ -170,9 +164,9 @@ class Session:
 
     def _ended(self, error: BaseException, watch: Watch) -> BaseException:
         """Return the error that this process ends with; all other processes end, too."""
-        if isinstance(error, (StoppedError, NonFiniteError, MembersChangedError)):  # all stopped at the same step
+        if isinstance(error, SAME_STEP):
             self._leave(watch)
-            if isinstance(error, (LeavingError, MembersChangedError)):
+            if isinstance(error, (LeavingError, MembersChangedError, GeneratorExit)):
                 return error
             return error if self.processes.chief else ElsewhereError(str(error), error.exit_code)
         # An all-reduce may fail because of this process or because another one is gone; the watch will find out.
@@ -193,7 +187,7 @@ class Session:
             reason, code = f"{type(error).__name__}: {error}", 130 if isinstance(error, KeyboardInterrupt) else 1
         return ElsewhereError(reason, code) if watch.fail(reason, code) else error
 
-    def _train(self, progress: Progress, saves: BackgroundSaves) -> Loop:
+    def _train(self, progress: Progress, saves: BackgroundSaves) -> Generator[Epoch, None, Loop]:
         from vaeflow.training.loop import Loop
         from vaeflow.training.position import Position
 
@@ -219,7 +213,15 @@ class Session:
             roll_back=self._roll_back,
         )
         try:
-            loop.run(evaluation_is_due=progress.evaluation_is_due)
+            yield from loop.epochs(evaluation_is_due=progress.evaluation_is_due)
+        except GeneratorExit:
+            resume = f"`vaeflow resume {self.directory.path}` continues the run"
+            line = (
+                f"left by the caller at step {loop.position.step} of {view.total_steps}; the state is saved. {resume}"
+            )
+            say(line)
+            callbacks.tell_of(StoppedError(line))
+            raise
         except BaseException as error:
             callbacks.tell_of(error)
             raise

@@ -14,7 +14,8 @@ from helpers.small_runs import on, train, write_digits
 from vaeflow.cli import main
 from vaeflow.errors import PluginError
 from vaeflow.plugins.registry import Registry
-from vaeflow.training.run import RunDirectory, resolve_run
+from vaeflow.training.existing import resolve_run
+from vaeflow.training.run_files.directory import RunDirectory
 
 WIDE = """
 def wide(x_shape: tuple[int, ...], *, hidden: tuple[int, ...] = (8,)):

@@ -16,12 +16,12 @@ import site
 import sys
 import sysconfig
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vaeflow.training.provenance.environment import COMPUTE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from vaeflow.plugins.registered import Bound
 
@@ -47,6 +47,7 @@ def fingerprints(components: Iterable[Bound]) -> dict[str, str]:
         `version 1.2` for other installed distributions that these import. The environment has the versions of
         TensorFlow, Keras, NumPy and Horovod.
     """
+    components = list(components)
     waiting = sorted(_files_behind(components))
     digests = {root: _digest(root) for root in [_root_of(Path(__file__))]}
     versions: dict[str, str] = {}
@@ -63,22 +64,50 @@ def fingerprints(components: Iterable[Bound]) -> dict[str, str]:
                 versions |= _version_of(name)
             else:
                 waiting.append(file)
-    return dict(sorted((versions | _named(digests)).items()))
+    return dict(sorted((versions | _named(digests) | _without_file(components)).items()))
 
 
 def packages_of(components: Iterable[Bound]) -> set[str]:
     """Return the names of the packages or files that contain components, as in `fingerprints`."""
-    return {_root_of(file).name for file in _files_behind(components)}
+    components = list(components)
+    return {_root_of(file).name for file in _files_behind(components)} | set(_without_file(components))
 
 
 def _files_behind(components: Iterable[Bound]) -> set[Path]:
     """Return the files of the plugins and build functions of components, and of those that their options select."""
-    found = set()
-    for bound in (one for outer in components for one in (outer, *outer.nested().values())):
-        build = inspect.unwrap(getattr(bound.component.build, "func", bound.component.build))
-        modules = (getattr(build, "__module__", None), bound.registered.origin.module)
-        found |= {file for module in modules if (file := _file_of(module)) is not None}
-    return found
+    return {file for bound in _all_of(components) for file in _files_of_one(bound)}
+
+
+def _files_of_one(bound: Bound) -> set[Path]:
+    modules = (getattr(_function_of(bound), "__module__", None), bound.registered.origin.module)
+    return {file for module in modules if (file := _file_of(module)) is not None}
+
+
+def _without_file(components: Iterable[Bound]) -> dict[str, str]:
+    """Return digests of components that no file holds, such as those of a notebook: of their build functions' source.
+
+    What such a function calls outside of itself is not in the digest.
+    """
+    alone = [bound for bound in _all_of(components) if not _files_of_one(bound)]
+    return {f"{one.component.kind} {one.name}": _digest_of_source(_function_of(one)) for one in alone}
+
+
+def _all_of(components: Iterable[Bound]) -> Iterator[Bound]:
+    """Yield components and those that their options select."""
+    yield from (one for outer in components for one in (outer, *outer.nested().values()))
+
+
+def _function_of(bound: Bound) -> Callable[..., Any]:
+    return inspect.unwrap(getattr(bound.component.build, "func", bound.component.build))
+
+
+def _digest_of_source(function: Callable[..., Any]) -> str:
+    try:
+        source = inspect.getsource(function).encode()
+    except (OSError, TypeError):  # typed into an interpreter that keeps no source
+        code = getattr(function, "__code__", None)
+        source = code.co_code + repr(code.co_consts).encode() if code else repr(function).encode()
+    return f"sha256 {hashlib.sha256(source).hexdigest()[:16]}"
 
 
 def _named(digests: Mapping[Path, str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaeflow.files.write import write_json
 from vaeflow.training.agreement import FirstMeeting
-from vaeflow.training.run import of_strategy, resolve_run
+from vaeflow.training.existing import of_strategy, resolve_run
 from vaeflow.training.run_files.directory import RunDirectory
 from vaeflow.training.setup import prepare_to_read
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vaeflow.data.sets import Folders
+    from vaeflow.plugins.discovery import Plugin
     from vaeflow.training.experiment import Experiment
 
 ONE_DEVICE = ("strategy=single",)
@@ -28,7 +29,7 @@ def evaluate_run(
     split: str = "test",
     samples: int | None = None,
     best: bool = False,
-    modules: Sequence[str] = (),
+    modules: Sequence[Plugin] = (),
     settings: Sequence[str] = ONE_DEVICE,
     accept_changes: bool = False,
 ) -> dict[str, Any] | None:
@@ -72,12 +73,26 @@ def evaluate_run(
             ).to_json()
         )
         processes.share(experiment.state.to_bytes, experiment.state.from_bytes)
-        result = _figures(experiment, split, samples, best=best)
+        result = figures_of(experiment, split, samples, best=best)
         processes.on_chief(lambda: write_json(run_dir / f"evaluation-{split}.json", result))
     return result if processes.chief else None
 
 
-def _figures(experiment: Experiment, split: str, samples: int | None, *, best: bool) -> dict[str, Any]:
+def figures_of(experiment: Experiment, split: str, samples: int | None = None, *, best: bool = False) -> dict[str, Any]:
+    """Evaluate a split with the current weights.
+
+    Args:
+        experiment: of a run.
+        split: `train`, `validation` or `test`.
+        samples: L, the samples of z per example; None uses the config's.
+        best: whether the weights are those of the best checkpoint, for the description.
+
+    Returns:
+        The binarization, the number of examples and samples, and the metrics by name in nats.
+
+    Raises:
+        UsageError: if there is no such split, or memory does not suffice.
+    """
     config, evaluation = experiment.config, experiment.evaluator(split, samples=samples)()
     return {
         "dataset": config.dataset.name,

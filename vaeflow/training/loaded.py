@@ -1,0 +1,181 @@
+"""A run in this process: its arrays, its figures and its history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vaeflow.errors import UsageError, nearest
+from vaeflow.training.evaluate import figures_of
+from vaeflow.training.history import history_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy as np
+
+    from vaeflow.config.schema import Config
+    from vaeflow.contracts import Dataset
+    from vaeflow.model.trained_vae import Labels, Latents, TrainedVAE
+    from vaeflow.training.experiment import Experiment
+
+EXAMPLES_AT_A_TIME = 10_000
+ELBOS = ("test/elbo", "validation/elbo", "train/elbo")  # the most important first
+
+
+class Run:
+    """A run with its current weights. Arrays are NumPy's; B examples of shape X, D latents.
+
+    `vaeflow.train`, `load` and `resume` return one.
+
+    Attributes:
+        experiment: its components, with the state.
+        step: optimizer steps taken.
+        metrics: the newest values by name, such as `test/elbo`, in nats per example.
+    """
+
+    def __init__(
+        self,
+        directory: Path | None,
+        experiment: Experiment,
+        *,
+        step: int = 0,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        self._directory, self.experiment = directory, experiment
+        self.step, self.metrics = step, dict(metrics or {})
+
+    def __repr__(self) -> str:
+        """Return one line: `<Run mnist-2d in runs/mnist-2d: step 600 of 12000, test/elbo -161.20 nats>`."""
+        total = self.experiment.timeline.total_steps
+        figures = [f", {name} {self.metrics[name]:.2f} nats" for name in ELBOS if name in self.metrics][:1]
+        place = f" in {self._directory}" if self._directory else ""
+        return f"<Run {self.config.name}{place}: step {self.step} of {total}{''.join(figures)}>"
+
+    def _repr_html_(self) -> str:
+        """Return the line and the run's pictures, for notebooks."""
+        from vaeflow.training.html import html_of
+
+        return html_of(repr(self).strip("<>"), self._directory)
+
+    @property
+    def directory(self) -> Path:
+        """The run's directory.
+
+        Raises:
+            UsageError: if training has not begun and no directory was given.
+        """
+        if self._directory is None:
+            raise UsageError(f"{self!r} has no directory before its first epoch; give run_dir")
+        return self._directory
+
+    @property
+    def config(self) -> Config:
+        """The config as resolved."""
+        return self.experiment.config
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data set, before binarization."""
+        return self.experiment.dataset
+
+    @property
+    def trained(self) -> TrainedVAE:
+        """The model with a NumPy interface."""
+        return self.experiment.trained
+
+    @property
+    def history(self) -> Any:
+        """The rows of metrics.jsonl: a pandas.DataFrame if pandas is installed, else a dict of lists by column.
+
+        Columns are `step`, `epoch` and the metrics by name. A row has the metrics of a log entry or of an evaluation;
+        the others are NaN (None without pandas).
+        """
+        return history_of(self.directory)
+
+    def evaluate(self, split: str = "test", *, samples: int | None = None) -> dict[str, Any]:
+        """Return metrics of a split, as `vaeflow evaluate` prints them; no file is written.
+
+        Args:
+            split: `train`, `validation` or `test`.
+            samples: L, the samples of z per example; None uses the config's.
+
+        Raises:
+            UsageError: if there is no such split, or memory does not suffice.
+        """
+        return figures_of(self.experiment, split, samples)
+
+    def examples(self, split: str = "test", count: int | None = None) -> np.ndarray:
+        """Return prepared examples x [count, *X] of a split, as evaluations see them, in the order they are stored.
+
+        Args:
+            split: `train`, `validation` or `test`.
+            count: how many, the first ones; all by default.
+
+        Raises:
+            UsageError: if there is no such split, or if it has fewer examples.
+        """
+        import numpy as np
+        import tensorflow as tf
+
+        if split not in self.experiment.batches:
+            raise UsageError(f"unknown split {split!r}; {nearest(split, self.experiment.batches)}")
+        batches = self.experiment.batches[split]
+        count = batches.examples if count is None else count
+        if not 1 <= count <= batches.examples:
+            raise UsageError(f"count={count}: split {split!r} has {batches.examples} examples; allowed are 1 to that")
+        starts = range(0, count, EXAMPLES_AT_A_TIME)
+        blocks = [batches.in_order(tf.constant(i, tf.int64), min(EXAMPLES_AT_A_TIME, count - i)).x for i in starts]
+        return np.concatenate([np.asarray(block) for block in blocks])
+
+    def prepare(self, pixels: np.ndarray, *, split: str = "test") -> np.ndarray:
+        """Return x [B, *X] for stored pixels [B, *X], binarized as in the run."""
+        return self.trained.prepare(pixels, split=split)
+
+    def encode(
+        self, x: np.ndarray, *, labels: Labels = None, any_values: bool = False
+    ) -> np.ndarray | dict[str, np.ndarray]:
+        """Return the means of q(z given x), [B, D], or by group if there are several, for prepared x [B, *X].
+
+        Args:
+            x: from `examples` or `prepare`.
+            labels: the class of each example, for a conditional model.
+            any_values: allow values that no prepared example of the run has, such as probabilities.
+
+        Raises:
+            UsageError: if x has other values, as stored pixels do, or another shape, or labels are missing.
+        """
+        return self.trained.encode(x, labels=labels, any_values=any_values)
+
+    def decode(self, z: Latents, *, labels: Labels = None) -> np.ndarray:
+        """Return the expected x given z, [B, *X], for z [B, D], or by group if there are several."""
+        return self.trained.decode(z, labels=labels)
+
+    def reconstruct(self, x: np.ndarray, *, labels: Labels = None, any_values: bool = False) -> np.ndarray:
+        """Return the expected x given the posterior's mean, [B, *X], for x [B, *X]; it takes what `encode` takes."""
+        return self.trained.reconstruct(x, labels=labels, any_values=any_values)
+
+    def sample(
+        self, count: int, *, seed: int = 0, expected: bool = True, labels: Labels = None, temperature: float = 1.0
+    ) -> np.ndarray:
+        """Return examples from the prior, [count, *X]: expected values, or draws from the likelihood.
+
+        Args:
+            count: how many.
+            seed: equal seeds give equal examples.
+            expected: return expected values; False draws from the likelihood.
+            labels: the class of each example (or one for all), for a conditional model; by default all in turn.
+            temperature: factor of the prior's noise; less than 1 gives more typical examples.
+        """
+        return self.trained.sample(count, seed=seed, expected=expected, labels=labels, temperature=temperature)
+
+    def elbo(
+        self, x: np.ndarray, *, samples: int = 1, seed: int = 0, labels: Labels = None, any_values: bool = False
+    ) -> np.ndarray:
+        """Return the ELBO on log p(x) of each example, [B] nats, for L = samples; x is what `encode` takes."""
+        return self.trained.elbo(x, samples=samples, seed=seed, labels=labels, any_values=any_values)
+
+    def labels(self, split: str = "test", count: int | None = None) -> np.ndarray | None:
+        """Return the labels of the examples that `examples` returns, [count]; None if the data have none."""
+        y = self.dataset.splits()[split].y
+        return None if y is None else y[: len(y) if count is None else count]
