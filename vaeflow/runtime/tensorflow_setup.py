@@ -88,7 +88,7 @@ def _set_threads(wanted: int) -> None:
         if wanted not in (0, has):
             raise UsageError(
                 f"threads = {wanted} can't be set any more: TensorFlow has run in this process with {has}; "
-                "start a new process"
+                "start a new process (in a notebook, restart the kernel)"
             ) from None
 
 
