@@ -43,8 +43,8 @@ CASES = {
     ),
 }
 USUAL = {  # the others are repetitions
-    "everything": [topology.id for topology in TOPOLOGIES],
-    "convolutions in bfloat16": ["horovod x3"],
+    "everything": ["mirrored x3", "multiworker x2", "horovod x3"],
+    "convolutions in bfloat16": ["mirrored x2"],
     "loss scale": ["mirrored x2"],
 }
 BY_CASE = [
@@ -182,6 +182,7 @@ def test_a_directory_in_use_ends_all_processes(tmp_path, digits, kind, count):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine"]
 
 
+@pytest.mark.repetition
 def test_resumed_on_other_topologies(tmp_path, digits, on_one_device):
     """One epoch on two mirrored replicas, then a finished run elsewhere: the bits of the run that nobody moved."""
     settings = settings_of(digits, "everything")
