@@ -8,8 +8,8 @@ import math
 import keras
 import numpy as np
 import pytest
-from helpers.tiers import repeated
 import tensorflow as tf
+from helpers.tiers import repeated
 from vaeflow_flows import posteriors
 
 from vaeflow.components.posteriors import diagonal_gaussian
