@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -159,6 +160,22 @@ def test_evaluated_on_any_topology(tmp_path, digits, kind, count):
     printed = "\n".join(finished.outputs).replace("[0]<stdout>:", "")
     assert printed.count('"metrics"') == 1
     assert alone.stdout in printed
+
+
+@pytest.mark.parametrize(("kind", "count"), usual(TOPOLOGIES, "mirrored x2"))
+def test_the_log_likelihood_has_the_bits_of_one_device(tmp_path, digits, kind, count):
+    """Whatever the replicas, the memory budget and the batch size of evaluations."""
+    found = []
+    for number, (topology, memory) in enumerate(((("single", 1), "1GiB"), ((kind, count), "30MB"))):
+        settings = ("steps=5", f"evaluate.batch_size={24 + number}", "microbatches=6", "batch_size=12")
+        run = tmp_path / str(number)
+        assert vaeflow("train", "mnist-2d", "--run-dir", run, *on(digits, *settings)).returncode == 0
+        finished = job(*topology, "evaluate", run, "--importance-samples", 230, "--memory", memory)
+        assert set(finished.codes) == {0}, finished.outputs
+        metrics = json.loads((run / "evaluation-test.json").read_text())["metrics"]
+        found.append({name: value for name, value in metrics.items() if "nll" in name or "effective" in name})
+    assert len(found[0]) == 4
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(("kind", "count"), usual(TOPOLOGIES, "multiworker x2"))

@@ -151,7 +151,9 @@ class ImportanceSampler:
     def _own_share(self, first: tf.Tensor, share: int) -> tf.Tensor:
         numbers = first + tf.cast(self._strategy.replica(), tf.int64) * share + tf.range(share, dtype=tf.int64)
         spec = tf.TensorSpec((self.tile.examples, COLUMNS), tf.float64)
-        return gather(self._strategy, [tf.map_fn(self._group, numbers, 1, fn_output_signature=spec)])[0]
+        return gather(
+            self._strategy, [tf.map_fn(self._group, numbers, parallel_iterations=1, fn_output_signature=spec)]
+        )[0]
 
     def _group(self, number: tf.Tensor) -> tf.Tensor:
         """Return log p(x) and the sum of squares of normalized weights of E examples, [E, 2]."""

@@ -114,9 +114,7 @@ def parse_bytes(setting: str, text: str) -> float:
     found = SIZE.fullmatch(text.strip())
     size = float(found["number"]) * UNITS[found["unit"].lower()] if found else 0.0
     if not size:
-        raise UsageError(
-            f"{setting}: {text!r} is not a size, such as 500MiB or 4GiB (units: KiB, MiB, GiB, KB, MB, GB)"
-        )
+        raise UsageError(f"{setting}: {text!r} is not a size such as 500MiB or 4GiB; units: KiB, MiB, GiB, KB, MB, GB")
     return size
 
 
