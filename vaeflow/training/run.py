@@ -18,6 +18,7 @@ from vaeflow.plugins.registry import Registry
 from vaeflow.runtime.console import say
 from vaeflow.training.agreement import FirstMeeting
 from vaeflow.training.elastic import Members
+from vaeflow.training.outcome import options_again
 from vaeflow.training.provenance.record import Provenance
 from vaeflow.training.run_files.directory import RunDirectory
 from vaeflow.training.session import Session
@@ -123,12 +124,14 @@ class Ready:
         experiment: the objects of the run.
         record: the provenance record.
         accept_changes: whether the record may differ from that of the newest checkpoint.
+        options: that other commands on the run need.
     """
 
     resolved: Resolved
     experiment: Experiment
     record: Provenance
     accept_changes: bool
+    options: Sequence[str]
 
 
 def _prepare(find: Callable[[], Resolved], folders: Folders, *, accept_changes: bool, **command: bool) -> Ready:
@@ -141,7 +144,7 @@ def _prepare(find: Callable[[], Resolved], folders: Folders, *, accept_changes: 
         topology = resolved.strategy.build()
         dataset, record = load(resolved, folders, topology, meeting)
     experiment, record = start(resolved, dataset, topology, record, accept_changes=accept_changes)
-    return Ready(resolved, experiment, record, accept_changes)
+    return Ready(resolved, experiment, record, accept_changes, options_again(resolved, folders))
 
 
 def resolve_run(directory: RunDirectory, modules: Sequence[str], settings: Sequence[str] = ()) -> Resolved:
@@ -228,6 +231,7 @@ def _train_together(ready: Ready, place: Place, members: Members) -> RunDirector
             callbacks=callbacks,
             members=members,
             request=request,
+            options=ready.options,
         )
         if snapshot is not None:
             session.resume_from(snapshot)
