@@ -49,7 +49,7 @@ def undisturbed(tmp_path_factory, digits):
     run = tmp_path_factory.mktemp("undisturbed") / "run"
     done = vaeflow("train", "mnist-2d", "--run-dir", run, *on(digits, *LARGE))
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(done.stdout.splitlines()) == 4
+    assert len(done.stdout.splitlines()) == 7
     return run
 
 

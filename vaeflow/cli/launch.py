@@ -160,7 +160,7 @@ def slurm(
 )
 @strategy_option
 @click.option("--name", default="vaeflow", show_default=True, help="Name of the job.")
-@click.option("--image", default="vaeflow", show_default=True, help="Container image, see launch/kubernetes.")
+@click.option("--image", help="Container image, see launch/kubernetes. [default: vaeflow, or vaeflow:cuda with --gpus]")
 @click.option("--claim", default="vaeflow-runs", show_default=True, help="Volume claim that is mounted at /runs.")
 @click.option("--cpus", default="1", show_default=True, help="CPU cores per pod.")
 @click.option("--memory", default="4Gi", show_default=True, help="Memory per pod.")
@@ -170,7 +170,7 @@ def kubernetes(
     processes: int,
     strategy: str,
     name: str,
-    image: str,
+    image: str | None,
     claim: str,
     cpus: str,
     memory: str,
@@ -181,13 +181,22 @@ def kubernetes(
 ) -> None:
     """Start a Kubeflow job: an MPIJob for horovod, a TFJob for multiworker.
 
+    No container runs as root. Without --image, a line on standard error says how the image is built, and whether this
+    machine can build it.
+
     Example: vaeflow launch kubernetes mnist-2d --processes 4 --image registry.example.org/vaeflow
     """
+    from vaeflow.distributed.launching.container import build_hint
     from vaeflow.distributed.launching.launchers import Kubernetes
 
     limits = {"cpu": cpus, "memory": memory, **({"nvidia.com/gpu": str(gpus)} if gpus else {})}
     started = _checked(processes=processes, strategy=strategy, **training)
-    _finish(Kubernetes(started, name, image, claim, limits, run_dir), run=run)
+    default = "vaeflow:cuda" if gpus else "vaeflow"
+    launcher = Kubernetes(started, name, image or default, claim, limits, run_dir)
+    launcher.text()  # refuses a wrong name before anything is said
+    if image is None:
+        click.echo(f"vaeflow: {build_hint(gpus=gpus > 0)}", err=True)
+    _finish(launcher, run=run)
 
 
 def _checked(
