@@ -23,11 +23,13 @@ project = "vaeflow"
 copyright = "the vaeflow authors"
 version = release = version_of_vaeflow()
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon", "sphinx_click"]
-exclude_patterns = ["_build", "generated", "examples", "checked.md"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click", "formulas", "names"]
+exclude_patterns = ["_build", "generated", "examples", "static", "checked.md"]
 html_theme = "furo"
 html_title = f"vaeflow {release}"
-html_static_path: list[str] = []
+html_static_path = ["static"]
+html_css_files = ["formulas.css"]
+html_math_renderer = "mathml"
 html_copy_source = False
 
 myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]

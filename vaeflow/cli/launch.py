@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vaeflow.cli.completion import complete_strategy
 from vaeflow.cli.group import TeachingGroup
-from vaeflow.cli.shared import data_dir_option, examples, plugin_option, recipe_argument, resume_option, wants_resume
+from vaeflow.cli.shared import (
+    data_dir_option,
+    examples,
+    plugin_option,
+    recipe_argument,
+    resume_option,
+    settings_argument,
+    wants_resume,
+)
 from vaeflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +51,7 @@ def _launcher(function: Callable[..., Any]) -> Callable[..., Any]:
     for decorate in reversed(
         (
             recipe_argument,
-            click.argument("settings", nargs=-1, metavar="[KEY=VALUE]..."),
+            settings_argument,
             click.option("--run", is_flag=True, help="Run the script instead of printing it."),
             click.option("--run-dir", default="", help="Directory of the run. Example: --run-dir runs/first"),
             plugin_option,
@@ -59,6 +68,7 @@ strategy_option = click.option(
     show_default=True,
     metavar="NAME",
     help="Strategy that connects the processes: horovod or multiworker.",
+    shell_complete=complete_strategy,
 )
 
 
