@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 start_tensorflow()  # quietly; the Python page imports it anyhow
 
+PYPROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+REPOSITORY = PYPROJECT["project"]["urls"]["Repository"].removesuffix(".git")
+
 project = "vaeflow"
 copyright = "the vaeflow authors"
 version = release = version_of_vaeflow()
@@ -31,6 +35,8 @@ html_static_path = ["static"]
 html_css_files = ["formulas.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
+if not REPOSITORY.startswith("https://example.org/"):  # the placeholder
+    html_theme_options = {"source_repository": REPOSITORY, "source_branch": "main", "source_directory": "docs/"}
 
 myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
 myst_heading_anchors = 3
