@@ -195,6 +195,25 @@ def test_the_tools_of_the_docs_have_true_examples(reference):
     assert doctest.testmod(importlib.import_module("docstrings")).attempted
 
 
+def test_the_readme_counts_models_and_likelihoods():
+    """With those of the packages of this repository, by the names that their sources register."""
+    texts = [path.read_text() for path in (ROOT / "plugins").glob("*/vaeflow_*/__init__.py")]
+    assert texts
+    built_in = [one.component for one in Registry.load().all() if one.origin.distribution == "vaeflow"]
+    names = {(one.kind, one.name) for one in built_in}
+    names |= {found for text in texts for found in re.findall(r'Component\(\s*"(\w+)", "([\w-]+)"', text)}
+    readme = (ROOT / "README.md").read_text()
+    for kind, word in (("model", "models"), ("likelihood", "likelihoods")):
+        (count,) = re.findall(rf"^\| {word} \| (\d+)", readme, re.MULTILINE)
+        assert int(count) == sum(of_kind == kind for of_kind, _ in names)
+
+
+def test_the_citation_has_the_version():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"version = {{{version}}}" in (ROOT / "README.md").read_text()
+
+
 # Commands
 
 
