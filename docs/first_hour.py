@@ -29,10 +29,15 @@ from termios import TIOCSWINSZ
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "tutorial.md")
 BLOCK = re.compile(r"^```(console|toml|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-COLUMNS, LAST = 110, 7
+COLUMNS, LAST, WIDEST = 110, 7, 150
 SHORT = " epochs=1 dataset.train_examples=2000 dataset.test_examples=500"
 KEPT = ("PIP_", "VAEFLOW_", "SSL_", "http", "HTTP", "no_proxy")
 """The beginnings of variables that a user's machine may need for a network."""
+
+BEGIN = """\
+What the README and the [tutorial](tutorial.md) say, typed by `python docs/first_hour.py` into a new clone, with an
+empty home and virtual environment, on {machine}. The commands took {minutes:.1f} minutes.
+Below each command are the last lines on the terminal."""
 
 LEFT_OUT = {
     r"make train": "the README's commands did the same",
@@ -40,7 +45,7 @@ LEFT_OUT = {
     r"git clone .*|cd vaeflow": "done at the start",
     r".*~/cats.*": "it needs pictures of your own",
 }
-"""Commands that are not run, and why; the first two pages clone only once."""
+"""The beginnings of commands that are not run, and why."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +105,13 @@ def screen_of(output: str) -> tuple[str, ...]:
 
     >>> screen_of("a\r\n 10%|#\r 20%|##\r\nb\r\n")
     ('a', ' 20%|##', 'b')
+    >>> len(screen_of("x" * 1000)[0])
+    154
     """
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output).replace("\r\n", "\n")
     lines = [next((text for text in reversed(line.split("\r")) if text.strip()), "") for line in plain.split("\n")]
-    return tuple(line.rstrip() for line in lines if line.strip())[-LAST:]
+    cut = (f"{line[:WIDEST]} ..." if len(line) > WIDEST else line for line in map(str.rstrip, lines) if line)
+    return tuple(cut)[-LAST:]
 
 
 def typed(words: list[str], folder: Path, environment: dict[str, str], *, until: str = "") -> tuple[int | None, str]:
@@ -200,13 +208,7 @@ def page_of(done: list[Done], pictures: list[str], machine: str) -> str:
     minutes = sum(one.seconds for one in done) / 60
     parts = [
         "# The first hour",
-        "\n".join(
-            (
-                "What the README and the [tutorial](tutorial.md) say, typed by `python docs/first_hour.py` into a new clone,",
-                f"with an empty home and virtual environment, on {machine}.",
-                f"The commands took {minutes:.1f} minutes. Below each command are the last lines on the terminal.",
-            )
-        ),
+        BEGIN.format(machine=machine, minutes=minutes),
     ]
     page = ""
     for one in done:
