@@ -234,7 +234,7 @@ def test_doctor_says_what_there_is_and_what_is_missing():
     done = vaeflow("doctor")
     assert (done.returncode, done.stderr) == (0, "")
     sections = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
-    assert sections == ["versions", "devices", "data sets", "plugins", "strategies"]
+    assert sections == ["versions", "devices", "data sets", "plugins", "strategies", "containers"]
     for fact in (
         r"  tensorflow 2\.",
         r"  CPU: \d+ cores; ",
@@ -242,5 +242,6 @@ def test_doctor_says_what_there_is_and_what_is_missing():
         r"  mnist: ",
         r"  single: ready",
         r"  horovod: ",
+        r"  builder: (docker|podman|buildah|missing: )",
     ):
         assert re.search(f"^{fact}", done.stdout, re.MULTILINE), fact

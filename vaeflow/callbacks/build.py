@@ -8,7 +8,7 @@ from vaeflow.callbacks.base import MOMENTS, Callback
 from vaeflow.callbacks.group import Called
 from vaeflow.callbacks.metrics_log import MetricsLog
 from vaeflow.callbacks.plots import Plots
-from vaeflow.callbacks.progress import ProgressBar
+from vaeflow.callbacks.progress import Closing, ProgressBar
 from vaeflow.errors import PluginError, nearest
 
 if TYPE_CHECKING:
@@ -17,22 +17,23 @@ if TYPE_CHECKING:
 
 
 def build_callbacks(resolved: Resolved) -> list[Called]:
-    """Return the callbacks of rank 0, in this order: progress, logs, plots, then those of the config.
+    """Return the callbacks of rank 0, in this order: progress, logs, plots, those of the config, the bar's end.
 
     Raises:
         PluginError: if one can't be built, or has an unknown `on_...` method.
     """
     log, every = resolved.config.log, resolved.config.plots.every_epochs
+    bar = ProgressBar()
     named = [Called(build_callback(bound), bound.name, bound.registered.label) for bound in resolved.callbacks]
     if not log.tensorboard:
-        own = [ProgressBar(), MetricsLog(), Plots(every_epochs=every)]
+        own = [bar, MetricsLog(), Plots(every_epochs=every)]
     else:
         from vaeflow.callbacks.tensorboard import TensorBoard
 
         board = TensorBoard(histograms=log.histograms, images=log.images, projector=log.projector, graph=log.graph)
         plots = Plots(every_epochs=every, then=board.show_plots)  # before TensorBoard, which closes its logs at the end
-        own = [ProgressBar(), MetricsLog(), plots, board]
-    return [*map(Called.own, own), *named]
+        own = [bar, MetricsLog(), plots, board]
+    return [*map(Called.own, own), *named, Called.own(Closing(bar))]
 
 
 def build_callback(bound: Bound) -> Callback:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from vaeflow.cli.shared import complete_recipe, data_dir_option, examples, plugin_option, require_alone
+from vaeflow.cli.completion import complete_recipe, complete_setting
+from vaeflow.cli.shared import data_dir_option, examples, plugin_option, require_alone
 from vaeflow.errors import UsageError
 
 
@@ -17,7 +18,7 @@ from vaeflow.errors import UsageError
     )
 )
 @click.argument("recipe", shell_complete=complete_recipe)
-@click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUE[,VALUE]...")
+@click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUE[,VALUE]...", shell_complete=complete_setting)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
