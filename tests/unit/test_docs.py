@@ -24,6 +24,7 @@ from helpers.small_runs import python
 from vaeflow.callbacks import Callback, Control
 from vaeflow.cli import main
 from vaeflow.cli.app import app
+from vaeflow.commands.sweep import Sweep
 from vaeflow.config.compose import compose
 from vaeflow.config.recipes import recipes
 from vaeflow.config.resolve import resolve
@@ -225,7 +226,10 @@ def test_a_command_parses(shown, clone, monkeypatch):
     given = seen[-1].params if seen else {}
     if "recipe" in given:
         registry = Registry.load(given["modules"])
-        composed = compose(given["recipe"], given["settings"], registry.recipe)
+        settings = given["settings"]
+        if "slurm" in given:  # a sweep: lists and ranges of values
+            settings = Sweep(given["recipe"], settings, given["out"]).points()[0].settings
+        composed = compose(given["recipe"], settings, registry.recipe)
         assert resolve(composed, registry).config.name
 
 
