@@ -28,16 +28,14 @@ class Endpoint:
     inputs: tuple[Any, ...]
 
 
-def write_saved_model(
-    folder: str | Path, endpoints: Mapping[str, Endpoint], *, whose: str, verbose: bool | None
-) -> None:
+def write_saved_model(folder: str | Path, endpoints: Mapping[str, Endpoint], *, whose: str, verbose: bool) -> None:
     """Write a SavedModel.
 
     Args:
         folder: of the SavedModel.
         endpoints: its functions by name; the first is `serving_default`, too.
         whose: the model's name, for errors.
-        verbose: print the signatures; None prints them, as Keras does.
+        verbose: print the signatures.
 
     Raises:
         PluginError: if a component needs to know the number of examples when the graph is made.
@@ -53,7 +51,7 @@ def write_saved_model(
             raise PluginError(
                 f"{whose}.export: {name} can't be made for any number of examples: {type(error).__name__}: {reason}"
             ) from error
-    archive.write_out(str(folder), verbose=True if verbose is None else verbose)
+    archive.write_out(str(folder), verbose=verbose)
 
 
 def rows(*shape: int | None, dtype: tf.DType = tf.float32) -> tf.TensorSpec:
