@@ -100,7 +100,7 @@ class RunModel(keras.Model):
     def save_own_variables(self, store: Any) -> None:
         """Write every variable under its place in the network and its name."""
         for name, variable in self._named().items():
-            store[name] = variable
+            store[name] = variable.numpy()
 
     def load_own_variables(self, store: Any) -> None:
         """Set every variable.
