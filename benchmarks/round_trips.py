@@ -124,12 +124,12 @@ def compare(folder: Path, way: str) -> dict[str, float]:
     if way == "keras":
         import keras
 
-        import vaeflow.keras
+        from vaeflow import GenerativeModel
 
         model, encoder, decoder = (
             keras.models.load_model(folder / f"{n}.keras") for n in ("model", "encoder", "decoder")
         )
-        assert isinstance(model, vaeflow.keras.GenerativeModel)
+        assert isinstance(model, GenerativeModel)
         serve, encode, decode, sample = model, model.encode, model.decode, model.generate
         elbo = model.elbo(x, *labels, noise=of_elbo)
     else:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from vaeflow.keras import GenerativeModel
+    from vaeflow import GenerativeModel
 
 MLP = ("encoder=mlp", "encoder.hidden=[6]", "decoder=mlp", "decoder.hidden=[6]", "latent_size=3")
 
@@ -19,9 +19,9 @@ def model_of(
     x_shape: tuple[int, ...], *settings: str, classes: int = 0, plugins: Sequence[str] = (), recipe: str = "mnist-2d"
 ) -> GenerativeModel:
     """Return the Keras model of a config for examples of a shape, with weights that are away from the initial ones."""
+    from vaeflow import GenerativeModel
     from vaeflow.config.compose import compose
     from vaeflow.config.resolve import resolve
-    from vaeflow.keras import GenerativeModel
     from vaeflow.plugins.registry import Registry
     from vaeflow.training.keras_models.architecture import Architecture
     from vaeflow.training.keras_models.network import build_network
@@ -61,7 +61,7 @@ def require_same_when_saved(model: GenerativeModel, folder: Path, x: np.ndarray,
     import keras
     import tensorflow as tf
 
-    from vaeflow.keras import Decoder, Encoder
+    from vaeflow import Decoder, Encoder
 
     expected, (of_q, of_p) = results_of(model, x, labels), noises(model, len(x))
     encoder, decoder = Encoder.of(model), Decoder.of(model)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from helpers.layer_classes import layer_classes, require_round_trip
 
-import vaeflow.keras
+import vaeflow.training.keras_models
 from vaeflow.components import networks
 from vaeflow.components.convolutions import Conv2D, Conv2DTranspose
 from vaeflow.components.heads import DiagonalGaussianHead, SharedScaleHead, SharedVarianceHead
@@ -57,8 +57,8 @@ def test_a_layer_is_the_same_after_a_round_trip(name):
     require_round_trip("vaeflow", make(), use)
 
 
-def test_importing_vaeflow_keras_registers_them():
-    modules = {module.__name__ for module in vaeflow.keras.REGISTERED}
+def test_importing_the_models_registers_them():
+    modules = {module.__name__ for module in vaeflow.training.keras_models.REGISTERED}
     assert {layer_classes("vaeflow")[name].__module__ for name in LAYERS} == modules
 
 

@@ -17,8 +17,8 @@ from helpers.paths import ROOT
 from helpers.saved_models import MLP, model_of, require_close, require_same_when_saved, results_of
 
 import vaeflow
+from vaeflow import Decoder, Encoder, GenerativeModel
 from vaeflow.errors import PluginError, UsageError
-from vaeflow.keras import Decoder, Encoder, GenerativeModel
 
 HELPERS = ROOT / "tests" / "helpers"
 TWO_GROUPS = str(HELPERS / "two_groups.py")
@@ -128,13 +128,13 @@ def names_in(path):
 def test_a_file_has_every_variable_once(tmp_path):
     model = made("state")
     model.save(tmp_path / "x.keras")
-    names = [f"vars/{number:03d}_{v.name}" for number, v in enumerate(model._compute.network.variables)]
+    names = [f"vars/{number:03d}_{v.name}" for number, v in enumerate(model.computation.network.variables)]
     assert sorted(names_in(tmp_path / "x.keras")) == names
     assert len(names) == len(model.variables)
 
 
 def test_the_variables_are_those_of_the_network(small):
-    network = small._compute.network
+    network = small.computation.network
     assert {id(v) for v in small.variables} == {id(v) for v in network.variables}
     of_encoder = {id(v) for part in (network.encoder, network.posterior) for v in part.variables}
     assert {id(v) for v in Encoder.of(small).variables} == of_encoder
@@ -173,13 +173,13 @@ def test_building_leaves_the_callers_state_alone(small):
     rebuilt = GenerativeModel.from_config(config)
     assert [first, tf.random.normal((2,)).numpy().tolist()] == drawn
     assert state() == before
-    assert rebuilt._compute.network.encoder.layers[-1].compute_dtype == "bfloat16"
+    assert rebuilt.computation.network.encoder.layers[-1].compute_dtype == "bfloat16"
 
 
 def test_it_is_a_keras_model(small, capsys):
     assert isinstance(small, keras.Model)
     assert [layer.name for layer in small.layers] == ["encoder", "posterior", "decoder"]
-    assert small.get_layer("decoder") is small._compute.network.decoder
+    assert small.get_layer("decoder") is small.computation.network.decoder
     small.summary()
     assert f"Total params: {small.count_params():,}" in capsys.readouterr().out
     inputs = keras.Input(SHAPE)

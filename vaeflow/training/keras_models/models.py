@@ -32,7 +32,8 @@ class GenerativeModel(RunModel):
     It has the weights that the run evaluates with: their EMA, if it has one. It computes in evaluation mode; the run
     trains it, `fit` does not. `save`, `keras.models.load_model`, `export` and `summary` are Keras's.
 
-    `run.model` is one; `keras.models.load_model` returns one, after `import vaeflow.keras`.
+    `run.model` is one; `keras.models.load_model` returns one, after
+    `from vaeflow import GenerativeModel`, which registers it.
     """
 
     def __call__(self, x: Any, labels: Labels = None, **options: Any) -> tf.Tensor:
@@ -50,15 +51,15 @@ class GenerativeModel(RunModel):
 
     def call(self, x: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
         """Return what `__call__` does."""
-        return self._compute.expected(self._compute.means(x, labels), labels)
+        return self.computation.expected(self.computation.means(x, labels), labels)
 
     def encode(self, x: Any, labels: Labels = None) -> tf.Tensor | dict[str, tf.Tensor]:
         """Return the means (or codes) of q(z given x), [B, D], or by group, for x [B, *X]."""
-        return self._alone(self._compute.means(*self._checked(x, labels)))
+        return self._alone(self.computation.means(*self._checked(x, labels)))
 
     def decode(self, z: Any, labels: Labels = None) -> tf.Tensor:
         """Return the expected x given z, [B, *X]."""
-        return self._compute.expected(by_group(z, self.latents), checked_labels(labels, self.classes))
+        return self.computation.expected(by_group(z, self.latents), checked_labels(labels, self.classes))
 
     def generate(self, noise: Any, labels: Labels = None, *, temperature: float = 1.0) -> tf.Tensor:
         """Return the expected x given z from the prior, [B, *X], for standard normal noise [B, `noise_size`].
@@ -69,7 +70,7 @@ class GenerativeModel(RunModel):
             temperature: factor of the prior's noise; less than 1 gives more typical examples.
         """
         noise = checked(noise, (self.noise_size,), "noise")
-        return self._compute.generated(noise, checked_labels(labels, self.classes), temperature)
+        return self.computation.generated(noise, checked_labels(labels, self.classes), temperature)
 
     def sample(self, count: int, *, seed: int = 0, labels: Labels = None, temperature: float = 1.0) -> tf.Tensor:
         """Return the expected x of latents from the prior, [count, *X]: those of `run.sample` with this seed."""
@@ -96,7 +97,7 @@ class GenerativeModel(RunModel):
         noise = tf.convert_to_tensor(noise, tf.float32)
         if noise.shape.rank != 3 or noise.shape[0] != len(x) or noise.shape[2] != width:
             raise UsageError(f"noise has shape {tuple(noise.shape)}, but this model takes [{len(x)}, L, {width}]")
-        return self._compute.elbos(x, noise, classes)
+        return self.computation.elbos(x, noise, classes)
 
     @property
     def noise_size(self) -> int:
@@ -109,7 +110,7 @@ class GenerativeModel(RunModel):
         return noise_size(self.latents)
 
     def _endpoints(self) -> dict[str, Endpoint]:
-        compute, x, z, labels = self._compute, rows(*self.x_shape), self._latents(), self._labels()
+        compute, x, z, labels = self.computation, rows(*self.x_shape), self._latents(), self._labels()
         prior, posterior = rows(self.noise_size), rows(None, self.posterior_noise_size)
         return {
             "serve": Endpoint(lambda x, labels=None: self.call(x, labels), (x, *labels)),
@@ -144,10 +145,10 @@ class Encoder(RunModel):
 
     def call(self, x: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor | dict[str, tf.Tensor]:
         """Return what `__call__` does."""
-        return self._alone(self._compute.means(x, labels))
+        return self._alone(self.computation.means(x, labels))
 
     def _variables_to_keep(self) -> list[keras.Variable]:
-        return self._compute.variables_read(self.call, rows(*self.x_shape), *self._labels())
+        return self.computation.variables_read(self.call, rows(*self.x_shape), *self._labels())
 
     def _endpoints(self) -> dict[str, Endpoint]:
         serve = Endpoint(lambda x, labels=None: self.call(x, labels), (rows(*self.x_shape), *self._labels()))
@@ -176,11 +177,11 @@ class Decoder(RunModel):
 
     def call(self, z: Mapping[str, tf.Tensor], labels: tf.Tensor | None = None) -> tf.Tensor:
         """Return what `__call__` does."""
-        return self._compute.expected(z, labels)
+        return self.computation.expected(z, labels)
 
     def _variables_to_keep(self) -> list[keras.Variable]:
         z = {group.name: rows(*group.shape) for group in self.latents}
-        return self._compute.variables_read(self.call, z, *self._labels())
+        return self.computation.variables_read(self.call, z, *self._labels())
 
     def _endpoints(self) -> dict[str, Endpoint]:
         inputs = (self._latents(), *self._labels())

@@ -60,18 +60,18 @@ class RunModel(keras.Model):
     def __init__(self, architecture: Architecture, network: LatentVariableModel, *, name: str | None = None) -> None:
         super().__init__(name=name or _snake(type(self).__name__), dtype="float32")
         self.architecture = architecture
-        self._compute = Computation(network, architecture.classes)
+        self.computation = Computation(network, architecture.classes)
         self._kept = self._variables_to_keep()  # Keras tracks the variables of a list
         self.built = True
 
     @classmethod
     def of(cls, other: RunModel) -> Self:
         """Return a model with the network of another one: both share their weights."""
-        return cls(other.architecture, other._compute.network)
+        return cls(other.architecture, other.computation.network)
 
     def _variables_to_keep(self) -> list[keras.Variable]:
         """Return the variables of the network that this model reads."""
-        return list(self._compute.network.variables)
+        return list(self.computation.network.variables)
 
     # What is saved
 
@@ -124,7 +124,7 @@ class RunModel(keras.Model):
     def _named(self) -> dict[str, keras.Variable]:
         """Return the variables by names that do not depend on how many layers the process has."""
         kept = {id(variable) for variable in self._kept}
-        numbered = enumerate(self._compute.network.variables)
+        numbered = enumerate(self.computation.network.variables)
         return {f"{index:03d}_{one.name}": one for index, one in numbered if id(one) in kept}
 
     def export(
@@ -166,7 +166,7 @@ class RunModel(keras.Model):
     def layers(self) -> Sequence[keras.Layer]:
         """The layers of the network that have variables of this model, as `summary` lists them."""
         kept = {id(variable) for variable in self._kept}
-        layers = getattr(self._compute.network, "layers", ())  # it is a keras.Model
+        layers = getattr(self.computation.network, "layers", ())  # it is a keras.Model
         return Layers(layer for layer in layers if kept & {id(v) for v in layer.variables})
 
     @property
@@ -182,7 +182,7 @@ class RunModel(keras.Model):
     @property
     def latents(self) -> tuple[LatentGroup, ...]:
         """The groups of latents, from the top down."""
-        return tuple(self._compute.network.latents)
+        return tuple(self.computation.network.latents)
 
     def _latents(self) -> Any:
         """Return the specs of latents, by group if there are several."""
