@@ -16,7 +16,7 @@ MLP = ("encoder=mlp", "encoder.hidden=[6]", "decoder=mlp", "decoder.hidden=[6]",
 
 
 def model_of(
-    x_shape: tuple[int, ...], *settings: str, classes: int = 0, plugins: Sequence[str] = (), recipe: str = "mnist-2d"
+    x_shape: tuple[int, ...], *settings: str, classes: int = 0, plugins: Sequence[Any] = (), recipe: str = "mnist-2d"
 ) -> GenerativeModel:
     """Return the Keras model of a config for examples of a shape, with weights that are away from the initial ones."""
     from vaeflow import GenerativeModel

@@ -212,9 +212,22 @@ def test_an_imported_plugin_is_found(monkeypatch, conditional):
     require_close(results_of(again, X, (LABELS,)), results_of(conditional, X, (LABELS,)))
 
 
+def test_a_component_without_a_module_is_a_custom_object(tmp_path):
+    def flat(x_shape: tuple[int, ...]):
+        return keras.Sequential([keras.Input(x_shape), keras.layers.Flatten()], name="encoder")
+
+    component = vaeflow.Component("encoder", "flat", flat)
+    model = model_of(SHAPE, *MLP, "encoder={name='flat'}", plugins=[component])
+    model.save(tmp_path / "x.keras")
+    with pytest.raises(PluginError, match=r"for its encoder 'flat', which is not here: .* in custom_objects$"):
+        keras.models.load_model(tmp_path / "x.keras")
+    again = keras.models.load_model(tmp_path / "x.keras", custom_objects={"flat": component})
+    require_close(results_of(again, X), results_of(model, X))
+
+
 def test_a_file_imports_no_module(small):
     config = {**small.get_config(), "plugins": [dict.fromkeys(("distribution", "version"), None)]}
-    config["plugins"][0] |= {"module": "antigravity", "components": ["encoder 'mlp'"]}
+    config["plugins"][0] |= {"module": "antigravity", "components": [["encoder", "mlp"]]}
     with pytest.raises(PluginError, match="needs the plugin antigravity"):
         GenerativeModel.from_config(config)
     assert "antigravity" not in sys.modules

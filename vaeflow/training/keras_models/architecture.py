@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 import tomli_w
 
 from vaeflow.config.compose import merge
@@ -16,7 +17,7 @@ from vaeflow.config.sources import Layer
 from vaeflow.errors import PluginError, UsageError
 from vaeflow.files.read import parse_toml
 from vaeflow.plugins import discovery
-from vaeflow.plugins.records import MODEL_KEYS
+from vaeflow.plugins.records import MODEL_KEYS, Component
 from vaeflow.plugins.registry import Registry
 from vaeflow.version import version_of_vaeflow
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from vaeflow.config.resolve import Resolved
+    from vaeflow.plugins.discovery import Plugin
     from vaeflow.plugins.records import Origin
 
 PARTS = ("model", *MODEL_KEYS)
@@ -45,26 +47,30 @@ class Needed:
         module: its module, or the name of its .py file.
         distribution: what to install; None if the plugin was not installed.
         version: of the distribution.
-        components: what the model has of it, such as `encoder 'resnet'`.
+        components: what the model has of it, as (kind, name).
     """
 
     module: str
     distribution: str | None
     version: str | None
-    components: tuple[str, ...]
+    components: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
         name = f"{self.distribution} {self.version} (module {self.module})" if self.distribution else self.module
-        return f"{name} for its {' and '.join(self.components)}"
+        return f"{name} for its {' and '.join(f'{kind} {name!r}' for kind, name in self.components)}"
 
-    def here(self) -> str | None:
-        """Return the name of the plugin's module if it is installed or imported, else None.
+    def here(self) -> list[Plugin]:
+        """Return the plugin if it is given in Keras's `custom_objects`, installed or imported; else an empty list.
 
         A file of a model may come from anyone, so no module is imported because a file names it.
         """
+        given: list[Plugin] = [keras.saving.get_registered_object(name) for _, name in self.components]
+        if all(isinstance(one, Component) for one in given):
+            return given
         if any(source.origin.module == self.module for source in discovery.installed()):
-            return self.module
-        return next((name for name, file in _imported() if self.module in (name, file)), None)
+            return [self.module]
+        imported: list[Plugin] = [name for name, file in _imported() if self.module in (name, file)]
+        return imported[:1]
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ class Architecture:
 
     def to_config(self) -> dict[str, Any]:
         """Return it as JSON has it."""
-        plugins = [{**asdict(one), "components": list(one.components)} for one in self.plugins]
+        plugins = [{**asdict(one), "components": [list(pair) for pair in one.components]} for one in self.plugins]
         return {**asdict(self), "x_shape": list(self.x_shape), "plugins": plugins}
 
     @classmethod
@@ -104,7 +110,10 @@ class Architecture:
             UsageError: if a value is missing or of another type.
         """
         try:
-            plugins = tuple(Needed(**{**one, "components": tuple(one["components"])}) for one in config["plugins"])
+            names = [tuple((str(kind), str(name)) for kind, name in one["components"]) for one in config["plugins"]]
+            plugins = tuple(
+                Needed(**{**one, "components": own}) for one, own in zip(config["plugins"], names, strict=True)
+            )
             shape = tuple(int(size) for size in config["x_shape"])
             return cls(str(config["config"]), shape, int(config["classes"]), plugins, str(config["vaeflow"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -117,16 +126,16 @@ class Architecture:
             PluginError: if a plugin is not here.
             UsageError: if the config is not valid for the vaeflow that is installed.
         """
-        modules = []
+        plugins: list[Plugin] = []
         for needed in self.plugins:
-            module = needed.here()
-            if module is None:
+            here = needed.here()
+            if not here:
                 raise PluginError(
-                    f"{PLACE} needs the plugin {needed}, which is not here: install it, or import its module before "
-                    "the model is loaded"
+                    f"{PLACE} needs the plugin {needed}, which is not here: install it, import its module before the "
+                    "model is loaded, or give its vaeflow.Component by name in custom_objects"
                 )
-            modules.append(module)
-        registry = Registry.load(modules)
+            plugins += here
+        registry = Registry.load(plugins)
         self._warn({loaded.origin.distribution: loaded.origin for loaded in registry.loaded})
         return resolve(merge([Layer(PLACE, parse_toml(self.config, PLACE))]), registry)
 
@@ -146,7 +155,7 @@ def _needed(resolved: Resolved) -> Iterator[Needed]:
         if origin.distribution == "vaeflow":
             continue
         own = [bound.component for bound in components if bound.registered.origin == origin]
-        names = tuple(f"{one.kind} {one.name!r}" for one in own)
+        names = [(one.kind, one.name) for one in own]
         module = Path(origin.module).name if origin.module.endswith(".py") else origin.module
         yield Needed(module, origin.distribution, origin.version, tuple(dict.fromkeys(names)))
 
