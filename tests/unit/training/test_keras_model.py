@@ -117,6 +117,16 @@ def test_it_is_the_same_when_saved(name, tmp_path):
     require_same_when_saved(made(name), tmp_path, X, *labels)
 
 
+def test_a_signature_names_its_inputs_and_groups(conditional, tmp_path):
+    conditional.export(tmp_path / "model")
+    signatures = tf.saved_model.load(str(tmp_path / "model")).signatures
+    inputs = {name: set(one.structured_input_signature[1]) for name, one in signatures.items()}
+    of_x, of_z = {"x", "labels"}, {"z_top", "z_low_maps", "labels"}
+    assert (inputs["serve"], inputs["encode"], inputs["serving_default"]) == (of_x, of_x, of_x)
+    assert (inputs["decode"], inputs["elbo"]) == (of_z, of_x | {"noise"})
+    assert set(signatures["encode"].structured_outputs) == {"top", "low-maps"}
+
+
 def names_in(path):
     """Return the names of the arrays in a .keras file."""
     with zipfile.ZipFile(path) as file, file.open("model.weights.h5") as weights, h5py.File(weights) as arrays:

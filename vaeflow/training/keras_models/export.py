@@ -54,6 +54,6 @@ def write_saved_model(folder: str | Path, endpoints: Mapping[str, Endpoint], *, 
     archive.write_out(str(folder), verbose=verbose)
 
 
-def rows(*shape: int | None, dtype: tf.DType = tf.float32) -> tf.TensorSpec:
-    """Return the spec of an array [B, *shape], for any B."""
-    return tf.TensorSpec((None, *shape), dtype)
+def rows(*shape: int | None, dtype: tf.DType = tf.float32, name: str | None = None) -> tf.TensorSpec:
+    """Return the spec of an array [B, *shape], for any B; a signature has the name instead of the parameter's."""
+    return tf.TensorSpec((None, *shape), dtype, name=name)

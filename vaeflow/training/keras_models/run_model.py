@@ -185,8 +185,10 @@ class RunModel(keras.Model):
         return tuple(self.computation.network.latents)
 
     def _latents(self) -> Any:
-        """Return the specs of latents, by group if there are several."""
-        return self._alone({group.name: rows(*group.shape) for group in self.latents})
+        """Return the specs of latents, by group if there are several; signatures then name them `z_NAME`."""
+        if len(self.latents) == 1:
+            return rows(*self.latents[0].shape)
+        return {group.name: rows(*group.shape, name=f"z_{group.name}") for group in self.latents}
 
     def _labels(self) -> list[Any]:
         """Return the spec of labels, if the model takes any."""
