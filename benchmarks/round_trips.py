@@ -150,7 +150,6 @@ def compare(folder: Path, way: str) -> dict[str, float]:
         "x": max(*decoded, _apart(serve(x, *labels), data["expected"])),
         "samples": _apart(sample(noise, *labels), data["sampled"]),
         "ELBO": _apart(elbo, data["elbo"]),
-        "|ELBO|": float(np.mean(np.abs(data["elbo"]))),
     }
 
 
@@ -172,7 +171,8 @@ def report(folders: list[Path]) -> None:
         case = json.loads((folder / "case.json").read_text())
         both = [json.loads((folder / f"{way}.json").read_text()) for way in ("keras", "saved-model")]
         cells = " | ".join(f"{one[name]:.0e}" if one[name] else "0" for one in both for name in columns)
-        print(f"| {case['case']} | {case['weights']:,} | -{both[0]['|ELBO|']:,.0f} | {cells} |")
+        mean = np.load(folder / "data.npz")["elbo"].mean()
+        print(f"| {case['case']} | {case['weights']:,} | {mean:,.1f} | {cells} |")
 
 
 def _stage(name: str, folder: Path, *more: str) -> None:
