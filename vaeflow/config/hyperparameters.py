@@ -1,0 +1,90 @@
+"""The hyperparameters by which runs are compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from vaeflow.config.compose import compose
+from vaeflow.config.resolve import selections_at, tree_of, with_lists, written_out
+from vaeflow.config.schema import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Selection
+from vaeflow.config.sources import COMMAND_LINE
+from vaeflow.errors import VaeflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vaeflow.config.resolve import Resolved
+    from vaeflow.plugins.registry import Registry
+
+ALWAYS = ("name", "seed")
+
+Leaf = bool | int | float | str
+
+
+def hyperparameters(resolved: Resolved) -> dict[str, Leaf]:
+    """Return the values by which a run differs from others, by dotted key.
+
+    These are `name` and `seed`, each key that was set on the command line, and each key whose value differs from that
+    of the recipe `name` (of the defaults if there is no such recipe). An option of a component that the recipe does not
+    select is compared with its own default. Values that are not numbers or texts are written as JSON.
+
+    >>> from vaeflow.config.resolve import resolve
+    >>> from vaeflow.plugins.registry import Registry
+    >>> hyperparameters(resolve(compose("mnist-2d", ["latent_size=2", "optimizer=adam"]), Registry.load()))
+    {'name': 'mnist-2d', 'seed': 0, 'latent_size': 2, 'optimizer.name': 'adam'}
+    """
+    mine = leaves(resolved.tree())
+    usual = leaves(_usual(resolved))
+    given = [key for key, place in resolved.places.items() if place == COMMAND_LINE]
+    return {
+        key: value
+        for key, value in mine.items()
+        if key in ALWAYS or key in given or key not in usual or usual[key] != value
+    }
+
+
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Leaf]:
+    """Return every value of nested tables by its dotted key; one that is not a number or a text is written as JSON.
+
+    >>> leaves({"encoder": {"name": "mlp", "hidden": [400]}})
+    {'encoder.name': 'mlp', 'encoder.hidden': '[400]'}
+    """
+    return dict(_leaves(prefix, tree))
+
+
+def _leaves(prefix: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, Leaf]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(f"{prefix}{key}.", value)
+        elif isinstance(value, Leaf):
+            yield f"{prefix}{key}", value
+        else:
+            yield f"{prefix}{key}", json.dumps(value, default=str)
+
+
+def _usual(resolved: Resolved) -> dict[str, Any]:
+    """Return the tables of the recipe; of a component that it doesn't select, the options' defaults."""
+    registry, recipes = resolved.registry, [recipe.name for recipe in resolved.registry.recipes()]
+    name = resolved.config.name
+    usual = compose(name if name in recipes else None, find=registry.recipe).config
+    update: dict[str, Any] = {}
+    for key, kind in KINDS_OF_SELECTIONS.items():
+        selected, mine = getattr(usual, key), getattr(resolved, key).name
+        if isinstance(selected, Selection):
+            same = selected if selected.name == mine else Selection(name=mine)
+            options = _with_options(registry, kind, same).options
+            update[key] = Selection.model_validate({**options, "name": selected.name})
+    lists = {
+        key: [_with_options(registry, kind, one) for one in selections_at(usual, key)]
+        for key, kind in KINDS_OF_LISTS.items()
+    }
+    return tree_of(with_lists(usual.model_copy(update=update), lists))
+
+
+def _with_options(registry: Registry, kind: str, selected: Selection) -> Selection:
+    try:
+        return written_out(registry.bind(kind, selected))
+    except VaeflowError:  # an option without a default
+        return selected
