@@ -36,6 +36,7 @@ def build_callbacks(resolved: Resolved) -> list[Called]:
             images=log.images,
             projector=log.projector,
             graph=log.graph,
+            config=resolved.to_toml(),
             hparams=hyperparameters(resolved),
         )
         plots.then = board.show_plots

@@ -16,6 +16,7 @@ from vaeflow.errors import UsageError, nearest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vaeflow.callbacks.group import Called
     from vaeflow.data.sets import Folders
 
 _plugin = click.option(
@@ -75,6 +76,14 @@ resume_option = click.option(
     help="auto: resume the run in --run-dir if it exists; do nothing if it is finished. Example: --resume auto",
 )
 
+profile_option = click.option(
+    "--profile",
+    type=click.IntRange(min=1),
+    metavar="STEPS",
+    help="Profile this many steps, after 20 steps to warm up, for TensorBoard's page Profile. It changes neither the "
+    "config nor the weights. Example: --profile 10",
+)
+
 strategy_option = click.option(
     "--strategy", metavar="NAME", help="Short for strategy.name=NAME. Example: --strategy mirrored"
 )
@@ -94,6 +103,14 @@ def complete_recipe(context: click.Context, _: click.Parameter, start: str) -> l
 recipe_argument = click.argument("recipe", required=False, shell_complete=complete_recipe)
 
 run_argument = click.argument("run", type=click.Path(path_type=Path))
+
+
+def profiled(steps: int | None) -> tuple[Called, ...]:
+    """Return the callback of --profile."""
+    from vaeflow.callbacks.group import Called
+    from vaeflow.callbacks.profile import Profile
+
+    return () if steps is None else (Called.own(Profile(steps)),)
 
 
 def examples(*commands: str) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vaeflow.config.resolve import Resolved
     from vaeflow.plugins.registry import Registry
 
-ALWAYS = ("name", "seed")
+ALWAYS, NEVER = ("name", "seed"), ("log", "plots", "checkpoint", "verify_every_steps")
 
 Leaf = bool | int | float | str
 
@@ -28,7 +28,7 @@ def hyperparameters(resolved: Resolved) -> dict[str, Leaf]:
 
     These are `name` and `seed`, each key that was set on the command line, and each key whose value differs from that
     of the recipe `name` (of the defaults if there is no such recipe). An option of a component that the recipe does not
-    select is compared with its own default. Values that are not numbers or texts are written as JSON.
+    select is compared with its own default. Never listed are keys of logs, plots and checkpoints. Values that are not numbers or texts are written as JSON.
 
     >>> from vaeflow.config.resolve import resolve
     >>> from vaeflow.plugins.registry import Registry
@@ -41,7 +41,7 @@ def hyperparameters(resolved: Resolved) -> dict[str, Leaf]:
     return {
         key: value
         for key, value in mine.items()
-        if key in ALWAYS or key in given or key not in usual or usual[key] != value
+        if key in ALWAYS or (key.partition(".")[0] not in NEVER and (key in given or usual.get(key) != value))
     }
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vaeflow.plots import style
-from vaeflow.plots.palette import CLASSES, NUMBERS, PLAIN, SHAPES, are_classes, mark_of
+from vaeflow.plots.palette import CLASSES, GREY, NUMBERS, PLAIN, SHAPES, are_classes, mark_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,32 +130,41 @@ def _draw_group(axes: Axes, means: np.ndarray, symbol: str) -> None:
 def _scatter(figure: Figure, axes: Axes, points: np.ndarray, labels: np.ndarray | None, *, last: bool) -> None:
     """Draw points; the legend or the colour bar beside the last axes of the first row."""
     size = float(np.clip(30_000 / len(points), 3.0, 24.0))  # square points: ten thousand stay visible and separate
-    style_of = {"s": size, "linewidths": 0.0, "alpha": 0.8}
+    style_of: dict[str, Any] = {"s": size, "linewidths": 0.0, "alpha": 0.8}
     if labels is None or labels.ndim != 1:
-        axes.scatter(*points.T, color=PLAIN, **style_of)
+        axes.scatter(points[:, 0], points[:, 1], color=PLAIN, **style_of)
     elif are_classes(labels):
         _draw_classes(axes, points, labels, style_of)
         if last:
             _add_legend(axes, np.unique(labels))
     else:
-        marks = axes.scatter(*points.T, c=labels, cmap=NUMBERS, **style_of)
+        marks = axes.scatter(points[:, 0], points[:, 1], c=labels, cmap=NUMBERS, **style_of)
         if last:
             bar = figure.colorbar(marks, ax=axes)
-            bar.ax.tick_params(labelsize=style.SMALL, color=style.GREY, labelcolor=style.GREY)
+            bar.ax.tick_params(labelsize=style.SMALL, color=GREY, labelcolor=GREY)
             bar.outline.set_visible(False)
             bar.set_label("label", fontsize=style.TEXT)
 
 
-def _draw_classes(axes: Axes, points: np.ndarray, labels: np.ndarray, style_of: dict[str, float]) -> None:
+def _draw_classes(axes: Axes, points: np.ndarray, labels: np.ndarray, style_of: dict[str, Any]) -> None:
     """Draw points class by colour and shape; the number of the class stands where most of its points are."""
     names, number = np.unique(labels, return_inverse=True)
     colours = np.array([mark_of(n).colour for n in range(len(names))])
     for round_, shape in enumerate(SHAPES[: -(-len(names) // len(CLASSES))]):
         mine = number // len(CLASSES) == round_
-        axes.scatter(*points[mine].T, c=list(colours[number[mine]]), marker=shape, **style_of)
+        axes.scatter(points[mine, 0], points[mine, 1], c=list(colours[number[mine]]), marker=shape, **style_of)
     for n, place in places_of(points, number).items():
         box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": colours[n], "linewidth": 1.5}
-        axes.text(*place, f"{names[n]:g}", ha="center", va="center", fontsize=style.SMALL, fontweight="bold", bbox=box)
+        axes.text(
+            place[0],
+            place[1],
+            f"{names[n]:g}",
+            ha="center",
+            va="center",
+            fontsize=style.SMALL,
+            fontweight="bold",
+            bbox=box,
+        )
 
 
 def _add_legend(axes: Axes, names: np.ndarray) -> None:

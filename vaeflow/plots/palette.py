@@ -59,6 +59,25 @@ def mark_of(number: int) -> Mark:
     return Mark(CLASSES[colour], SHAPES[shape % len(SHAPES)])
 
 
+def colours_of(labels: np.ndarray) -> np.ndarray:
+    """Return the colour of each label, [N, 3] in [0, 1]: those of classes, or viridis for numbers.
+
+    Args:
+        labels: [N].
+
+    >>> colours_of(np.array([7, 1, 7])).round(2).tolist()
+    [[1.0, 0.66, 0.05], [0.25, 0.56, 0.85], [1.0, 0.66, 0.05]]
+    """
+    import matplotlib as mpl
+    from matplotlib.colors import to_rgb
+
+    different, index = np.unique(labels, return_inverse=True)
+    if are_classes(labels):
+        return np.array([to_rgb(mark_of(n).colour) for n in range(len(different))])[index]
+    low, high = different.min(), different.max()
+    return np.asarray(mpl.colormaps[NUMBERS]((labels - low) / max(high - low, 1e-12)))[:, :3]
+
+
 def are_classes(labels: np.ndarray) -> bool:
     """Return whether labels, [N], are classes: whole numbers, and at most 40 different ones. Others are numbers.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLE, TEXT, SMALL = 10, 9, 7.5  # points
-LINE = {"linewidth": 1.5, "marker": "o", "markersize": 3.5}
+LINE: dict[str, Any] = {"linewidth": 1.5, "marker": "o", "markersize": 3.5}
 MARGIN = 0.08  # inches
 DOTS_PER_INCH = {"png": 150, "pdf": 300}  # of a PDF's images only
 
@@ -54,8 +54,8 @@ def add_axes(figure: Figure, title: str, place: Any = None) -> Axes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
     axes.tick_params(color=GREY, labelcolor=GREY, labelsize=SMALL)
-    axes.xaxis.label.set_size(TEXT)
-    axes.yaxis.label.set_size(TEXT)
+    axes.xaxis.label.set_fontsize(TEXT)
+    axes.yaxis.label.set_fontsize(TEXT)
     return axes
 
 
@@ -95,7 +95,7 @@ def name_rows(axes: Axes, names: Sequence[str], height: int, gap: int) -> None:
         axes.tick_params(length=0)
 
 
-def no_origin(suffix: str) -> dict[str, None]:
+def no_origin(suffix: str) -> dict[str, Any]:
     """Return Matplotlib's `metadata` of a file without a date and a program's name, for the suffix .png or .pdf."""
     return dict.fromkeys(("Software",) if suffix == ".png" else ("CreationDate", "Creator", "Producer"))
 
