@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vaeflow.config.resolve import Resolved
+    from vaeflow.plugins.registered import Bound
     from vaeflow.plugins.registry import Registry
 
 ALWAYS, NEVER = ("name", "seed"), ("log", "plots", "checkpoint", "verify_every_steps")
@@ -28,7 +29,8 @@ def hyperparameters(resolved: Resolved) -> dict[str, Leaf]:
 
     These are `name` and `seed`, each key that was set on the command line, and each key whose value differs from that
     of the recipe `name` (of the defaults if there is no such recipe). An option of a component that the recipe does not
-    select is compared with its own default. Never listed are keys of logs, plots and checkpoints. Values that are not numbers or texts are written as JSON.
+    select is compared with its own default. Keys of logs, plots and checkpoints are never listed. Values that are not
+    numbers or texts are written as JSON.
 
     >>> from vaeflow.config.resolve import resolve
     >>> from vaeflow.plugins.registry import Registry
@@ -70,20 +72,27 @@ def _usual(resolved: Resolved) -> dict[str, Any]:
     name = resolved.config.name
     usual = compose(name if name in recipes else None, find=registry.recipe).config
     update: dict[str, Any] = {}
-    for key, kind in KINDS_OF_SELECTIONS.items():
-        selected, mine = getattr(usual, key), getattr(resolved, key).name
+    for key in KINDS_OF_SELECTIONS:
+        selected, mine = getattr(usual, key), getattr(resolved, key)
         if isinstance(selected, Selection):
-            same = selected if selected.name == mine else Selection(name=mine)
-            options = _with_options(registry, kind, same).options
-            update[key] = Selection.model_validate({**options, "name": selected.name})
+            options = selected.options if selected.name == mine.name else {}
+            update[key] = Selection.model_validate({**_filled(mine, options), "name": selected.name})
     lists = {
-        key: [_with_options(registry, kind, one) for one in selections_at(usual, key)]
+        key: [_written_out(registry, kind, one) for one in selections_at(usual, key)]
         for key, kind in KINDS_OF_LISTS.items()
     }
     return tree_of(with_lists(usual.model_copy(update=update), lists))
 
 
-def _with_options(registry: Registry, kind: str, selected: Selection) -> Selection:
+def _filled(mine: Bound, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of a component with the defaults of its others; those without a default are left out."""
+    found = mine.toml_options()
+    needed = {one.name: found[one.name] for one in mine.registered.options() if one.required}
+    filled = mine.registered.bind({**needed, **options}, mine.name).toml_options()
+    return {key: value for key, value in filled.items() if key in options or key not in needed}
+
+
+def _written_out(registry: Registry, kind: str, selected: Selection) -> Selection:
     try:
         return written_out(registry.bind(kind, selected))
     except VaeflowError:  # an option without a default
