@@ -86,17 +86,16 @@ def as_json(found: Scores, factors: KnownFactors) -> dict[str, Any]:
 
 def picture(found: Scores, factors: KnownFactors) -> Figure:
     """Return a map of the mutual information of each code with each factor, over the factor's entropy."""
-    from matplotlib.figure import Figure
+    from vaeflow.plots import style
 
     count = len(found.information)
-    figure = Figure(figsize=(2.5 + 0.35 * count, 1.8 + 0.35 * len(factors.names)), layout="constrained")
-    axes = figure.add_subplot()
+    figure = style.new_figure(2.5 + 0.35 * count, 1.8 + 0.35 * len(factors.names))
+    axes = style.add_axes(figure, f"MIG {found.mig:.3f}, SAP {found.sap:.3f}")
     drawn = axes.imshow(found.information.T, vmin=0.0, vmax=1.0, cmap="Blues", aspect="equal")
     axes.set_yticks(range(len(factors.names)), factors.names)
     axes.set_xticks(range(count))
     axes.set_xlabel("latent dimension")
-    axes.set_title(f"MIG {found.mig:.3f}, SAP {found.sap:.3f}", fontsize=10, loc="left")
-    figure.colorbar(drawn, label="mutual information / entropy")
+    figure.colorbar(drawn).set_label("mutual information / entropy", fontsize=style.TEXT)
     return figure
 
 
