@@ -54,6 +54,67 @@ def half_of_log_q(context):
     return changed(context, lambda terms, x, noise: replace(terms, log_q=terms.q["top"].log_prob(terms.z["top"])))
 
 
+def mean_over_pixels(context):
+    """Log p(x given z) per pixel, as many tutorials have it."""
+    return changed(context, lambda terms, x, noise: replace(terms, log_likelihood=terms.log_likelihood / 64.0))
+
+
+def unused_latents(context):
+    """A model that decodes zeros, whatever latents are given, except those that it generates itself."""
+    model = two_groups(context)
+    decode, generate = model.decode, model.generate
+
+    def other(z, *, labels=None):
+        return decode({name: one * 0.0 for name, one in z.items()}, labels=labels)
+
+    def generated(noise, **given):
+        object.__setattr__(model, "decode", decode)
+        try:
+            return generate(noise, **given)
+        finally:
+            object.__setattr__(model, "decode", other)
+
+    object.__setattr__(model, "decode", other)
+    object.__setattr__(model, "generate", generated)
+    return model
+
+
+def random_numbers(context):
+    """Latents that are drawn by TensorFlow, not from the noise."""
+    import tensorflow as tf
+
+    model = two_groups(context)
+    terms = model.terms
+
+    def other(x, noise, **given):
+        return terms(x, noise + 0.1 * tf.random.normal(tf.shape(noise)), **given)
+
+    object.__setattr__(model, "terms", other)
+    return model
+
+
+def same_noise(context):
+    """Two groups that share the first group's noise."""
+    import tensorflow as tf
+
+    model = two_groups(context)
+    terms = model.terms
+
+    def other(x, noise, **given):
+        return terms(x, tf.concat([noise[..., :3], noise[..., :3], noise[..., :1]], axis=-1), **given)
+
+    object.__setattr__(model, "terms", other)
+    return model
+
+
+def deaf_temperature(context):
+    """Examples from the prior at any temperature but the one that was wanted."""
+    model = two_groups(context)
+    generate = model.generate
+    object.__setattr__(model, "generate", lambda noise, *, labels=None, temperature=1.0: generate(noise, labels=labels))
+    return model
+
+
 def with_state(context, statistic):
     """Return the model of two groups with a layer whose state moves towards a statistic of x and valid."""
     import keras
@@ -168,6 +229,11 @@ MODELS = (
     undeclared_part,
     state_that_sums,
     state_of_padding,
+    mean_over_pixels,
+    unused_latents,
+    random_numbers,
+    same_noise,
+    deaf_temperature,
 )
 
 

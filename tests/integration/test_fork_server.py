@@ -14,7 +14,7 @@ TOPOLOGIES = [
     pytest.param(
         ("strategy=mirrored", "strategy.replicas=2"),
         id="mirrored x2",
-        marks=[pytest.mark.slow, pytest.mark.distributed],
+        marks=[pytest.mark.slow, pytest.mark.distributed, pytest.mark.repetition],
     ),
 ]
 PATIENCE = 120  # seconds

@@ -75,7 +75,7 @@ def seconds_until(condition, patience):
     ("kind", "count", "victim"),
     [
         pytest.param("horovod", 3, 0, id="horovod x3 0", marks=[pytest.mark.horovod, HOROVOD]),
-        pytest.param("multiworker", 3, 2, id="multiworker x3 2"),
+        repeated("multiworker", 3, 2, id="multiworker x3 2"),
         repeated("horovod", 3, 2, id="horovod x3 2"),
         repeated("multiworker", 3, 0, id="multiworker x3 0"),
     ],

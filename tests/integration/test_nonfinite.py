@@ -292,7 +292,7 @@ KINDS = [
     ("kind", "action"),
     [
         pytest.param("horovod", "rollback", marks=[pytest.mark.horovod, HOROVOD]),
-        ("multiworker", "skip"),
+        repeated("multiworker", "skip"),
         repeated("horovod", "skip"),
         repeated("multiworker", "rollback"),
         repeated("mirrored", "skip"),

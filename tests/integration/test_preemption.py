@@ -125,7 +125,7 @@ def test_a_signal_at_any_rank(tmp_path, settings, undisturbed, how):
     ("kind", "count"),
     [
         ("single", 1),
-        pytest.param("multiworker", 2, marks=[pytest.mark.slow, pytest.mark.distributed]),
+        pytest.param("multiworker", 2, marks=[pytest.mark.slow, pytest.mark.distributed, pytest.mark.repetition]),
     ],
 )
 def test_a_signal_in_an_evaluation(tmp_path, digits, kind, count):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -43,8 +44,8 @@ CASES = {
     ),
 }
 USUAL = {  # the others are repetitions
-    "everything": [topology.id for topology in TOPOLOGIES],
-    "convolutions in bfloat16": ["horovod x3"],
+    "everything": ["mirrored x3", "multiworker x2", "horovod x3"],
+    "convolutions in bfloat16": ["mirrored x2"],
     "loss scale": ["mirrored x2"],
 }
 BY_CASE = [
@@ -161,6 +162,22 @@ def test_evaluated_on_any_topology(tmp_path, digits, kind, count):
     assert alone.stdout in printed
 
 
+@pytest.mark.parametrize(("kind", "count"), usual(TOPOLOGIES, "mirrored x2"))
+def test_the_log_likelihood_has_the_bits_of_one_device(tmp_path, digits, kind, count):
+    """Whatever the replicas, the memory budget and the batch size of evaluations."""
+    found = []
+    for number, (topology, memory) in enumerate(((("single", 1), "1GiB"), ((kind, count), "30MB"))):
+        settings = ("steps=5", f"evaluate.batch_size={24 + number}", "microbatches=6", "batch_size=12")
+        run = tmp_path / str(number)
+        assert vaeflow("train", "mnist-2d", "--run-dir", run, *on(digits, *settings)).returncode == 0
+        finished = job(*topology, "evaluate", run, "--importance-samples", 230, "--memory", memory)
+        assert set(finished.codes) == {0}, finished.outputs
+        metrics = json.loads((run / "evaluation-test.json").read_text())["metrics"]
+        found.append({name: value for name, value in metrics.items() if "nll" in name or "effective" in name})
+    assert len(found[0]) == 4
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(("kind", "count"), usual(TOPOLOGIES, "multiworker x2"))
 def test_more_replicas_than_microbatches_is_one_line(tmp_path, digits, kind, count):
     settings = on(digits, f"microbatches={count - 1}")
@@ -182,6 +199,7 @@ def test_a_directory_in_use_ends_all_processes(tmp_path, digits, kind, count):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine"]
 
 
+@pytest.mark.repetition
 def test_resumed_on_other_topologies(tmp_path, digits, on_one_device):
     """One epoch on two mirrored replicas, then a finished run elsewhere: the bits of the run that nobody moved."""
     settings = settings_of(digits, "everything")

@@ -19,7 +19,9 @@ from vaeflow.cli.shared import (
     strategy_option,
 )
 from vaeflow.distributed.job.job import Job
+from vaeflow.errors import UsageError
 from vaeflow.plots import FORMATS
+from vaeflow.runtime.memory import parse_bytes
 
 
 @click.command()
@@ -38,6 +40,17 @@ from vaeflow.plots import FORMATS
     type=click.IntRange(min=1),
     help="Samples of z per example; default: as in the run's config. Example: --samples 100",
 )
+@click.option(
+    "--importance-samples",
+    type=click.IntRange(min=1),
+    help="Also estimate the log-likelihood by importance sampling, with so many samples per example. "
+    "Example: --importance-samples 5000",
+)
+@click.option(
+    "--memory",
+    metavar="SIZE",
+    help="Memory for the importance samples; default: what is available. Example: --memory 4GiB",
+)
 @best_option
 @accept_option
 @plugin_option
@@ -49,6 +62,8 @@ def evaluate(
     strategy: str | None,
     split: str,
     samples: int | None,
+    importance_samples: int | None,
+    memory: str | None,
     best: bool,
     accept_changes: bool,
     modules: tuple[str, ...],
@@ -59,8 +74,14 @@ def evaluate(
     Prints JSON: ELBO, log-likelihood and KL divergence in nats per example. RUN is the directory of the run. The
     evaluation runs on one device, unless --strategy names another strategy or a launcher started several processes.
 
-    Example: vaeflow evaluate runs/mnist-2d --split test --samples 100
+    With --importance-samples, `nll` is the mean of -log p(x), with its standard error over examples and the Monte Carlo
+    error of the estimate. An interrupted estimate resumes when the command is repeated.
+
+    Example: vaeflow evaluate runs/mnist-2d --split test --importance-samples 5000
     """
+    budget = None if memory is None else parse_bytes("--memory", memory)
+    if budget is not None and importance_samples is None:
+        raise UsageError("--memory is for --importance-samples, which is not given")
     processes = Job.current().processes
     if processes == 1:  # otherwise the other ranks are notified
         require_run(run)
@@ -75,6 +96,8 @@ def evaluate(
         modules=modules,
         settings=[f"strategy={strategy or ('single' if processes == 1 else 'auto')}", *settings],
         accept_changes=accept_changes,
+        importance_samples=importance_samples,
+        memory=budget,
     )
     if result is not None:
         click.echo(json.dumps(result, indent=2))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import resource
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,10 @@ ALWAYS = 64 * MEBIBYTE
 
 RESERVE = 256 * MEBIBYTE
 """Bytes reserved for what is not estimated: compiled code, threads' stacks, buffers of allocators."""
+
+SIZE = re.compile(r"(?P<number>\d{1,9}(\.\d{1,9})?) ?(?P<unit>[KMG]i?B)", re.IGNORECASE)
+UNITS = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+"""Bytes by unit."""
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -91,6 +96,26 @@ def format_bytes(size: float) -> str:
         return f"{size / MEBIBYTE:.0f} MiB"
     gibibytes = size / 2**30
     return f"{gibibytes:.1f} GiB" if gibibytes < 100 else f"{gibibytes:,.0f} GiB"
+
+
+def parse_bytes(setting: str, text: str) -> float:
+    """Return a number of bytes that a user wrote.
+
+    Args:
+        setting: its name, for the error.
+        text: a number and a unit.
+
+    Raises:
+        UsageError: if it is not one, or not positive.
+
+    >>> parse_bytes("--memory", "1.5 GiB")
+    1610612736.0
+    """
+    found = SIZE.fullmatch(text.strip())
+    size = float(found["number"]) * UNITS[found["unit"].lower()] if found else 0.0
+    if not size:
+        raise UsageError(f"{setting}: {text!r} is not a size such as 500MiB or 4GiB; units: KiB, MiB, GiB, KB, MB, GB")
+    return size
 
 
 def _of_process() -> Iterator[Available]:

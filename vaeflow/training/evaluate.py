@@ -32,6 +32,8 @@ def evaluate_run(
     modules: Sequence[Plugin] = (),
     settings: Sequence[str] = ONE_DEVICE,
     accept_changes: bool = False,
+    importance_samples: int | None = None,
+    memory: float | None = None,
 ) -> dict[str, Any] | None:
     """Evaluate a run on a split and write `evaluation-SPLIT.json` into its directory.
 
@@ -46,6 +48,8 @@ def evaluate_run(
         modules: plugins that are not installed.
         settings: `KEY=VALUE` below `strategy`: the strategy of the evaluation.
         accept_changes: evaluate even if config, plugin code or data have changed since the checkpoint.
+        importance_samples: K, the samples per example that log p(x) is estimated with, too; None does not estimate it.
+        memory: bytes that these samples may take; None uses what is available.
 
     Returns:
         The written content: the binarization, the number of examples and samples, and the metrics by name in nats. None
@@ -55,7 +59,7 @@ def evaluate_run(
         UsageError: if there is no such run or split, or ranks differ.
         CheckpointError: if no checkpoint is valid.
     """
-    requested = {"split": split, "samples": samples, "best": best}
+    requested = {"split": split, "samples": samples, "best": best, "importance_samples": importance_samples}
     with FirstMeeting(accept_changes=accept_changes, **requested) as meeting:
         directory = RunDirectory.open(run_dir)
         resolved = resolve_run(directory, modules, of_strategy(settings))
@@ -74,6 +78,12 @@ def evaluate_run(
         )
         processes.share(experiment.state.to_bytes, experiment.state.from_bytes)
         result = figures_of(experiment, split, samples, best=best)
+        if importance_samples is not None:
+            from vaeflow.training.log_likelihood import Request, figures, log_likelihood_of
+
+            unfinished = run_dir / f"evaluation-{split}.unfinished.json"
+            found = log_likelihood_of(experiment, Request(split, importance_samples, memory), processes, unfinished)
+            result |= {"importance_samples": importance_samples, "metrics": result["metrics"] | figures(split, found)}
         processes.on_chief(lambda: write_json(run_dir / f"evaluation-{split}.json", result))
     return result if processes.chief else None
 

@@ -327,6 +327,7 @@ def test_two_tasks_of_srun_add_up_and_listen_on_loopback_alone(port):
 @pytest.mark.slow
 @pytest.mark.horovod
 @pytest.mark.distributed
+@pytest.mark.repetition
 @pytest.mark.usefixtures("needs_horovod")
 def test_three_tasks_on_two_unequal_virtual_nodes_add_up(port):
     more = {"VAEFLOW_RENDEZVOUS": f"127.0.0.1:{port}"}

@@ -183,6 +183,21 @@ def importance(subject: Subject) -> None:
     require_close(terms.kl, ratios.mean(axis=0), what, within=within)
 
 
+def decode(subject: Subject) -> None:
+    """Compare log p(x given z) with the terms' own p(x given z), and decode other latents."""
+    experiment = _shaken(subject)
+    model = experiment.model
+    batch, width = _batch(experiment, ROWS)
+    terms = forward(model, batch, normal(2, ROWS, width), training=False)
+    got, wanted = np.asarray(terms.log_likelihood, np.float64), np.asarray(terms.p_x.log_prob(batch.x), np.float64)
+    what = "log_likelihood and the log-density of x by p_x"
+    require_close(got, wanted, what, within=1e-4 * (1.0 + np.abs(wanted)))
+    z = {name: value[0] for name, value in terms.z.items()}
+    ours = np.asarray(model.decode(z).mean())
+    others = np.asarray(model.decode({name: one + 1.0 for name, one in z.items()}).mean())
+    require(not np.array_equal(ours, others), "what decode returns does not change with z")
+
+
 def labels(subject: Subject) -> None:
     """Build a conditional model, and change the labels of 7 examples."""
     try:
@@ -208,5 +223,6 @@ MODEL = (
         "rows", "terms of an example depend on no others in evaluations; layers' state is an average of examples", rows
     ),
     Rule("importance", "KL(q, p) is the mean over samples of log q(z given x) - log p(z)", importance),
+    Rule("decode", "log_likelihood is the log-density of x by p_x; decode depends on z", decode),
     Rule("labels", "a conditional model depends on the labels", labels),
 )

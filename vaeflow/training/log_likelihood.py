@@ -1,0 +1,206 @@
+"""Estimate the log-likelihood of a split: with progress, within a memory budget, and resumed if it was interrupted."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vaeflow.engine.importance import COLUMNS, ImportanceSampler
+from vaeflow.errors import FileError, UsageError
+from vaeflow.files.read import kind_of, read_json
+from vaeflow.files.write import remove, write_json
+from vaeflow.model.memory_estimate import forward_bytes
+from vaeflow.runtime.console import warn
+from vaeflow.runtime.memory import format_bytes, left_for_work
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from vaeflow.distributed.strategies.processes import Processes
+    from vaeflow.engine.importance import LogLikelihood
+    from vaeflow.training.experiment import Experiment
+
+SECONDS_PER_CALL = 1.0  # so that the bar moves and a signal is handled soon
+MOST_SHARE = 64  # groups per replica and call
+SECONDS_PER_SAVE = 20.0  # at most this work is lost by a kill
+LARGEST = 2**28  # bytes of the file of results
+CONCURRENT = 2  # tiles at a time if memory allows: one waits for no other's small operations
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be estimated.
+
+    Attributes:
+        split: `train`, `validation` or `test`.
+        samples: K, the importance samples per example.
+        memory: bytes that the samples may take; None uses what is available.
+    """
+
+    split: str
+    samples: int
+    memory: float | None = None
+
+
+def log_likelihood_of(
+    experiment: Experiment, request: Request, processes: Processes, unfinished: Path | None = None
+) -> LogLikelihood:
+    """Estimate log p(x) of each example of a split; all processes call this.
+
+    Neither the memory budget, nor the number of replicas, nor an interruption changes a bit of the estimates.
+
+    Args:
+        experiment: with the weights.
+        request: what is to be estimated.
+        processes: of the job.
+        unfinished: file of rank 0 that has the results of a call that was interrupted; None keeps none.
+
+    Raises:
+        UsageError: if there is no such split, memory does not suffice, or latents of the model are deterministic.
+    """
+    sampler = _sampler(experiment, request)
+    key = {"weights": experiment.state.weights_sha256(), "tile": list(sampler.tile), **asdict(request), "memory": None}
+    kept = _Kept(unfinished if processes.chief else None, key)
+    kept.done = processes.on_chief(kept.read)
+    from tqdm import tqdm
+
+    total = experiment.batches[request.split].examples
+    title = f"log-likelihood, {request.samples} samples"
+    hidden = None if processes.chief else True
+    share, seconds = 1, 0.0
+    with tqdm(total=total, initial=kept.done, desc=title, unit="example", disable=hidden, dynamic_ncols=True) as bar:
+        while kept.done < total:
+            group = kept.done // sampler.tile.examples
+            started = time.perf_counter()
+            with kept.saved_if_stopped():
+                found = sampler.results(group, share)
+            seconds, before = time.perf_counter() - started, seconds
+            kept.add(found)
+            bar.update(len(found))
+            if share == 1 and before:  # the first call was traced
+                share = processes.on_chief(functools.partial(_share, seconds))
+    kept.remove()
+    return sampler.estimate(kept.columns)
+
+
+def figures(split: str, found: LogLikelihood) -> dict[str, float]:
+    """Return the estimates by their names in logs, in nats.
+
+    `nll` is the mean of -log p(x); `nll_standard_error` its standard error over examples, `nll_monte_carlo_error` that
+    of the estimate for these examples; `effective_samples` the median over examples.
+    """
+    values = {
+        "nll": -found.mean,
+        "nll_standard_error": found.standard_error,
+        "nll_monte_carlo_error": found.monte_carlo_error,
+        "effective_samples": statistics.median(found.effective.tolist()),
+    }
+    return {f"{split}/{name}": value for name, value in values.items()}
+
+
+def _sampler(experiment: Experiment, request: Request) -> ImportanceSampler:
+    split, model = request.split, experiment.model
+    if split not in experiment.batches:
+        there_are = ", ".join(experiment.batches)
+        raise UsageError(f"data set {experiment.dataset.name!r} has no split {split!r}; available: {there_are}")
+    codes = [group.name for group in model.latents if group.deterministic]
+    if codes:
+        raise UsageError(
+            f"importance samples: latents {', '.join(codes)} of this model are codes without noise; log p(x) can't be "
+            "estimated by samples of them"
+        )
+    sampler = ImportanceSampler(
+        experiment.strategy,
+        model,
+        experiment.batches[split],
+        experiment.average,
+        samples=request.samples,
+        seed=experiment.config.seed,
+        concurrent=CONCURRENT,
+    )
+    budget = left_for_work() if request.memory is None else request.memory
+    here = experiment.strategy.replicas // experiment.strategy.processes
+    tile = sampler.tile.examples * sampler.tile.samples * forward_bytes(model) * here
+    if tile > budget:
+        raise UsageError(
+            f"{sampler.tile.samples} importance samples at once need about {format_bytes(tile)}, but "
+            f"{format_bytes(budget)} {'are available' if request.memory is None else 'is the budget (--memory)'}"
+        )
+    sampler.concurrent = max(1, min(CONCURRENT, int(budget // tile)))
+    return sampler
+
+
+def _share(seconds: float) -> int:
+    return max(1, min(MOST_SHARE, int(SECONDS_PER_CALL / seconds)))
+
+
+class _Kept:
+    """Results so far, on rank 0 also in a file.
+
+    Attributes:
+        done: examples.
+    """
+
+    def __init__(self, path: Path | None, key: dict[str, Any]) -> None:
+        self._path, self._key = path, key
+        self._parts: list[np.ndarray] = []
+        self._saved = time.monotonic()
+        self.done = 0
+
+    @property
+    def columns(self) -> np.ndarray:
+        """The columns of the examples so far, [done, 2]."""
+        return np.concatenate(self._parts)
+
+    def read(self) -> int:
+        """Take the results of an interrupted call, if they are of this one; return the number of examples."""
+        if self._path is None or kind_of(self._path) is None:
+            return 0
+        try:
+            content = read_json(self._path, limit=LARGEST)
+            key, columns = content["key"], np.frombuffer(base64.b64decode(content["columns"]), "<f8")
+        except (FileError, KeyError, TypeError, ValueError) as error:
+            warn(f"warning: {self._path} can't be read ({error}); the estimate starts from the first example")
+            return 0
+        if key != self._key:
+            warn(f"{self._path} is of other weights or samples; the estimate starts from the first example")
+            return 0
+        examples = len(columns) // COLUMNS
+        self._parts = [columns[: examples * COLUMNS].reshape((-1, COLUMNS))]
+        warn(f"resuming the estimate at example {examples}")
+        return examples
+
+    def add(self, found: np.ndarray) -> None:
+        """Add results; write all of them from time to time."""
+        self._parts.append(found)
+        self.done += len(found)
+        if time.monotonic() > self._saved + SECONDS_PER_SAVE:
+            self._save()
+
+    @contextlib.contextmanager
+    def saved_if_stopped(self) -> Iterator[None]:
+        """Write the results if an error or Ctrl-C ends the work inside."""
+        try:
+            yield
+        except BaseException:
+            self._save()
+            raise
+
+    def _save(self) -> None:
+        if self._path is not None and self._parts:
+            columns = base64.b64encode(self.columns.astype("<f8").tobytes()).decode()
+            write_json(self._path, {"key": self._key, "columns": columns})
+        self._saved = time.monotonic()
+
+    def remove(self) -> None:
+        """Remove the file."""
+        if self._path is not None:
+            remove(self._path)
