@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FOLDER = Path(__file__).parent / "images"
-SIZE, COLOURS = (1200, 760), 64
+SIZE, WIDE, COLOURS = (1400, 860), (1900, 600), 128
 SETTLED = 3000  # milliseconds, for animations
 
 READY: Mapping[str, str] = {
@@ -35,6 +35,7 @@ READY: Mapping[str, str] = {
 
 def draw(page: Any, url: str, tab: str) -> Path:
     """Write a small PNG file of one page."""
+    page.set_viewport_size(dict(zip(("width", "height"), WIDE if tab == "hparams" else SIZE, strict=True)))
     page.goto(f"{url}#{tab}")
     page.locator(READY[tab]).first.wait_for()
     if tab == "projector":
@@ -43,6 +44,8 @@ def draw(page: Any, url: str, tab: str) -> Path:
     page.wait_for_timeout(SETTLED)
     path = FOLDER / f"tensorboard-{tab}.png"
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    if picture.width > SIZE[0]:
+        picture = picture.resize((SIZE[0], picture.height * SIZE[0] // picture.width), Image.Resampling.LANCZOS)
     picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
     return path
 
