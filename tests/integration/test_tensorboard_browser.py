@@ -30,11 +30,19 @@ def runs(tmp_path_factory, mnist_content):
     counts = {"train": 2000, "test": 500}
     np.savez(folder / "digits.npz", **{name: array[: counts[name[2:]]] for name, array in arrays.items()})
     settings = ["dataset=arrays", f"dataset.path={folder / 'digits.npz'}", "latent_size=2", "log.every_steps=5"]
-    less = ["epochs=2", "encoder.hidden=[50]", "seed=1", "log.images=false", "log.projector=false", "plots.draw=[]"]
+    less = [
+        "epochs=1",
+        "encoder.hidden=[50]",
+        "seed=1",
+        "log.images=false",
+        "log.projector=false",
+        "log.graph=false",
+        "plots.draw=[]",
+    ]
     code = (
         "import sys; from vaeflow.api import train; train('mnist-mlp-20', overrides=sys.argv[2:], run_dir=sys.argv[1])"
     )
-    for name, more in (("first", ["epochs=8"]), ("second", less)):
+    for name, more in (("first", ["epochs=3"]), ("second", less)):
         subprocess.run([*python(), "-c", code, str(folder / "runs" / name), *settings, *more], check=True)
     return folder / "runs"
 
