@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from vaeflow.cli.compare import compare
 from vaeflow.cli.data import data
 from vaeflow.cli.doctor import doctor
 from vaeflow.cli.group import TeachingGroup
@@ -13,6 +14,7 @@ from vaeflow.cli.plugins import plugins
 from vaeflow.cli.recipes import recipes
 from vaeflow.cli.runs import evaluate, plot, sample
 from vaeflow.cli.shared import examples
+from vaeflow.cli.sweep import sweep
 from vaeflow.cli.train import resume, train
 from vaeflow.version import version_of_vaeflow
 
@@ -36,5 +38,19 @@ def app() -> None:
     """
 
 
-for _command in (train, resume, evaluate, sample, plot, recipes, plugins, data, launch, horovod, doctor):
+for _command in (
+    train,
+    resume,
+    sweep,
+    evaluate,
+    compare,
+    sample,
+    plot,
+    recipes,
+    plugins,
+    data,
+    launch,
+    horovod,
+    doctor,
+):
     app.add_command(_command)

@@ -11,6 +11,7 @@ from vaeflow.errors import UsageError, nearest
 from vaeflow.plugins.registry import DISABLED_PREFIX, Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 STRATEGIES = ("horovod", "multiworker")
@@ -40,7 +41,7 @@ class Training:
     @property
     def arguments(self) -> list[str]:
         """Arguments of `vaeflow train`, without the strategy and the run's directory."""
-        options = [_plugin_option(module) for module in self.modules]
+        options = plugin_options(self.modules)
         options += [f"--data-dir={self.data_dir}"] if self.data_dir else []
         return [self.recipe, *self.settings, *options]
 
@@ -67,8 +68,10 @@ class Training:
             )
 
 
-def _plugin_option(module: str) -> str:
-    """Return the option of `vaeflow train` that loads or disables a plugin."""
-    if module.startswith(DISABLED_PREFIX):
-        return f"--disable-plugin={module.removeprefix(DISABLED_PREFIX)}"
-    return f"--plugin={module}"
+def plugin_options(modules: Iterable[str]) -> list[str]:
+    """Return the options of `vaeflow train` that load or disable plugins."""
+    prefix = DISABLED_PREFIX
+    return [
+        f"--disable-plugin={one.removeprefix(prefix)}" if one.startswith(prefix) else f"--plugin={one}"
+        for one in modules
+    ]

@@ -105,6 +105,12 @@ def has_checkpoint(path: Path) -> bool:
     return any(CHECKPOINT.fullmatch(name) for name in _names(path / CHECKPOINTS))
 
 
+def checkpoints_of(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder, valid or not, the oldest first."""
+    found = [(CHECKPOINT.fullmatch(name), name) for name in _names(folder)]
+    return [folder / name for _, name in sorted((int(match["step"]), name) for match, name in found if match)]
+
+
 def is_untouched(path: Path) -> bool:
     """Return whether a run directory contains only the files that are written before the first checkpoint."""
     saves = all(is_partial(name) for name in _names(path / CHECKPOINTS))

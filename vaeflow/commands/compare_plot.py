@@ -1,0 +1,57 @@
+"""Draw the ELBO of several runs over training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaeflow.errors import UsageError
+from vaeflow.files.read import kind_of
+from vaeflow.plots import curves, style
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vaeflow.commands.compare import Comparison
+
+
+def draw_comparison(found: Comparison, out: Path) -> None:
+    """Draw a line per run, one colour per group, of the first split whose ELBO all runs have.
+
+    Args:
+        found: the comparison.
+        out: a PNG file that does not exist.
+
+    Raises:
+        UsageError: if the file exists, has another suffix or no directory, or no split is in the logs of all runs.
+    """
+    if out.suffix != ".png":
+        raise UsageError(f"--out {out}: the file's name must end with .png")
+    if not out.parent.is_dir():
+        raise UsageError(f"--out {out}: there is no directory {out.parent}")
+    if kind_of(out) is not None:
+        raise UsageError(f"--out {out} already exists and is not overwritten: choose another file")
+    lines = [
+        (number, {curve.split: curve for curve in curves.read(run.directory.metrics)})
+        for number, group in enumerate(found.groups)
+        for run in group.runs
+    ]
+    split = next((one for one in ("test", "validation", "train") if all(one in own for _, own in lines)), None)
+    if split is None:
+        raise UsageError("--out: the runs have no ELBO of the same split to draw")
+    figure = style.new_figure(7.4, 4.8)
+    axes = style.add_axes(figure, f"{split} ELBO")
+    named: set[int] = set()
+    for number, own in lines:
+        label = None if number in named else _label(found, number)
+        named.add(number)
+        axes.plot(own[split].epochs, own[split].elbos, color=f"C{number}", label=label, linewidth=1.2)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("nats per example")
+    axes.legend(fontsize=8, frameon=False)
+    style.save(figure, out)
+
+
+def _label(found: Comparison, number: int) -> str:
+    group = found.groups[number]
+    settings = ", ".join(f"{key.removesuffix('.name')}={value}" for key, value in group.settings.items())
+    return f"{settings or group.runs[0].directory.path.name} ({len(group.runs)})"
