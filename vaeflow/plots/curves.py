@@ -87,12 +87,12 @@ def draw(metrics: Path, *, caption: str = "") -> Figure | None:
     rows = -(-(len(panels) + bool(groups)) // columns)
     figure = style.new_figure(max(3.4 * columns, 5.0), 3.2 * rows, caption=caption)
     for number, (title, curves) in enumerate(panels.items(), start=1):
-        axes = _panel(figure, title, (rows, columns, number))
+        axes = panel(figure, title, (rows, columns, number))
         for curve in curves:
             _line(axes, curve, "train, mean of the epoch" if curve.name == "train" else curve.name, SPLITS[curve.name])
         style.add_legend(axes)
     if groups:
-        _draw_groups(_panel(figure, "KL(q, p) by group of latents, train", (rows, columns, len(panels) + 1)), groups)
+        _draw_groups(panel(figure, "KL(q, p) by group of latents, train", (rows, columns, len(panels) + 1)), groups)
     return figure
 
 
@@ -107,7 +107,8 @@ def _draw_groups(axes: Axes, groups: Sequence[Curve]) -> None:
     style.add_legend(axes, ncols=-(-len(groups) // 8), loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def _panel(figure: Figure, title: str, place: tuple[int, int, int]) -> Axes:
+def panel(figure: Figure, title: str, place: tuple[int, int, int] | None = None) -> Axes:
+    """Return axes of nats per example by epoch; for the arguments see `style.add_axes`."""
     from matplotlib.ticker import MaxNLocator
 
     axes = style.add_axes(figure, title, place)
