@@ -93,7 +93,9 @@ def plot_all(
     left = list(plots)
     while left and not stopped():
         name = left.pop(0)
-        files.extend(_drawn(name, plots[name], subject, [directory / f"{name}.{kind}" for kind in formats]))
+        files.extend(
+            _drawn(name, plots[name], subject, [directory / f"{name}.{kind}" for kind in dict.fromkeys(formats)])
+        )
     return files, left
 
 
