@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +20,23 @@ if TYPE_CHECKING:
 
 start_tensorflow()  # quietly; the Python page imports it anyhow
 
+PYPROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+REPOSITORY = PYPROJECT["project"]["urls"]["Repository"].removesuffix(".git")
+
 project = "vaeflow"
 copyright = "the vaeflow authors"
 version = release = version_of_vaeflow()
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon", "sphinx_click"]
-exclude_patterns = ["_build", "generated", "examples", "checked.md"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click", "formulas", "names"]
+exclude_patterns = ["_build", "generated", "examples", "static", "checked.md"]
 html_theme = "furo"
 html_title = f"vaeflow {release}"
-html_static_path: list[str] = []
+html_static_path = ["static"]
+html_css_files = ["formulas.css"]
+html_math_renderer = "mathml"
 html_copy_source = False
+if not REPOSITORY.startswith("https://example.org/"):  # the placeholder
+    html_theme_options = {"source_repository": REPOSITORY, "source_branch": "main", "source_directory": "docs/"}
 
 myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
 myst_heading_anchors = 3

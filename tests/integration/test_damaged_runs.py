@@ -36,7 +36,10 @@ SETTINGS = (
     *("log.every_steps=4", 'plots.draw=["curves"]'),
 )
 MEMORY = {resource.RLIMIT_AS: 16 << 30}  # for a reader of /dev/zero
-ORDINARY = re.compile(r"epoch \d.* ELBO |.*from step \d+ of \d+$|.*already finished at step \d+ of \d+")
+ORDINARY = re.compile(
+    r"epoch \d.* ELBO |.*from step \d+ of \d+$|.*already finished at step \d+ of \d+"
+    r"|mnist-2d: test ELBO |\S+: summary.json, |next: "
+)
 pytestmark = pytest.mark.slow
 
 

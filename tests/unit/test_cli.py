@@ -62,7 +62,7 @@ def test_bad_input_is_refused_without_tensorflow():
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["trian"], "vaeflow has no command 'trian'; did you mean 'train'? Available: data, doctor,"),
+        (["trian"], "vaeflow has no command 'trian'; did you mean 'train'? Available: compare, data, doctor,"),
         (["data", "fech"], "vaeflow data has no command 'fech'; did you mean 'fetch'?"),
         (["train"], "RECIPE is missing, for example: vaeflow train mnist-2d"),
         (["train", "mnist-3d"], "unknown recipe 'mnist-3d'; did you mean 'mnist-2d'?"),
@@ -234,7 +234,7 @@ def test_doctor_says_what_there_is_and_what_is_missing():
     done = vaeflow("doctor")
     assert (done.returncode, done.stderr) == (0, "")
     sections = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
-    assert sections == ["versions", "devices", "data sets", "plugins", "strategies"]
+    assert sections == ["versions", "devices", "data sets", "plugins", "strategies", "containers"]
     for fact in (
         r"  tensorflow 2\.",
         r"  CPU: \d+ cores; ",
@@ -242,5 +242,6 @@ def test_doctor_says_what_there_is_and_what_is_missing():
         r"  mnist: ",
         r"  single: ready",
         r"  horovod: ",
+        r"  builder: (docker|podman|buildah|missing: )",
     ):
         assert re.search(f"^{fact}", done.stdout, re.MULTILINE), fact

@@ -12,6 +12,7 @@ import sys
 import tomllib
 from dataclasses import dataclass
 from html import unescape
+from html.parser import HTMLParser
 from pathlib import Path
 
 import click
@@ -23,6 +24,7 @@ from helpers.small_runs import python
 from vaeflow.callbacks import Callback, Control
 from vaeflow.cli import main
 from vaeflow.cli.app import app
+from vaeflow.commands.sweep import Sweep
 from vaeflow.config.compose import compose
 from vaeflow.config.recipes import recipes
 from vaeflow.config.resolve import resolve
@@ -194,6 +196,25 @@ def test_the_tools_of_the_docs_have_true_examples(reference):
     assert doctest.testmod(importlib.import_module("docstrings")).attempted
 
 
+def test_the_readme_counts_models_and_likelihoods():
+    """With those of the packages of this repository, by the names that their sources register."""
+    texts = [path.read_text() for path in (ROOT / "plugins").glob("*/vaeflow_*/__init__.py")]
+    assert texts
+    built_in = [one.component for one in Registry.load().all() if one.origin.distribution == "vaeflow"]
+    names = {(one.kind, one.name) for one in built_in}
+    names |= {found for text in texts for found in re.findall(r'Component\(\s*"(\w+)", "([\w-]+)"', text)}
+    readme = (ROOT / "README.md").read_text()
+    for kind, word in (("model", "models"), ("likelihood", "likelihoods")):
+        (count,) = re.findall(rf"^\| {word} \| (\d+)", readme, re.MULTILINE)
+        assert int(count) == sum(of_kind == kind for of_kind, _ in names)
+
+
+def test_the_citation_has_the_version():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"version = {{{version}}}" in (ROOT / "README.md").read_text()
+
+
 # Commands
 
 
@@ -205,7 +226,10 @@ def test_a_command_parses(shown, clone, monkeypatch):
     given = seen[-1].params if seen else {}
     if "recipe" in given:
         registry = Registry.load(given["modules"])
-        composed = compose(given["recipe"], given["settings"], registry.recipe)
+        settings = given["settings"]
+        if "slurm" in given:  # a sweep: lists and ranges of values
+            settings = Sweep(given["recipe"], settings, given["out"]).points()[0].settings
+        composed = compose(given["recipe"], settings, registry.recipe)
         assert resolve(composed, registry).config.name
 
 
@@ -348,14 +372,20 @@ def test_links_and_pictures_are_there(page):
     assert not [link for link in LOCAL_LINK.findall(page.read_text()) if not (ROOT / link).exists()]
 
 
-@pytest.mark.slow
-def test_the_pages_build_without_a_warning(tmp_path):
-    built = tmp_path / "html"
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The pages as HTML; a warning of Sphinx is an error."""
+    folder = tmp_path_factory.mktemp("built")
     run_python(
-        *("-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", str(tmp_path / "doctrees")),
-        *(str(DOCS), str(built)),
+        *("-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", str(folder / "doctrees")),
+        *(str(DOCS), str(folder / "html")),
         cwd=ROOT,
     )
+    return folder / "html"
+
+
+@pytest.mark.slow
+def test_the_pages_build_and_have_commands_and_methods(built):
     page = unescape(re.sub(r"<[^>]+>", "", (built / "reference" / "commands.html").read_text()))
     for name, command in app.commands.items():
         inner = getattr(command, "commands", {})
@@ -365,3 +395,72 @@ def test_the_pages_build_without_a_warning(tmp_path):
     asked = [f"Control.{name}" for name in ("stop", "save", "save_best", "set_learning_rate")]
     assert all(hasattr(Control, name.partition(".")[2]) for name in asked)
     assert not [name for name in (*moments, *asked) if f'id="vaeflow.callbacks.{name}"' not in python]
+
+
+class Loads(HTMLParser):
+    """Collects what a browser loads for a page: scripts, styles, fonts, pictures; not where links lead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        if tag != "a":
+            self.addresses += [values[name] for name in ("src", "href", "data", "srcset") if values.get(name)]
+
+
+@pytest.mark.slow
+def test_the_pages_load_nothing_from_a_network(built):
+    loaded = {}
+    for page in built.rglob("*.html"):
+        parser = Loads()
+        parser.feed(page.read_text())
+        loaded[page] = parser.addresses
+    assert all(any(address.endswith(".css") or ".css?" in address for address in found) for found in loaded.values())
+    assert not [address for found in loaded.values() for address in found if re.match(r"(?:\w+:)?//", address)]
+    styles = [sheet.read_text() for sheet in built.rglob("*.css")]
+    assert styles
+    assert not [style for style in styles if re.search(r"""(url\(\s*|@import\s+)["']?(\w+:)?//""", style)]
+
+
+@pytest.mark.slow
+def test_formulas_are_mathml_and_none_is_left_as_text(built):
+    concepts = (DOCS / "concepts.md").read_text()
+    page = (built / "concepts.html").read_text()
+    assert page.count('<div class="math">') == concepts.count("$$") // 2
+    assert page.count('class="eqno"') == concepts.count("\\tag{")
+    text = re.sub(r"<math.*?</math>", "", page, flags=re.DOTALL)
+    assert "\\mid" not in text
+    assert "\\frac" not in text
+
+
+@pytest.mark.slow
+def test_names_of_contracts_link_to_their_reference(built):
+    anchors = set(re.findall(r'id="(vaeflow[\w.]+)"', (built / "reference" / "python.html").read_text()))
+    unlinked = []
+    for kind, known in KINDS.items():
+        page = (built / "kinds" / f"{kind}.html").read_text()
+        for name in re.findall(r"vaeflow\.(?:contracts|callbacks|plots)\.\w+", known.signature):
+            assert name in anchors
+            if f'href="../reference/python.html#{name}"' not in page:
+                unlinked.append((kind, name))
+    assert not unlinked
+
+
+@pytest.mark.slow
+def test_the_sidebar_has_every_page_in_a_group(built):
+    page = (built / "index.html").read_text()
+    captions = re.findall(r'class="caption-text">(\w+)<', page)
+    assert [one for one in captions if captions.count(one) == 1] == captions
+    assert captions == ["Start", "Concepts", "Plugins", "Clusters", "Results", "Reference", "Development"]
+
+
+# The repository's address
+
+
+def test_the_address_is_named_once_and_the_pages_agree():
+    (address,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"].values()
+    cloned = re.findall(r"git clone (\S+)", text_of(PAGES))
+    assert cloned
+    assert set(cloned) == {address}

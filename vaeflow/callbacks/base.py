@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vaeflow.callbacks.control import Control
+from vaeflow.callbacks.doing import Doing
 from vaeflow.errors import FileError
 from vaeflow.files.read import read_json
 from vaeflow.files.write import write_json
@@ -57,6 +58,10 @@ class RunView:
         say: prints one line, on rank 0 only and above a progress bar.
         control: takes requests to stop, to save, or to change the learning rate.
         plots: the plots of the config, by name.
+        doing: names what takes long, in the progress bar: `with run.doing("drawing plots"): ...`.
+        newest: training metrics, up to date in `on_steps`; empty before the first steps. Read only: `train/elbo`,
+            `train/log_likelihood` and `train/kl` are means over the steps since the last log entry, nats per example;
+            `train/examples_per_second` is that of the newest execution.
         stop_requested: returns whether a signal has requested this process to stop. It stops after the callbacks of
             the newest step, so work that takes long may end early.
     """
@@ -71,6 +76,8 @@ class RunView:
     say: Callable[[str], None]
     control: Control = field(default_factory=Control)
     plots: Mapping[str, Plot] = field(default_factory=dict)
+    doing: Doing = field(default_factory=Doing)
+    newest: dict[str, float] = field(default_factory=dict)
     stop_requested: Callable[[], bool] = lambda: False
 
     @property

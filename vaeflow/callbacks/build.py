@@ -8,7 +8,7 @@ from vaeflow.callbacks.base import MOMENTS, Callback
 from vaeflow.callbacks.group import Called
 from vaeflow.callbacks.metrics_log import MetricsLog
 from vaeflow.callbacks.plots import Plots
-from vaeflow.callbacks.progress import ProgressBar
+from vaeflow.callbacks.progress import Closing, ProgressBar
 from vaeflow.config.hyperparameters import hyperparameters
 from vaeflow.errors import PluginError, nearest
 
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 
 def build_callbacks(resolved: Resolved) -> list[Called]:
-    """Return the callbacks of rank 0, in this order: progress, logs, plots, then those of the config.
+    """Return the callbacks of rank 0, in this order: progress, logs, plots, those of the config, the bar's end.
 
     Raises:
         PluginError: if one can't be built, or has an unknown `on_...` method.
     """
     log, drawn = resolved.config.log, resolved.config.plots
+    bar = ProgressBar()
     named = [Called(build_callback(bound), bound.name, bound.registered.label) for bound in resolved.callbacks]
     plots = Plots(every_epochs=drawn.every_epochs, formats=drawn.formats)
     if not log.tensorboard:
-        own = [ProgressBar(), MetricsLog(), plots]
+        own = [bar, MetricsLog(), plots]
     else:
         from vaeflow.callbacks.tensorboard import TensorBoard
 
@@ -40,8 +41,8 @@ def build_callbacks(resolved: Resolved) -> list[Called]:
             hparams=hyperparameters(resolved),
         )
         plots.then = board.show_plots
-        own = [ProgressBar(), MetricsLog(), plots, board]  # plots before TensorBoard, which closes its logs at the end
-    return [*map(Called.own, own), *named]
+        own = [bar, MetricsLog(), plots, board]  # plots before TensorBoard, which closes its logs at the end
+    return [*map(Called.own, own), *named, Called.own(Closing(bar))]
 
 
 def build_callback(bound: Bound) -> Callback:

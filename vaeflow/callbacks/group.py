@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from vaeflow.callbacks.base import Callback, RunView
 
 
+MAY_BE_LONG = ("on_evaluation", "on_epoch", "on_end")
+"""The methods that are called while the bar waits, and that may take long."""
+
+
 @dataclass(frozen=True)
 class Called:
     """A callback of a run and its names.
@@ -23,17 +27,19 @@ class Called:
         callback: the callback.
         name: of the component; checkpoints store its state under this name.
         label: name and plugin, for errors.
+        always: whether every run has it; otherwise the config names it.
     """
 
     callback: Callback
     name: str
     label: str
+    always: bool = False
 
     @classmethod
     def own(cls, callback: Callback) -> Called:
         """Return a callback that is always called; its name is that of its class."""
         name = type(callback).__name__
-        return cls(callback, name, f"callback {name}")
+        return cls(callback, name, f"callback {name}", always=True)
 
 
 class Callbacks:
@@ -61,7 +67,8 @@ class Callbacks:
         self._view.control.enter(moment)
         for one in self._callbacks:
             try:
-                getattr(one.callback, moment)(self._view, *arguments)
+                with self._named_in_the_bar(one, moment):
+                    getattr(one.callback, moment)(self._view, *arguments)
             except PluginError as error:
                 raise PluginError(f"{one.label}, {moment}: {error}") from error
             except VaeflowError:
@@ -129,6 +136,11 @@ class Callbacks:
         """
         for label, reason in self._failed.items():
             raise UnsavedError(f"training has ended, but {label} could not write all of its output: {reason}")
+
+    def _named_in_the_bar(self, one: Called, moment: str) -> contextlib.AbstractContextManager[None]:
+        """Show the name of a callback of the config in the bar, when no step moves it."""
+        shown = moment in MAY_BE_LONG and not one.always
+        return self._view.doing(f"callback {one.name}") if shown else contextlib.nullcontext()
 
     def _note(self, label: str, reason: str) -> None:
         if label not in self._failed:

@@ -51,17 +51,18 @@ class Plots(Callback):
         return int(epoch) // self._every if self._every else 0
 
     def _draw(self, run: RunView, directory: Path, when: str) -> None:
-        files, left = plot_all(
-            run.plots,
-            run.trained,
-            run.dataset,
-            directory,
-            metrics=run.directory / METRICS,
-            examples=self._examples,
-            caption=f"{caption_of(run.config)}, {when}",
-            formats=self._formats,
-            stopped=run.stop_requested,
-        )
+        with run.doing("drawing plots"):
+            files, left = plot_all(
+                run.plots,
+                run.trained,
+                run.dataset,
+                directory,
+                metrics=run.directory / METRICS,
+                examples=self._examples,
+                caption=f"{caption_of(run.config)}, {when}",
+                formats=self._formats,
+                stopped=run.stop_requested,
+            )
         if left:
             run.say(
                 f"warning: a signal came, and these plots of {when} were not drawn: {', '.join(left)}; "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vaeflow.cli.completion import complete_run
 from vaeflow.cli.shared import examples, require_alone
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
         "vaeflow compare runs/sweep --metric test/nll --out curves.png",
     )
 )
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.argument(
+    "runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...", shell_complete=complete_run
+)
 @click.option("--metric", "metrics", multiple=True, help="Metric to show; may be repeated. Example: --metric test/nll")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(

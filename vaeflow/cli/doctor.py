@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def doctor(modules: tuple[str, ...], data_dir: Path | None) -> None:
     """Report what is installed on this machine and what is missing.
 
-    Prints versions, devices, the CPU's instruction sets, data sets, plugins (also those that failed to load), and
-    what each strategy still needs.
+    Prints versions, devices, the CPU's instruction sets, data sets, plugins (also those that failed to load),
+    what each strategy still needs, and whether a container builder works.
 
     Example: vaeflow doctor
     """

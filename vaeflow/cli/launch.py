@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vaeflow.cli.completion import complete_strategy
 from vaeflow.cli.group import TeachingGroup
-from vaeflow.cli.shared import data_dir_option, examples, plugin_option, recipe_argument, resume_option, wants_resume
+from vaeflow.cli.shared import (
+    data_dir_option,
+    examples,
+    plugin_option,
+    recipe_argument,
+    resume_option,
+    settings_argument,
+    wants_resume,
+)
 from vaeflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +51,7 @@ def _launcher(function: Callable[..., Any]) -> Callable[..., Any]:
     for decorate in reversed(
         (
             recipe_argument,
-            click.argument("settings", nargs=-1, metavar="[KEY=VALUE]..."),
+            settings_argument,
             click.option("--run", is_flag=True, help="Run the script instead of printing it."),
             click.option("--run-dir", default="", help="Directory of the run. Example: --run-dir runs/first"),
             plugin_option,
@@ -59,6 +68,7 @@ strategy_option = click.option(
     show_default=True,
     metavar="NAME",
     help="Strategy that connects the processes: horovod or multiworker.",
+    shell_complete=complete_strategy,
 )
 
 
@@ -160,7 +170,7 @@ def slurm(
 )
 @strategy_option
 @click.option("--name", default="vaeflow", show_default=True, help="Name of the job.")
-@click.option("--image", default="vaeflow", show_default=True, help="Container image, see launch/kubernetes.")
+@click.option("--image", help="Container image, see launch/kubernetes. [default: vaeflow, or vaeflow:cuda with --gpus]")
 @click.option("--claim", default="vaeflow-runs", show_default=True, help="Volume claim that is mounted at /runs.")
 @click.option("--cpus", default="1", show_default=True, help="CPU cores per pod.")
 @click.option("--memory", default="4Gi", show_default=True, help="Memory per pod.")
@@ -170,7 +180,7 @@ def kubernetes(
     processes: int,
     strategy: str,
     name: str,
-    image: str,
+    image: str | None,
     claim: str,
     cpus: str,
     memory: str,
@@ -181,13 +191,22 @@ def kubernetes(
 ) -> None:
     """Start a Kubeflow job: an MPIJob for horovod, a TFJob for multiworker.
 
+    No container runs as root. Without --image, a line on standard error says how the image is built, and whether this
+    machine can build it.
+
     Example: vaeflow launch kubernetes mnist-2d --processes 4 --image registry.example.org/vaeflow
     """
+    from vaeflow.distributed.launching.container import build_hint
     from vaeflow.distributed.launching.launchers import Kubernetes
 
     limits = {"cpu": cpus, "memory": memory, **({"nvidia.com/gpu": str(gpus)} if gpus else {})}
     started = _checked(processes=processes, strategy=strategy, **training)
-    _finish(Kubernetes(started, name, image, claim, limits, run_dir), run=run)
+    default = "vaeflow:cuda" if gpus else "vaeflow"
+    launcher = Kubernetes(started, name, image or default, claim, limits, run_dir)
+    launcher.text()  # refuses a wrong name before anything is said
+    if image is None:
+        click.echo(f"vaeflow: {build_hint(gpus=gpus > 0)}", err=True)
+    _finish(launcher, run=run)
 
 
 def _checked(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vaeflow.cli.completion import complete_component, complete_kind
 from vaeflow.cli.group import TeachingGroup
 from vaeflow.cli.plugins_check import check
 from vaeflow.cli.plugins_new import new
@@ -44,8 +45,8 @@ def plugins(context: click.Context, modules: tuple[str, ...]) -> None:
 
 
 @plugins.command()
-@click.argument("kind")
-@click.argument("name")
+@click.argument("kind", shell_complete=complete_kind)
+@click.argument("name", shell_complete=complete_component)
 @plugin_option
 @click.pass_obj
 def show(before: tuple[str, ...], kind: str, name: str, modules: tuple[str, ...]) -> None:

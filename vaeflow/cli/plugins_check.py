@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vaeflow.cli.completion import complete_component, complete_kind
 from vaeflow.cli.shared import examples, plugin_option
 from vaeflow.errors import PluginError, UsageError, nearest
 
@@ -40,8 +41,8 @@ def _x_shape(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...
         "vaeflow plugins check --of vaeflow-flows",
     )
 )
-@click.argument("kind", required=False)
-@click.argument("name", required=False)
+@click.argument("kind", required=False, shell_complete=complete_kind)
+@click.argument("name", required=False, shell_complete=complete_component)
 @click.argument("options", nargs=-1, metavar="[OPTION=VALUE]...")
 @click.option(
     "--of",

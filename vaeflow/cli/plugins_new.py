@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from vaeflow.cli.completion import complete_kind
 from vaeflow.cli.shared import examples
 
 
 @click.command(
     epilog=examples("vaeflow plugins new encoder wide-net", "vaeflow plugins new metric sharpness --out plugins")
 )
-@click.argument("kind")
+@click.argument("kind", shell_complete=complete_kind)
 @click.argument("name")
 @click.option(
     "--out",

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vaeflow.cli.shared import complete_recipe, examples, plugin_option
+from vaeflow.cli.completion import complete_recipe
+from vaeflow.cli.shared import examples, plugin_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
+from vaeflow.cli.completion import complete_recipe, complete_run, complete_setting, complete_strategy
 from vaeflow.distributed.job.job import Job
 from vaeflow.echo import shown
 from vaeflow.errors import UsageError, nearest
@@ -85,24 +85,18 @@ profile_option = click.option(
 )
 
 strategy_option = click.option(
-    "--strategy", metavar="NAME", help="Short for strategy.name=NAME. Example: --strategy mirrored"
+    "--strategy",
+    metavar="NAME",
+    help="Short for strategy.name=NAME. Example: --strategy mirrored",
+    shell_complete=complete_strategy,
 )
-
-
-def complete_recipe(context: click.Context, _: click.Parameter, start: str) -> list[CompletionItem]:
-    """Return the recipes that complete a word in the shell."""
-    from vaeflow.plugins.registry import Registry
-
-    try:
-        found = Registry.load(context.params.get("modules") or ()).recipes()
-    except UsageError:  # the command reports it
-        return []
-    return [CompletionItem(one.name, help=one.summary) for one in found if one.name.startswith(start)]
 
 
 recipe_argument = click.argument("recipe", required=False, shell_complete=complete_recipe)
 
-run_argument = click.argument("run", type=click.Path(path_type=Path))
+settings_argument = click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting)
+
+run_argument = click.argument("run", type=click.Path(path_type=Path), shell_complete=complete_run)
 
 
 def profiled(steps: int | None) -> tuple[Called, ...]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from vaeflow.cli.shared import complete_recipe, data_dir_option, examples, plugin_option, require_alone
+from vaeflow.cli.completion import complete_recipe, complete_setting
+from vaeflow.cli.shared import data_dir_option, examples, plugin_option, require_alone
 from vaeflow.errors import UsageError
 
 
@@ -17,7 +18,7 @@ from vaeflow.errors import UsageError
     )
 )
 @click.argument("recipe", shell_complete=complete_recipe)
-@click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUE[,VALUE]...")
+@click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUE[,VALUE]...", shell_complete=complete_setting)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -53,24 +54,25 @@ def sweep(
     sweep; runs that have finished are not repeated.
     """
     require_alone("sweep")
-    from vaeflow.commands import sweep as sweeps
+    from vaeflow.commands.sweep import Sweep, jobs_that_fit, slurm_array
+    from vaeflow.commands.sweep_run import run_sweep
     from vaeflow.distributed.launching.train_command import plugin_options
 
     options = (*plugin_options(modules), *([f"--data-dir={data_dir}"] if data_dir else []))
-    grid = sweeps.Sweep(recipe, settings, out, options, modules)
+    grid = Sweep(recipe, settings, out, options, modules)
     points = grid.points()
     threads = grid.check(points)
     if only is not None and only >= len(points):
         raise UsageError(f"--only {only}: the grid has {len(points)} runs, 0 to {len(points) - 1}")
     if slurm:
-        click.echo(sweeps.slurm_array(grid, len(points), threads), nl=False)
+        click.echo(slurm_array(grid, len(points), threads), nl=False)
         return
     chosen = points if only is None else [points[only]]
     if dry_run:
         for point in chosen:
             click.echo(f"{point.run_dir}{'  (finished)' if point.finished else ''}")
         return
-    sweeps.run_sweep(grid, chosen, jobs or sweeps.jobs_that_fit(threads))
+    run_sweep(grid, chosen, jobs or jobs_that_fit(threads))
     if len(chosen) > 1:
         from vaeflow.cli.compare import lines_of
         from vaeflow.commands.compare import compare

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vaeflow.cli import recipes
+from vaeflow.cli.completion import complete_run
 from vaeflow.cli.shared import (
     accept_option,
     data_dir_option,
@@ -21,6 +22,7 @@ from vaeflow.cli.shared import (
     require_text,
     resume_option,
     run_argument,
+    settings_argument,
     strategy_option,
     wants_resume,
 )
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     )
 )
 @recipe_argument
-@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@settings_argument
 @strategy_option
 @click.option(
     "--run-dir",
@@ -48,7 +50,10 @@ if TYPE_CHECKING:
     help="Directory for the run; it must be new or empty. Example: --run-dir runs/first",
 )
 @click.option(
-    "--init-from", metavar="RUN", help="Start from the weights of another run; short for init_from=RUN. Example: runs/a"
+    "--init-from",
+    metavar="RUN",
+    help="Start from the weights of another run; short for init_from=RUN. Example: runs/a",
+    shell_complete=complete_run,
 )
 @resume_option
 @accept_option

@@ -54,6 +54,7 @@ def examine(registry: Registry, folders: Folders) -> list[Section]:
         Section("data sets", _data_sets(folders)),
         Section("plugins", _plugins(registry)),
         Section("strategies", _strategies(registry)),
+        Section("containers", _containers()),
     ]
 
 
@@ -131,6 +132,13 @@ def _strategies(registry: Registry) -> tuple[str, ...]:
         missing = "; ".join(part for part in (unknown, checks.get(name, str)()) if part)
         lines.append(f"{name}: {f'missing: {missing}' if missing else 'ready'}")
     return tuple(lines)
+
+
+def _containers() -> tuple[str, ...]:
+    from vaeflow.distributed.launching.container import find_builder
+
+    found = find_builder()
+    return (f"builder: {found.name or f'missing: {found.problem}'}; it builds launch/kubernetes/Dockerfile",)
 
 
 def _missing_for_mirrored() -> str:

@@ -1,40 +1,31 @@
-"""A grid of runs: every combination of some settings, several runs at a time, resumed if it was interrupted."""
+"""A grid of runs: every combination of some settings."""
 
 from __future__ import annotations
 
 import itertools
 import re
 import shlex
-import subprocess
 import sys
-import time
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vaeflow.config.compose import compose
 from vaeflow.config.resolve import resolve
 from vaeflow.distributed.job.cores import cores
-from vaeflow.distributed.job.stop_signals import stop_requests
-from vaeflow.errors import StoppedError, UsageError, VaeflowError
+from vaeflow.errors import UsageError
 from vaeflow.files.read import kind_of, read_json
-from vaeflow.files.write import write_json
 from vaeflow.plugins.registry import Registry
-from vaeflow.runtime.console import say
 from vaeflow.runtime.threads import threads_of
 from vaeflow.training.run_files.directory import RunDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-    from typing import IO
 
 RECORD = "sweep.json"
 RANGE = re.compile(r"(-?\d{1,9})\.\.(-?\d{1,9})")
 MOST_RUNS = 10_000
-POLL = 0.1  # seconds
-PATIENCE = 60.0  # seconds in which runs that were stopped save their states
-UNSAFE = re.compile(r"[^A-Za-z0-9.+=-]+")
+UNSAFE = re.compile(r"[^A-Za-z0-9_.,+=-]+")
 LONGEST_NAME = 120
 
 
@@ -74,7 +65,7 @@ class Sweep:
         found = []
         for settings in itertools.product(*axes):
             own = tuple(one for one, axis in zip(settings, varies, strict=True) if axis)
-            name = UNSAFE.sub("-", "_".join(own))[:LONGEST_NAME].strip("-.")
+            name = UNSAFE.sub("-", ",".join(own))[:LONGEST_NAME].strip("-.")
             found.append(Point(settings, own, self.out / name))
         if len({point.run_dir for point in found}) < len(found):
             found = [Point(p.settings, p.own, self.out / f"{i:04d}_{p.run_dir.name}") for i, p in enumerate(found)]
@@ -99,10 +90,8 @@ class Sweep:
         if kind_of(record) is not None:
             there = read_json(record)
             if there != self.record():
-                raise UsageError(
-                    f"{self.out} has another sweep, {shlex.join([there.get('recipe', '?'), *there.get('settings', [])])}: "
-                    "choose another folder by --out"
-                )
+                words = shlex.join([str(there.get("recipe")), *map(str, there.get("settings", []))])
+                raise UsageError(f"{self.out} has another sweep, {words}: choose another folder by --out")
         elif self.out.is_dir() and any(self.out.iterdir()):
             raise UsageError(f"{self.out} is not empty and has no sweep: choose another folder by --out")
 
@@ -187,100 +176,6 @@ def _split(text: str) -> Iterator[str]:
         else:
             part += letter
     yield part
-
-
-def run_sweep(sweep: Sweep, points: Sequence[Point], at_once: int) -> None:
-    """Train the runs that have not finished, some at a time, and resume those that have begun.
-
-    Args:
-        sweep: the grid.
-        points: its runs, or some of them.
-        at_once: how many at a time.
-
-    Raises:
-        StoppedError: if a signal stopped them; their states are saved.
-        VaeflowError: if runs failed; the others were trained.
-    """
-    sweep.out.mkdir(parents=True, exist_ok=True)
-    write_json(sweep.out / RECORD, sweep.record())
-    waiting = [point for point in points if not point.finished]
-    if len(waiting) < len(points):
-        say(f"{len(points) - len(waiting)} of {len(points)} runs have finished before")
-    failed: list[Point] = []
-    with ExitStack() as stack:
-        request = stack.enter_context(stop_requests())
-        bar = stack.enter_context(_bar(len(points), len(points) - len(waiting)))
-        running: list[_Running] = []
-        stack.callback(_stop, running)
-        while waiting or running:
-            if request.number is not None:
-                _stop(running)
-                done = sum(point.finished for point in points)
-                raise StoppedError(
-                    f"stopped by {request.number.name}: {done} of {len(points)} runs have finished, and the states of the "
-                    "others are saved; the same command resumes them"
-                )
-            while waiting and len(running) < at_once:
-                running.append(_Running.start(sweep, waiting.pop(0)))
-            for one in [one for one in running if one.process.poll() is not None]:
-                running.remove(one)
-                one.output.close()
-                bar.update()
-                say(_line(one))
-                if one.process.returncode:
-                    failed.append(one.point)
-            time.sleep(POLL)
-    if failed:
-        logs = ", ".join(str(point.log) for point in failed)
-        raise VaeflowError(f"{len(failed)} of {len(points)} runs failed; see {logs}")
-
-
-@dataclass(frozen=True)
-class _Running:
-    """A run in a process of its own."""
-
-    point: Point
-    process: subprocess.Popen[bytes]
-    output: IO[bytes]
-
-    @classmethod
-    def start(cls, sweep: Sweep, point: Point) -> _Running:
-        output = point.log.open("ab")
-        command = sweep.command(point)
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
-        return cls(point, process, output)
-
-
-def _stop(running: list[_Running]) -> None:
-    """Stop the runs that are left, and wait until they have saved."""
-    for one in running:
-        one.process.terminate()
-    until = time.monotonic() + PATIENCE
-    for one in running:
-        try:
-            one.process.wait(max(0.1, until - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            one.process.kill()
-            one.process.wait()
-        one.output.close()
-    running.clear()
-
-
-def _line(one: _Running) -> str:
-    name = " ".join(one.point.own)
-    if one.process.returncode:
-        return f"{name}: failed with exit code {one.process.returncode}, see {one.point.log}"
-    metrics = read_json(RunDirectory(one.point.run_dir).summary).get("metrics", {})
-    elbo = next(
-        (f"{key} {metrics[key]:.2f}" for key in ("test/elbo", "validation/elbo", "train/elbo") if key in metrics), ""
-    )
-    return f"{name}: {elbo}"
-
-
-def _bar(total: int, done: int):  # type: ignore[no-untyped-def]  # tqdm's type depends on its argument
-    from tqdm import tqdm
-
-    return tqdm(total=total, initial=done, unit="run", dynamic_ncols=True, disable=None)
 
 
 def jobs_that_fit(threads: int) -> int:

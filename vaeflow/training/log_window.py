@@ -45,6 +45,12 @@ class LogWindow:
                 raise CheckpointError(f"the checkpoint has {self._sums.size} log sums, but this run has {1 + row.size}")
             self._sums = _added(self._sums if self._sums.size else np.zeros(1 + row.size), row)
 
+    def nats(self) -> dict[str, float]:
+        """Return the means of the ELBO and its two terms by name, nats per example; NaN if all steps were skipped."""
+        steps, sums = self._sums[0], StepRow.unpack(self._sums[1:])
+        examples = sums.examples if steps - sums.skipped else math.nan
+        return {f"train/{name}": float(getattr(sums, name) / examples) for name in ("elbo", "log_likelihood", "kl")}
+
     def take(self, *, loss_scale: bool) -> tuple[dict[str, float], np.ndarray]:
         """Return the metrics by name and the mean of each term of the KL divergence; reset the sums.
 
@@ -55,9 +61,7 @@ class LogWindow:
         good = steps - sums.skipped
         examples = sums.examples if good else math.nan
         scalars = {
-            "train/elbo": sums.elbo / examples,
-            "train/log_likelihood": sums.log_likelihood / examples,
-            "train/kl": sums.kl / examples,
+            **self.nats(),
             "train/loss": sums.loss / examples,
             "train/learning_rate": sums.learning_rate,
             "train/kl_weight": sums.kl_weight,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass
@@ -123,6 +124,9 @@ class Loop:
         except GeneratorExit:
             self._save()
             self._require_saved()
+            left = f"left by the caller at step {step} of {self.view.total_steps}; the state is saved"
+            self.view.say(f"{left}. `vaeflow resume {self.view.directory}` continues the run")
+            self.callbacks.tell_of(StoppedError(left))
             raise
 
     def _between_executions(self) -> None:
@@ -141,7 +145,9 @@ class Loop:
             self.callbacks.tell("on_epoch", epoch)
         requested = self.requests.of_callbacks() if logged or evaluated or steps_into_it == 0 else Asked()
         if requested.stop and not evaluated:
-            self._tell_of({split: evaluator() for split, evaluator in self._evaluators.items()})
+            with self.view.doing("evaluating"):
+                evaluations = {split: evaluator() for split, evaluator in self._evaluators.items()}
+            self._tell_of(evaluations)
             requested, evaluated = requested.then(self.requests.of_callbacks()), True
         if requested.best is not None:
             self.position.choose_best(requested.best)
@@ -201,6 +207,7 @@ class Loop:
         self._seconds_per_step = seconds / len(rows)
         self.position.advance(rows, seconds)
         step = self.view.control.step = self.position.step
+        self.view.newest.update(self.position.newest())
         verdict = self._nonfinite.judge(rows)
         if verdict == "rollback":
             self._committed(wait=True)
@@ -231,7 +238,8 @@ class Loop:
             StoppedError: and other errors, as `_agreed_steps`.
         """
         self.position.evaluating = True
-        evaluations = {split: evaluator(self._agreed_steps) for split, evaluator in self._evaluators.items()}
+        with self.view.doing("evaluating"):
+            evaluations = {split: evaluator(self._agreed_steps) for split, evaluator in self._evaluators.items()}
         self.position.evaluating = False
         return evaluations
 
@@ -260,7 +268,8 @@ class Loop:
 
     def _committed(self, *, wait: bool) -> None:
         """Call `on_checkpoint` of the callbacks if a checkpoint was written."""
-        step = self.saves.committed(wait=wait)
+        with self.view.doing("saving") if wait else contextlib.nullcontext():
+            step = self.saves.committed(wait=wait)
         if step is not None:
             self.callbacks.tell("on_checkpoint", step)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+from vaeflow.engine.step_row import StepRow
 from vaeflow.training.checkpoints.progress import Best, Progress, better
 from vaeflow.training.log_window import LogWindow
 
@@ -34,6 +36,7 @@ class Position:
         self.best, self.skipped = progress.best, progress.skipped
         self.evaluating = False
         self._window, self._window_seconds = LogWindow(progress.window), progress.window_seconds
+        self._speed = math.nan
         self._changes = progress.changes
 
     def advance(self, rows: np.ndarray, seconds: float) -> None:
@@ -47,6 +50,7 @@ class Position:
         self.seconds += seconds
         self._window_seconds += seconds
         self._window.add(rows)
+        self._speed = float(StepRow.unpack(rows).examples.sum()) / seconds
 
     def take_log(self, *, loss_scale: bool) -> tuple[dict[str, float], np.ndarray]:
         """Return the training metrics since the last log entry, and the mean KL terms; start the next window.
@@ -59,6 +63,10 @@ class Position:
         self.metrics.update(scalars)
         self._window_seconds = 0.0
         return {**scalars, "train/examples_per_second": examples / seconds}, kl_terms
+
+    def newest(self) -> dict[str, float]:
+        """Return the nats since the last log entry and the speed of the newest execution, for the progress bar."""
+        return {**self._window.nats(), "train/examples_per_second": self._speed}
 
     def choose_best(self, value: float) -> None:
         """Make this step's checkpoint the best, by a callback's metric."""

@@ -16,6 +16,7 @@ from vaeflow.training.agreement import FirstMeeting
 from vaeflow.training.elastic import Members
 from vaeflow.training.existing import of_strategy, resolve_run
 from vaeflow.training.init_from import require_source
+from vaeflow.training.outcome import options_again
 from vaeflow.training.provenance.record import Provenance
 from vaeflow.training.run_files.directory import RunDirectory
 from vaeflow.training.session import Session
@@ -127,12 +128,14 @@ class Ready:
         record: the provenance record.
         accept_changes: whether the record may differ from that of the newest checkpoint.
         observers: callbacks beside those of the config, on rank 0.
+        options: that other commands on the run need.
     """
 
     resolved: Resolved
     experiment: Experiment
     record: Provenance
     accept_changes: bool
+    options: Sequence[str]
     observers: tuple[Called, ...] = ()
 
 
@@ -161,7 +164,7 @@ def prepare(
         topology = resolved.strategy.build()
         dataset, record = load(resolved, folders, topology, meeting)
     experiment, record = start(resolved, dataset, topology, record, accept_changes=accept_changes)
-    return Ready(resolved, experiment, record, accept_changes, observers)
+    return Ready(resolved, experiment, record, accept_changes, options_again(resolved, folders), observers)
 
 
 def to_the_end(training: Generator[Epoch, None, RunDirectory]) -> RunDirectory:
@@ -235,6 +238,7 @@ def _train_together(ready: Ready, place: Place, members: Members) -> Generator[E
             callbacks=callbacks,
             members=members,
             request=request,
+            options=ready.options,
         )
         if snapshot is not None:
             yield from session.resume_from(snapshot)

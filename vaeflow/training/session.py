@@ -21,6 +21,7 @@ from vaeflow.errors import (
 from vaeflow.runtime.console import say
 from vaeflow.training.checkpoints.restore import checkpoints, restore_to_train, with_changes
 from vaeflow.training.init_from import take_weights
+from vaeflow.training.outcome import say_outcome
 from vaeflow.training.provenance.changes import changes
 from vaeflow.training.provenance.record import Provenance
 from vaeflow.training.requests import Requests
@@ -61,6 +62,7 @@ class Session:
         callbacks: on rank 0; none on other processes.
         members: workers of the job, and their snapshot.
         request: whether this process received a stop signal.
+        options: that other commands on the run need, see `vaeflow.training.outcome`.
     """
 
     directory: RunDirectory
@@ -72,6 +74,7 @@ class Session:
     callbacks: Sequence[Called]
     members: Members
     request: StopRequest
+    options: Sequence[str] = ()
 
     def resume(self) -> Iterator[Epoch]:
         """Train from the newest valid checkpoint to the end, or from the start if the run has no checkpoint yet.
@@ -89,8 +92,8 @@ class Session:
         finished = self.processes.on_chief(lambda: self._finished(progress))
         if finished:
             early = f" ({progress.stopped})" if progress.stopped else ""
-            at = f"at step {progress.step} of {total}{early}"
-            say(f"{self.directory.path}: already finished {at}; {finished}")
+            say(f"{self.directory.path}: already finished at step {progress.step} of {total}{early}; {finished}")
+            say_outcome(self.directory.path, self.resolved, progress, self.options)
             self._leave()
         else:
             say(f"{self.directory.path}: resuming from step {progress.step} of {total}")
@@ -159,7 +162,9 @@ class Session:
                     raise
                 raise ended from error
         if self.processes.chief:
-            summarise(self.directory, self.resolved, self.experiment, loop.position.progress(loop.requests))
+            final = loop.position.progress(loop.requests)
+            summarise(self.directory, self.resolved, self.experiment, final)
+            say_outcome(self.directory.path, self.resolved, final, self.options)
         self._leave(watch)
 
     def _ended(self, error: BaseException, watch: Watch) -> BaseException:
@@ -214,13 +219,7 @@ class Session:
         )
         try:
             yield from loop.epochs(evaluation_is_due=progress.evaluation_is_due)
-        except GeneratorExit:
-            resume = f"`vaeflow resume {self.directory.path}` continues the run"
-            line = (
-                f"left by the caller at step {loop.position.step} of {view.total_steps}; the state is saved. {resume}"
-            )
-            say(line)
-            callbacks.tell_of(StoppedError(line))
+        except GeneratorExit:  # the loop has told them
             raise
         except BaseException as error:
             callbacks.tell_of(error)

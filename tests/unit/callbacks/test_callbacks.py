@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,11 +11,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers import by_hand
+from tqdm import tqdm
 
-from vaeflow.callbacks import Callback, Record
+from vaeflow.callbacks import Callback, Callbacks, Record
+from vaeflow.callbacks.group import Called
 from vaeflow.callbacks.metrics_log import MetricsLog
 from vaeflow.callbacks.plots import Plots
-from vaeflow.callbacks.progress import ProgressBar
+from vaeflow.callbacks.progress import Closing, ProgressBar
 
 # What a person sees
 
@@ -42,16 +45,83 @@ def test_the_bar_is_quiet_without_a_terminal(view, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_the_bar_starts_where_the_run_was_resumed(view, monkeypatch):
-    terminal = io.StringIO()
-    terminal.isatty = lambda: True
-    monkeypatch.setattr(sys, "stderr", terminal)
-    by_hand.live([ProgressBar()], view, first=4)
-    first, last = (terminal.getvalue().split("\r")[i].strip() for i in (1, -1))
-    assert "4/8" in first
-    assert "8/8" in last
-    assert "train=-192.00" in last
-    assert "test=-182.00" in last
+def terminal_of(monkeypatch):
+    """Return standard error as a terminal of 100 columns; `shown` returns what was drawn, one text for each time."""
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    stream.shown = lambda: [text.strip() for text in re.split("[\r\n]", stream.getvalue()) if text.strip()]
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(tqdm, "monitor_interval", 0)
+    return stream
+
+
+def test_the_bar_is_right_after_a_resume(view, monkeypatch):
+    """2 s for 2 of 200 steps after the compilation: 192 steps left of 8 images a second take 192 s."""
+    terminal, run = terminal_of(monkeypatch), replace(view, first_step=4, total_steps=200)
+    seconds = iter([1000.0, 1002.0])
+    bar = ProgressBar(clock=lambda: next(seconds))
+    bar.on_start(run)
+    for step in (6, 8):
+        run.newest.update({"train/elbo": -200.0 + step, "train/kl": 5.125, "train/examples_per_second": 8.4})
+        bar.on_steps(run, step)
+    with run.doing("evaluating"):
+        pass
+    bar.close()
+    shown = terminal.shown()
+    assert re.fullmatch(r"tiny epoch 1/50:   2%\|.+\| compiling the first step", shown[0])
+    assert re.fullmatch(
+        r"tiny epoch 2/50, evaluating:   4%\|.+\| ELBO -192.00, KL 5.12, 8 images/s, 03:12 left", shown[1]
+    )
+    assert shown[-1].startswith("tiny epoch 2/50:   4%|")
+
+
+def test_the_bar_has_figures_from_the_first_steps_on(view, monkeypatch):
+    terminal, bar = terminal_of(monkeypatch), ProgressBar()
+    bar.on_start(view)
+    view.newest.update({"train/elbo": -500.0, "train/kl": 1.0, "train/examples_per_second": 9.0})
+    bar.on_steps(view, 1)
+    bar.close()
+    assert re.search(r"tiny epoch 1/2:  12%\|.+\| ELBO -500.00, KL 1.00, 9 images/s$", terminal.shown()[-1])
+
+
+def test_the_bar_is_open_until_all_callbacks_have_ended(view, monkeypatch):
+    class Late(Callback):
+        def on_end(self, run):
+            with run.doing("counting"):
+                terminal.write("\rnow\r")
+
+    terminal, bar = terminal_of(monkeypatch), ProgressBar()
+    called = [Called.own(bar), Called(Late(), "late", "late of plugin 1"), Called.own(Closing(bar))]
+    callbacks = Callbacks(called, view)
+    callbacks.tell("on_start")
+    callbacks.tell("on_steps", 8)
+    callbacks.tell("on_end")
+    ended = [text.partition(":")[0] for text in terminal.shown()[-5:]]
+    plain = "tiny epoch 2/2"
+    assert ended == [f"{plain}, counting", "now", f"{plain}, callback late", plain, plain]
+    assert terminal.getvalue().endswith("\n")
+
+
+@pytest.mark.parametrize(("widgets", "drawn"), [(True, "tqdm.notebook"), (False, "tqdm.std")])
+def test_a_notebook_has_its_own_bar(widgets, drawn):
+    """A process that looks like a kernel; without ipywidgets it has the terminal's bar, without a warning."""
+    kernel = ["IPython", "IPython.display", "ipykernel", "ipykernel.zmqshell"]
+    parts = ["HTML", "FloatProgress", "HBox"]
+    code = f"""
+import sys, types, warnings
+warnings.simplefilter("error")
+for name in {[*kernel, "ipywidgets"]}:
+    sys.modules[name] = types.ModuleType(name)
+sys.modules["IPython"].get_ipython = object
+sys.modules["IPython.display"].display = print
+for name in {parts if widgets else []}:
+    setattr(sys.modules["ipywidgets"], name, object)
+from vaeflow.callbacks.progress import bar_class, in_notebook
+print(in_notebook(), "tqdm.notebook" if "tqdm_notebook" in str(bar_class().__mro__) else "tqdm.std")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"True {drawn}\n", "")
 
 
 # metrics.jsonl

@@ -105,9 +105,7 @@ def edited(source, target, old, new):
 
 def test_other_binarizations_are_not_compared(runs, tmp_path):
     other = edited(runs / "sweep" / "2-0", tmp_path / "other", 'name = "threshold"', 'name = "dynamic"')
-    with pytest.raises(
-        UsageError, match="can't be compared: binarization is 'threshold' and 'dynamic'"
-    ):
+    with pytest.raises(UsageError, match="can't be compared: binarization is 'threshold' and 'dynamic'"):
         compare([runs / "sweep" / "2-0", other])
 
 

@@ -82,7 +82,7 @@ class TensorBoard(Callback):
 
     def on_evaluation(self, run: RunView, record: Record) -> None:
         """Write scalars, histograms and images."""
-        with self._open().as_default():
+        with run.doing("writing TensorBoard's files"), self._open().as_default():
             self._write_scalars(record)
             if self._histograms:
                 histograms.write_weights(run.trained.model, record.step)
@@ -112,6 +112,10 @@ class TensorBoard(Callback):
         Raises:
             OSError: if writing fails.
         """
+        with run.doing("writing TensorBoard's files"):
+            self._finish(run)
+
+    def _finish(self, run: RunView) -> None:
         if self._projector:
             examples = Examples.held_out(run.trained, run.dataset, self._projector_limit)
             embedding.write_projector(self._folder(run), examples.means(run.trained), examples)
