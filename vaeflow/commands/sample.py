@@ -63,11 +63,16 @@ def sample_run(
     loaded = load(run_dir, best=best, plugins=modules, data_dir=data_dir, accept_changes=accept_changes)
     samples = loaded.sample(count, seed=seed, labels=label, temperature=temperature)
     with written_aside(target) as aside, aside.open("wb") as file:
-        _write(samples, file, target.suffix)
+        write_samples(samples, file, target.suffix)
     return target
 
 
-def _write(samples: np.ndarray, file: BinaryIO, suffix: str) -> None:
+def write_samples(samples: np.ndarray, file: BinaryIO, suffix: str) -> None:
+    """Write examples [N, *X] as an array (`.npy`) or as a picture of images (`.png`, `.pdf`).
+
+    Raises:
+        UsageError: if a picture is requested of examples that are not images.
+    """
     if suffix == ".npy":
         np.save(file, samples, allow_pickle=False)
         return

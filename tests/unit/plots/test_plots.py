@@ -14,6 +14,7 @@ from matplotlib.colors import to_hex
 from scipy.stats import norm
 
 from vaeflow.commands.plot import plot_run
+from vaeflow.commands.sample import write_samples
 from vaeflow.contracts import Dataset, Split
 from vaeflow.plots import curves, latents, manifold, plot_all, reconstructions, samples, style, traversals
 from vaeflow.plots.examples import Examples
@@ -270,6 +271,17 @@ def test_equal_plots_are_equal_files(tmp_path, trained, dataset):
     assert b"Date" not in pdf
     assert b"/Type3" not in pdf
     assert [file.read_bytes() for file in first[0]] == [file.read_bytes() for file in second[0]]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf"])
+def test_equal_samples_are_equal_pictures(tmp_path, suffix):
+    samples = np.random.default_rng(0).random((5, 8, 6, 1)).astype(np.float32)
+    first, second = (tmp_path / f"{name}{suffix}" for name in "ab")
+    for path in (first, second):
+        with path.open("wb") as file:
+            write_samples(samples, file, suffix)
+    assert first.read_bytes() == second.read_bytes()
+    assert b"Date" not in first.read_bytes()
 
 
 def test_a_disk_that_refuses_leaves_the_earlier_plot(tmp_path, monkeypatch):
