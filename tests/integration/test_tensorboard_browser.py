@@ -1,30 +1,18 @@
-"""TensorBoard's pages of a run in a real browser; nothing outside this machine is asked for anything."""
+"""TensorBoard's pages of two runs in a real browser; nothing outside this machine is asked for anything."""
 
-import json
-import os
+import io
 import re
-import shutil
 import subprocess
-import time
-import urllib.request
-from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.small_runs import python
+from helpers.tensorboard_pages import CHROMIUM, browser, served
+from matplotlib.colors import to_rgb
+from PIL import Image
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
-PLUGINS = ("timeseries", "scalars", "images", "histograms", "graphs", "hparams", "projector")
+from vaeflow.plots.palette import CLASSES
+
 DRAWN = 60_000  # milliseconds, on a busy machine
 
 pytestmark = [
@@ -35,117 +23,77 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def run_dir(tmp_path_factory, mnist_content):
-    """A run of a few seconds on real digits."""
+def runs(tmp_path_factory, mnist_content):
+    """Two runs of seconds on real digits; `encoder.hidden` is set in the second one only, which is without pictures."""
     folder = tmp_path_factory.mktemp("tensorboard")
     arrays = dict(zip(("x_train", "y_train", "x_test", "y_test"), mnist_content, strict=True))
     counts = {"train": 2000, "test": 500}
     np.savez(folder / "digits.npz", **{name: array[: counts[name[2:]]] for name, array in arrays.items()})
-    settings = [
-        "dataset=arrays",
-        f"dataset.path={folder / 'digits.npz'}",
-        "latent_size=2",
-        "epochs=8",
-        "log.every_steps=5",
+    settings = ["dataset=arrays", f"dataset.path={folder / 'digits.npz'}", "latent_size=2", "log.every_steps=5"]
+    less = [
+        "epochs=1",
+        "encoder.hidden=[50]",
+        "seed=1",
+        "log.images=false",
+        "log.projector=false",
+        "log.graph=false",
+        "plots.draw=[]",
     ]
     code = (
         "import sys; from vaeflow.api import train; train('mnist-mlp-20', overrides=sys.argv[2:], run_dir=sys.argv[1])"
     )
-    subprocess.run([*python(), "-c", code, str(folder / "run"), *settings], check=True)
-    return folder / "run"
+    for name, more in (("first", ["epochs=3"]), ("second", less)):
+        subprocess.run([*python(), "-c", code, str(folder / "runs" / name), *settings, *more], check=True)
+    return folder / "runs"
 
 
 @pytest.fixture(scope="module")
-def address(run_dir):
-    """The address of a TensorBoard that serves the run, once all its plugins have found what they show."""
-    log = run_dir.with_suffix(".log")
-    command = [
-        *python(),
-        "-m",
-        "tensorboard.main",
-        "--logdir",
-        str(run_dir),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "0",
-    ]
-    with log.open("w") as file:
-        server = subprocess.Popen(command, stderr=file, stdout=subprocess.DEVNULL)
-    try:
-        url = until(lambda: re.search(r"http://127\.0\.0\.1:\d+/", log.read_text()), server)[0]
-        until(lambda: all(listed(url)[name]["enabled"] for name in PLUGINS), server)
+def address(runs):
+    """The address of a TensorBoard that serves the runs."""
+    with served(runs, runs.with_suffix(".log"), python()) as url:
         yield url
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def until(found, server, seconds=60):
-    """Return what is found as soon as it is something."""
-    end = time.monotonic() + seconds
-    while not (value := found()):
-        assert server.poll() is None, "TensorBoard ended"
-        assert time.monotonic() < end, f"TensorBoard was not ready after {seconds} s"
-        time.sleep(0.2)
-    return value
-
-
-def listed(url):
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(f"{url}data/plugins_listing") as answer:
-        return json.load(answer)
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """A browser with an empty profile."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        profile = tmp_path_factory.mktemp("profile")
-        context = driver.chromium.launch_persistent_context(
-            str(profile), executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1400, "height": 1000}
-        )
+def window(tmp_path_factory):
+    """A browser."""
+    with browser(tmp_path_factory.mktemp("profile")) as context:
         yield context
-        context.close()
 
 
 @pytest.fixture
-def open_tab(address, browser):
+def open_tab(address, window):
     """Return a function that opens one of TensorBoard's tabs; it must have asked this machine alone."""
-    page = browser.new_page()
+    page = window.new_page()
     page.set_default_timeout(DRAWN)
     asked = []
     page.on("request", lambda request: asked.append(request.url))
 
     def opened(tab):
-        page.goto(f"{address}#{tab}")
+        page.goto(f"{address}#{tab}" if tab else address)
         return page
 
     yield opened
-    keep_screenshot(page, browser)
     page.close()
     assert not [url for url in asked if not url.startswith((address, "data:", "blob:"))]
 
 
-def keep_screenshot(page, browser):  # for the documentation: only where its folder is named
-    folder = os.environ.get("VAEFLOW_SCREENSHOTS")
-    if folder:
-        tab = page.url.rpartition("#")[2].partition("&")[0]
-        page.screenshot(path=Path(folder) / f"tensorboard-{tab}.png")
-
-
-def test_time_series_shows_the_elbo(open_tab):
-    page = open_tab("timeseries")
-    page.set_viewport_size({"width": 1400, "height": 2600})  # cards below the pictures are drawn once they are seen
-    card = page.locator("scalar-card:has(tb-truncated-path[title='test/elbo'])").first
-    card.wait_for()
-    card.locator("svg, canvas").first.wait_for()
+def test_the_first_card_is_the_test_elbo(open_tab):
+    page = open_tab("")
+    page.wait_for_url("**/#timeseries")
+    cards = page.locator("metrics-main-view card-view")
+    cards.nth(3).wait_for()
+    titles = page.locator("metrics-main-view scalar-card tb-truncated-path").evaluate_all(
+        "all => all.map(one => one.getAttribute('title'))"
+    )
+    assert titles[:4] == ["ELBO/test", "ELBO/train", "KL/test", "KL/train"]
+    assert cards.first.locator("scalar-card tb-truncated-path[title='ELBO/test']").count() == 1
+    cards.first.locator("scalar-card svg, scalar-card canvas").first.wait_for()
 
 
 def test_scalars_show_test_and_train_and_draw_curves(open_tab):
     cards = open_tab("scalars").locator("tf-scalar-dashboard tf-scalar-card")
-    for name in ("test/elbo", "test/active_units", "train/elbo", "train/learning_rate"):
+    for name in ("ELBO/test", "KL/test", "ELBO/train"):
         card = cards.filter(has_text=name).first
         card.wait_for()
         card.locator("vz-line-chart2 svg path[d*='L']").first.wait_for(state="attached")
@@ -163,7 +111,7 @@ def test_images_show_reconstructions_samples_and_the_manifold(open_tab):
 
 def test_histograms_are_drawn(open_tab):
     page = open_tab("histograms")
-    page.locator("tf-histogram-dashboard").get_by_text("weights/encoder/00_dense_kernel").first.wait_for()
+    page.locator("tf-histogram-dashboard").get_by_text("weights/decoder/00_dense_kernel").first.wait_for()
     page.locator("vz-histogram-timeseries svg g.histogram path[d*='L']").first.wait_for(state="attached")
 
 
@@ -176,12 +124,39 @@ def test_the_graph_shows_encoder_and_decoder(open_tab):
     assert any("decoder" in name for name in names)
 
 
-def test_hyperparameters_are_listed(open_tab):
+def test_hyperparameters_are_those_that_differ(open_tab):
     page = open_tab("hparams")
-    page.locator("tf-hparams-table-view vaadin-grid-cell-content").filter(has_text="batch_size").first.wait_for()
+    table = page.locator("tf-hparams-table-view vaadin-grid-cell-content")
+    table.filter(has_text="ELBO/test").first.wait_for()
+    boxes = page.locator("tf-hparams-query-pane .hparam-checkbox")
+    box = boxes.filter(has_text="encoder.hidden").first
+    if box.get_attribute("aria-checked") == "false":  # of those that don't differ, it shows a few
+        box.click()
+    table.filter(has_text="[50]").first.wait_for()
+    shown = {text.strip() for text in table.all_text_contents()}
+    assert {"ELBO/test", "ELBO/train", "KL/test", "KL/train", "seed", "encoder.hidden"} <= shown
+    assert "test/active_units" not in shown
+    trials = [text for text in shown if text.endswith(("/first", "/second"))]
+    assert len(trials) == 2  # a hyperparameter that only one of them has hides neither
+    listed = boxes.all_text_contents()
+    names = ["dataset.name", "dataset.path", "encoder.hidden", "epochs", "latent_size", "name", "seed"]
+    assert sorted(text.strip() for text in listed) == names
 
 
-def test_the_projector_draws_every_point(open_tab):
+def test_the_config_is_a_text(open_tab):
+    code = open_tab("text").locator("tf-text-dashboard pre code").filter(has_text="hidden = [")
+    code.first.wait_for()
+    assert 'name = "mnist-mlp-20"' in code.first.text_content()
+
+
+def test_no_two_images_are_the_same(open_tab):
+    loaders = open_tab("images").locator("tf-image-dashboard tf-image-loader")
+    loaders.nth(3).wait_for()
+    tags = loaders.evaluate_all("all => all.map(one => one.tag)")
+    assert sorted(tags) == ["images/manifold", "images/plots/latents", "images/reconstructions", "images/samples"]
+
+
+def test_the_projector_colours_every_point_by_label(open_tab):
     page = open_tab("projector")
     answers = {}
     page.on("response", lambda answer: answers.update({answer.url.partition("?")[0].rpartition("/")[2]: answer.status}))
@@ -189,5 +164,14 @@ def test_the_projector_draws_every_point(open_tab):
     projector.get_by_text("Points: 500").wait_for()
     # With two latent dimensions as they are, it says NaN% and draws nothing.
     projector.get_by_text(re.compile(r"Total variance described: \d")).wait_for()
-    projector.locator("canvas").first.wait_for()
+    canvas = projector.locator("#scatter canvas").first
+    canvas.wait_for()
     assert [answers[name] for name in ("tensor", "metadata", "sprite_image")] == [200, 200, 200]
+    colours = {digit: np.round(np.array(to_rgb(colour)) * 255) for digit, colour in enumerate(CLASSES)}
+    for _ in range(50):  # until it has drawn
+        pixels = np.array(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")).reshape(-1, 3).astype(float)
+        seen = {digit for digit, colour in colours.items() if (np.abs(pixels - colour).max(axis=1) < 4).sum() > 20}
+        if len(seen) == 10:
+            break
+        page.wait_for_timeout(200)
+    assert seen == set(range(10))

@@ -30,7 +30,7 @@ class Record:
     Attributes:
         step: optimizer steps taken since the start of the run.
         epoch: passes over the training examples; a fraction within an epoch.
-        scalars: values by TensorBoard's names, such as `train/elbo` (nats per example) or `test/active_units`.
+        scalars: values by name, as in metrics.jsonl, such as `train/elbo` (nats per example) or `test/active_units`.
         kl_per_dimension: mean KL divergence of each latent dimension by split, or by `SPLIT/GROUP` if the model has
             several groups of latents, [D] nats; without groups whose divergence is not a sum over dimensions.
         final: whether the run ends here.

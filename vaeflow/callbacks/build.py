@@ -9,6 +9,7 @@ from vaeflow.callbacks.group import Called
 from vaeflow.callbacks.metrics_log import MetricsLog
 from vaeflow.callbacks.plots import Plots
 from vaeflow.callbacks.progress import Closing, ProgressBar
+from vaeflow.config.hyperparameters import hyperparameters
 from vaeflow.errors import PluginError, nearest
 
 if TYPE_CHECKING:
@@ -22,17 +23,25 @@ def build_callbacks(resolved: Resolved) -> list[Called]:
     Raises:
         PluginError: if one can't be built, or has an unknown `on_...` method.
     """
-    log, every = resolved.config.log, resolved.config.plots.every_epochs
+    log, drawn = resolved.config.log, resolved.config.plots
     bar = ProgressBar()
     named = [Called(build_callback(bound), bound.name, bound.registered.label) for bound in resolved.callbacks]
+    plots = Plots(every_epochs=drawn.every_epochs, formats=drawn.formats)
     if not log.tensorboard:
-        own = [bar, MetricsLog(), Plots(every_epochs=every)]
+        own = [bar, MetricsLog(), plots]
     else:
         from vaeflow.callbacks.tensorboard import TensorBoard
 
-        board = TensorBoard(histograms=log.histograms, images=log.images, projector=log.projector, graph=log.graph)
-        plots = Plots(every_epochs=every, then=board.show_plots)  # before TensorBoard, which closes its logs at the end
-        own = [bar, MetricsLog(), plots, board]
+        board = TensorBoard(
+            histograms=log.histograms,
+            images=log.images,
+            projector=log.projector,
+            graph=log.graph,
+            config=resolved.to_toml(),
+            hparams=hyperparameters(resolved),
+        )
+        plots.then = board.show_plots
+        own = [bar, MetricsLog(), plots, board]  # plots before TensorBoard, which closes its logs at the end
     return [*map(Called.own, own), *named, Called.own(Closing(bar))]
 
 

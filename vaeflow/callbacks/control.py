@@ -18,10 +18,12 @@ class Control:
     Attributes:
         step: optimizer steps taken.
         learning_rate: of the optimizer; None if a schedule computes it.
+        most_steps: largest number of steps of the next execution. It changes no bits, so `on_steps` may set it.
     """
 
     step: int = 0
     learning_rate: float | None = None
+    most_steps: int = 1_000_000
 
     def __post_init__(self) -> None:
         self._moment = ""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class MetricsLog(Callback):
     """Appends a row to `metrics.jsonl` at every log entry and every evaluation.
 
-    A row is one JSON object: `step`, `epoch`, and the scalars by TensorBoard's names. NaN and infinity are written as
+    A row is one JSON object: `step`, `epoch`, and the scalars by name. NaN and infinity are written as
     null. Rows are written without buffering, so that rows before a checkpoint survive a kill.
     """
 

@@ -1,4 +1,4 @@
-"""Write plots as PNG files at the end of a run, and optionally during it."""
+"""Write plots as PNG or PDF files at the end of a run, and optionally during it."""
 
 from __future__ import annotations
 
@@ -21,17 +21,15 @@ class Plots(Callback):
         every_epochs: epochs between two sets of plots; 0 draws one set, at the end. Sets are drawn only after
             evaluations.
         examples: most examples that are encoded.
+        formats: png, pdf or both.
+
+    Attributes:
         then: called with the files that were drawn.
     """
 
-    def __init__(
-        self,
-        *,
-        every_epochs: int = 0,
-        examples: int = 10_000,
-        then: Callable[[RunView, Sequence[Path]], None] | None = None,
-    ) -> None:
-        self._every, self._examples, self._then = every_epochs, examples, then
+    def __init__(self, *, every_epochs: int = 0, examples: int = 10_000, formats: Sequence[str] = ("png",)) -> None:
+        self._every, self._examples, self._formats = every_epochs, examples, formats
+        self.then: Callable[[RunView, Sequence[Path]], None] | None = None
         self._drawn = 0
 
     def on_start(self, run: RunView) -> None:
@@ -62,6 +60,7 @@ class Plots(Callback):
                 metrics=run.directory / METRICS,
                 examples=self._examples,
                 caption=f"{caption_of(run.config)}, {when}",
+                formats=self._formats,
                 stopped=run.stop_requested,
             )
         if left:
@@ -69,5 +68,5 @@ class Plots(Callback):
                 f"warning: a signal came, and these plots of {when} were not drawn: {', '.join(left)}; "
                 f"`vaeflow plot {run.directory}` draws those of the newest checkpoint"
             )
-        if self._then is not None:
-            self._then(run, files)
+        if self.then is not None:
+            self.then(run, files)

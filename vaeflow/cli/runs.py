@@ -20,6 +20,7 @@ from vaeflow.cli.shared import (
 )
 from vaeflow.distributed.job.job import Job
 from vaeflow.errors import UsageError
+from vaeflow.plots import FORMATS
 from vaeflow.runtime.memory import parse_bytes
 
 
@@ -121,7 +122,7 @@ def evaluate(
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Output file, .png or .npy; default: samples-SEED.npy in RUN. Example: --out samples.png",
+    help="Output file, .png, .pdf or .npy; default: samples-SEED.npy in RUN. Example: --out samples.png",
 )
 @best_option
 @accept_option
@@ -170,19 +171,28 @@ def sample(
 
 @click.command()
 @run_argument
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(FORMATS),
+    multiple=True,
+    help="Format of the files; default: as in the run's config. May be repeated. Example: --format pdf",
+)
 @accept_option
 @plugin_option
 @data_dir_option
-def plot(run: Path, accept_changes: bool, modules: tuple[str, ...], data_dir: Path | None) -> None:
+def plot(
+    run: Path, formats: tuple[str, ...], accept_changes: bool, modules: tuple[str, ...], data_dir: Path | None
+) -> None:
     """Draw the plots of a run again, from its newest checkpoint.
 
-    RUN is the directory of the run; the PNG files are written there.
+    RUN is the directory of the run; the PNG or PDF files are written there.
 
-    Example: vaeflow plot runs/mnist-2d
+    Example: vaeflow plot runs/mnist-2d --format pdf
     """
     require_alone("plot")
     require_run(run)
     from vaeflow.commands.plot import plot_run
 
-    for path in plot_run(run, modules=modules, data_dir=data_dir, accept_changes=accept_changes):
+    for path in plot_run(run, formats=formats, modules=modules, data_dir=data_dir, accept_changes=accept_changes):
         click.echo(str(path))

@@ -16,6 +16,7 @@ from vaeflow.errors import UsageError, nearest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vaeflow.callbacks.group import Called
     from vaeflow.data.sets import Folders
 
 _plugin = click.option(
@@ -75,6 +76,14 @@ resume_option = click.option(
     help="auto: resume the run in --run-dir if it exists; do nothing if it is finished. Example: --resume auto",
 )
 
+profile_option = click.option(
+    "--profile",
+    type=click.IntRange(min=1),
+    metavar="STEPS",
+    help="Profile this many steps, after 20 steps to warm up, for TensorBoard's page Profile. It changes neither the "
+    "config nor the weights. Example: --profile 10",
+)
+
 strategy_option = click.option(
     "--strategy",
     metavar="NAME",
@@ -88,6 +97,14 @@ recipe_argument = click.argument("recipe", required=False, shell_complete=comple
 settings_argument = click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting)
 
 run_argument = click.argument("run", type=click.Path(path_type=Path), shell_complete=complete_run)
+
+
+def profiled(steps: int | None) -> tuple[Called, ...]:
+    """Return the callback of --profile."""
+    from vaeflow.callbacks.group import Called
+    from vaeflow.callbacks.profile import Profile
+
+    return () if steps is None else (Called.own(Profile(steps)),)
 
 
 def examples(*commands: str) -> str:

@@ -15,6 +15,8 @@ from vaeflow.cli.shared import (
     examples,
     folders,
     plugin_option,
+    profile_option,
+    profiled,
     recipe_argument,
     require_run,
     require_text,
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 @accept_option
 @plugin_option
 @data_dir_option
+@profile_option
 @click.option("--dry-run", is_flag=True, help="Print the resolved config, parameters, steps and memory; do not train.")
 @click.option("--list", "list_", is_flag=True, help="List the recipes and exit.")
 def train(
@@ -70,6 +73,7 @@ def train(
     accept_changes: bool,
     modules: tuple[str, ...],
     data_dir: Path | None,
+    profile: int | None,
     dry_run: bool,
     list_: bool,
 ) -> None:
@@ -100,7 +104,8 @@ def train(
             require_free(run_dir, resume=resume)
         return resolve(composed, registry)
 
-    run(find, run_dir, folders(data_dir), dry_run=dry_run, resume=resume, accept_changes=accept_changes)
+    options = {"dry_run": dry_run, "resume": resume, "accept_changes": accept_changes}
+    run(find, run_dir, folders(data_dir), **options, observers=profiled(profile))
 
 
 @click.command()
@@ -110,6 +115,7 @@ def train(
 @accept_option
 @plugin_option
 @data_dir_option
+@profile_option
 def resume(
     *,
     run: Path,
@@ -118,6 +124,7 @@ def resume(
     accept_changes: bool,
     modules: tuple[str, ...],
     data_dir: Path | None,
+    profile: int | None,
 ) -> None:
     """Resume a run that was stopped or killed, from its newest valid checkpoint.
 
@@ -131,7 +138,14 @@ def resume(
     from vaeflow.training.run import resume as resume_run
 
     wanted = _settings(settings, strategy)
-    resume_run(run, modules, settings=wanted, folders=folders(data_dir), accept_changes=accept_changes)
+    resume_run(
+        run,
+        modules,
+        settings=wanted,
+        folders=folders(data_dir),
+        accept_changes=accept_changes,
+        observers=profiled(profile),
+    )
 
 
 def _settings(settings: tuple[str, ...], strategy: str | None, init_from: str | None = None) -> list[str]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from vaeflow.errors import UsageError
 from vaeflow.files.read import kind_of
-from vaeflow.plots import curves, style
+from vaeflow.plots import FORMATS, curves, style
+from vaeflow.plots.palette import CLASSES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,35 +20,34 @@ def draw_comparison(found: Comparison, out: Path) -> None:
 
     Args:
         found: the comparison.
-        out: a PNG file that does not exist.
+        out: a PNG or PDF file that does not exist.
 
     Raises:
         UsageError: if the file exists, has another suffix or no directory, or no split is in the logs of all runs.
     """
-    if out.suffix != ".png":
-        raise UsageError(f"--out {out}: the file's name must end with .png")
+    if out.suffix.removeprefix(".") not in FORMATS:
+        raise UsageError(f"--out {out}: the file's name must end with .png or .pdf")
     if not out.parent.is_dir():
         raise UsageError(f"--out {out}: there is no directory {out.parent}")
     if kind_of(out) is not None:
         raise UsageError(f"--out {out} already exists and is not overwritten: choose another file")
     lines = [
-        (number, {curve.split: curve for curve in curves.read(run.directory.metrics)})
+        (number, {curve.name: curve for curve in curves.read(run.directory.metrics)})
         for number, group in enumerate(found.groups)
         for run in group.runs
     ]
     split = next((one for one in ("test", "validation", "train") if all(one in own for _, own in lines)), None)
     if split is None:
         raise UsageError("--out: the runs have no ELBO of the same split to draw")
-    figure = style.new_figure(7.4, 4.8)
-    axes = style.add_axes(figure, f"{split} ELBO")
+    figure = style.new_figure(6.6, 4.4)
+    axes = curves.panel(figure, f"ELBO (evidence lower bound), {split}")
     named: set[int] = set()
     for number, own in lines:
         label = None if number in named else _label(found, number)
         named.add(number)
-        axes.plot(own[split].epochs, own[split].elbos, color=f"C{number}", label=label, linewidth=1.2)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("nats per example")
-    axes.legend(fontsize=8, frameon=False)
+        colour = CLASSES[number % len(CLASSES)]
+        axes.plot(own[split].epochs, own[split].values, label=label, **style.LINE | {"color": colour, "linewidth": 1.2})
+    style.add_legend(axes)
     style.save(figure, out)
 
 

@@ -12,12 +12,18 @@ if TYPE_CHECKING:
 
 
 def plot_run(
-    run_dir: Path, *, modules: Sequence[str] = (), data_dir: Path | None = None, accept_changes: bool = False
+    run_dir: Path,
+    *,
+    formats: Sequence[str] = (),
+    modules: Sequence[str] = (),
+    data_dir: Path | None = None,
+    accept_changes: bool = False,
 ) -> list[Path]:
     """Draw all plots that fit a run into its `plots` folder, and return the files.
 
     Args:
         run_dir: the run's directory.
+        formats: png, pdf or both; empty for those of the run's config.
         modules: plugins that are not installed, as for --plugin.
         data_dir: the user's folder of data sets.
         accept_changes: draw even if config, plugin code or data have changed since the checkpoint.
@@ -36,5 +42,6 @@ def plot_run(
         run_dir / FOLDER,
         metrics=run_dir / METRICS,
         caption=caption_of(run.config),
+        formats=formats or run.config.plots.formats,
     )
     return files

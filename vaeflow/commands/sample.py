@@ -37,7 +37,7 @@ def sample_run(
         seed: equal seeds give equal examples.
         label: the class of all examples, for a conditional model; None takes all classes in turn.
         temperature: factor of the prior's noise.
-        out: a `.npy` file for the array [count, *X] float32, or a `.png` for a picture of images; None writes
+        out: a `.npy` file for the array [count, *X] float32, or a `.png` or `.pdf` for a picture of images; None writes
             `samples-SEED.npy` into the run's directory.
         best: use the best checkpoint instead of the newest.
         modules: plugins that are not installed.
@@ -52,8 +52,8 @@ def sample_run(
             examples that are not images.
     """
     target = out or run_dir / f"samples-{seed}.npy"
-    if target.suffix not in (".npy", ".png"):
-        raise UsageError(f"--out {target}: the file's name must end with .npy or .png")
+    if target.suffix not in (".npy", ".png", ".pdf"):
+        raise UsageError(f"--out {target}: the file's name must end with .npy, .png or .pdf")
     if not target.parent.is_dir():
         raise UsageError(f"--out {target}: there is no directory {target.parent}")
     if kind_of(target) is not None:
@@ -63,19 +63,33 @@ def sample_run(
     loaded = load(run_dir, best=best, plugins=modules, data_dir=data_dir, accept_changes=accept_changes)
     samples = loaded.sample(count, seed=seed, labels=label, temperature=temperature)
     with written_aside(target) as aside, aside.open("wb") as file:
-        _write(samples, file, picture=target.suffix == ".png")
+        write_samples(samples, file, target.suffix)
     return target
 
 
-def _write(samples: np.ndarray, file: BinaryIO, *, picture: bool) -> None:
-    if not picture:
+def write_samples(samples: np.ndarray, file: BinaryIO, suffix: str) -> None:
+    """Write examples [N, *X] as an array (`.npy`) or as a picture of images (`.png`, `.pdf`).
+
+    Raises:
+        UsageError: if a picture is requested of examples that are not images.
+    """
+    if suffix == ".npy":
         np.save(file, samples, allow_pickle=False)
         return
     from matplotlib import image
 
     from vaeflow.plots.grid import is_image, tile
+    from vaeflow.plots.style import no_origin
 
     if not is_image(samples.shape[1:]):
         raise UsageError(f"examples of shape {samples.shape[1:]} are not images: use a .npy file for --out")
     grid = tile(samples, math.ceil(math.sqrt(len(samples))))
-    image.imsave(file, grid.squeeze(-1) if grid.shape[-1] == 1 else grid, cmap="gray", vmin=0.0, vmax=1.0, format="png")
+    image.imsave(
+        file,
+        grid.squeeze(-1) if grid.shape[-1] == 1 else grid,
+        cmap="gray",
+        vmin=0.0,
+        vmax=1.0,
+        format=suffix.removeprefix("."),
+        metadata=no_origin(suffix),
+    )

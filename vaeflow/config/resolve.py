@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
 from vaeflow.config.compose import Composed
-from vaeflow.config.schema import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config, Selection
+from vaeflow.config.schema import KINDS_OF_LISTS, KINDS_OF_SELECTIONS, Config, PlotsConfig, Selection
 from vaeflow.config.values import require_representable
 from vaeflow.errors import UsageError
 from vaeflow.plugins.records import MODEL_KEYS
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 METRICS_OF_VAEFLOW = ("elbo", "log_likelihood", "kl", "active_units", "penalty")
 
 ADDED = ("model", "condition")
-"""Keys that runs of earlier versions do not have. They are not written at their defaults, so such a run is the same."""
+"""Keys that runs of earlier versions do not have. They are not written at their defaults, so such a run is the same.
+
+So is `plots.formats`."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Resolved:
         metrics: additional metrics of evaluations, with distinct names.
         plots: plots to draw, with distinct names.
         callbacks: in the order they are called.
+        registry: the available components.
+        places: where keys were set, see `Composed`.
     """
 
     config: Config
@@ -57,6 +61,8 @@ class Resolved:
     metrics: tuple[Bound, ...]
     plots: tuple[Bound, ...]
     callbacks: tuple[Bound, ...]
+    registry: Registry = field(repr=False, compare=False)
+    places: Mapping[str, str] = field(repr=False, compare=False)
 
     def components(self) -> dict[str, Bound]:
         """Return every component in use by its key: `encoder`, `callbacks[0]`, `objective.discriminator`."""
@@ -105,6 +111,8 @@ def resolve(config: Config | Composed, registry: Registry) -> Resolved:
         metrics=lists["metrics"],
         plots=lists["plots.draw"],
         callbacks=lists["callbacks"],
+        registry=registry,
+        places=composed.places,
     )
     _require_different(resolved)
     _require_xla(resolved)
@@ -122,7 +130,11 @@ def to_toml(config: Config) -> str:
 
 def tree_of(config: Config) -> dict[str, Any]:
     """Return a config as tables of TOML values, with None written as 'none' and without defaults of `ADDED`."""
-    as_before = {key for key, default in _defaults(ADDED).items() if getattr(config, key) == default}
+    as_before: dict[str, Any] = {
+        key: True for key, default in _defaults(ADDED).items() if getattr(config, key) == default
+    }
+    if config.plots.formats == PlotsConfig().formats:
+        as_before["plots"] = {"formats"}
     return dict(_spell(config.model_dump(mode="json", exclude=as_before)))
 
 
@@ -134,7 +146,7 @@ def _bind(composed: Composed, registry: Registry, key: str) -> Bound:
 
 
 def _bind_list(composed: Composed, registry: Registry, key: str) -> tuple[Bound, ...]:
-    selected: tuple[Selection, ...] = _at(composed.config, key)
+    selected: tuple[Selection, ...] = selections_at(composed.config, key)
     kind = KINDS_OF_LISTS[key]
     return tuple(
         _placed(composed, lambda one=one, number=number: registry.bind(kind, one, f"{key}[{number}]"))  # type: ignore[misc]
@@ -142,8 +154,8 @@ def _bind_list(composed: Composed, registry: Registry, key: str) -> tuple[Bound,
     )
 
 
-def _at(config: Config, key: str) -> Any:
-    """Return the value of a dotted key."""
+def selections_at(config: Config, key: str) -> Any:
+    """Return the value of a dotted key, one of `KINDS_OF_LISTS`."""
     value: Any = config
     for part in key.split("."):
         value = getattr(value, part)
@@ -205,11 +217,17 @@ def _placed(composed: Composed, bind: Callable[[], Bound]) -> Bound:
 def _filled(config: Config, bound: Mapping[str, Bound], lists: Mapping[str, tuple[Bound, ...]]) -> Config:
     """Return the config with all options written out."""
     update: dict[str, Any] = {
-        key: _written_out(one) for key, one in bound.items() if isinstance(getattr(config, key), Selection)
+        key: written_out(one) for key, one in bound.items() if isinstance(getattr(config, key), Selection)
     }
+    return with_lists(config.model_copy(update=update), {key: map(written_out, one) for key, one in lists.items()})
+
+
+def with_lists(config: Config, lists: Mapping[str, Iterable[Selection]]) -> Config:
+    """Return a config with other lists of components, by the keys of `KINDS_OF_LISTS`."""
+    update: dict[str, Any] = {}
     for key, found in lists.items():
         section, _, inner = key.partition(".")
-        written = tuple(map(_written_out, found))
+        written = tuple(found)
         update[section] = getattr(config, section).model_copy(update={inner: written}) if inner else written
     return config.model_copy(update=update)
 
@@ -218,7 +236,8 @@ def _defaults(keys: Iterable[str]) -> dict[str, Any]:
     return {key: Config.model_fields[key].default for key in keys}
 
 
-def _written_out(bound: Bound) -> Selection:
+def written_out(bound: Bound) -> Selection:
+    """Return a component with all its options."""
     return Selection.model_validate({"name": bound.name, **bound.toml_options()})
 
 

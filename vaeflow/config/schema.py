@@ -127,13 +127,16 @@ PLOTS = ("latents", "reconstructions", "samples", "manifold", "traversals", "cur
 
 
 class PlotsConfig(Section):
-    """The plots that a run writes as PNG files."""
+    """The plots that a run writes."""
 
     every_epochs: Annotated[int, Field(ge=0)] = Field(
         0, description="Epochs between two sets of plots; 0 draws one set, at the end."
     )
     draw: tuple[Selection, ...] = _selections(
         PLOTS, "Plots to draw (kind plot); a plot that does not fit the model is skipped."
+    )
+    formats: Annotated[tuple[Literal["png", "pdf"], ...], Field(min_length=1)] = Field(
+        ("png",), strict=False, description="Formats of the files of each plot. TensorBoard shows the PNG files."
     )
 
 
@@ -229,7 +232,7 @@ class Config(Section):
     nonfinite: NonFiniteConfig = Field(NonFiniteConfig(), description="Steps whose loss or gradient is not finite.")
     log: LogConfig = Field(LogConfig(), description="What is logged and how often.")
     evaluate: EvaluateConfig = Field(EvaluateConfig(), description="Evaluation during training.")
-    plots: PlotsConfig = Field(PlotsConfig(), description="Plots as PNG files.")
+    plots: PlotsConfig = Field(PlotsConfig(), description="Plots as PNG or PDF files.")
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""Plots of a trained model as PNG files. Importing this package imports neither Matplotlib nor TensorFlow."""
+"""Plots of a trained model as PNG or PDF files. Importing this package imports neither Matplotlib nor TensorFlow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from vaeflow.errors import PluginError, VaeflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.figure import Figure
@@ -22,6 +22,9 @@ __all__ = ["Plot", "Subject", "caption_of", "plot_all"]
 
 FOLDER = "plots"
 """The folder of plots in a run directory."""
+
+FORMATS = ("png", "pdf")
+"""Formats of the files of plots."""
 
 METRICS = "metrics.jsonl"
 """The file of metrics in a run directory, from which curves are drawn."""
@@ -60,9 +63,10 @@ def plot_all(
     metrics: Path | None = None,
     examples: int = 10_000,
     caption: str = "",
+    formats: Sequence[str] = ("png",),
     stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[list[Path], list[str]]:
-    """Draw all plots that fit a model into `NAME.png` files, which are written atomically.
+    """Draw all plots that fit a model into `NAME.png` or `NAME.pdf` files, which are written atomically.
 
     Args:
         plots: by name.
@@ -72,6 +76,7 @@ def plot_all(
         metrics: the run's metrics.jsonl.
         examples: most examples that are encoded.
         caption: one small line below each plot.
+        formats: png, pdf or both.
         stopped: returns whether to stop; called before each plot.
 
     Returns:
@@ -84,11 +89,14 @@ def plot_all(
     from vaeflow.plots.examples import Examples
 
     subject = Subject(trained, Examples.held_out(trained, dataset, examples), metrics, caption)
-    files, left = [], list(plots)
+    files: list[Path] = []
+    left = list(plots)
     while left and not stopped():
         name = left.pop(0)
-        files.append(_drawn(name, plots[name], subject, directory / f"{name}.png"))
-    return [file for file in files if file is not None], left
+        files.extend(
+            _drawn(name, plots[name], subject, [directory / f"{name}.{kind}" for kind in dict.fromkeys(formats)])
+        )
+    return files, left
 
 
 def caption_of(config: Config) -> str:
@@ -96,22 +104,22 @@ def caption_of(config: Config) -> str:
     return f"{config.name}, seed {config.seed}: {config.dataset.name}, binarization {config.binarization.name}"
 
 
-def _drawn(name: str, plot: Plot, subject: Subject, path: Path) -> Path | None:
+def _drawn(name: str, plot: Plot, subject: Subject, paths: Sequence[Path]) -> list[Path]:
     try:
-        return _saved(plot(subject), path)
+        return _saved(plot(subject), paths)
     except (VaeflowError, OSError):
         raise
     except Exception as error:
         raise PluginError(f"plot {name!r}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
-def _saved(figure: Figure | None, path: Path) -> Path | None:
+def _saved(figure: Figure | None, paths: Sequence[Path]) -> list[Path]:
     from matplotlib import figure as matplotlib
 
     from vaeflow.plots import style
 
     if figure is None:
-        return None
+        return []
     if not isinstance(figure, matplotlib.Figure):
         raise TypeError(f"it returned {type(figure).__name__}, not a matplotlib.figure.Figure or None")
-    return style.save(figure, path)
+    return [style.save(figure, path) for path in paths]

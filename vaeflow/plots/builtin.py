@@ -75,15 +75,12 @@ def traversals() -> Plot:
 
 
 def curves() -> Plot:
-    """The ELBO over training, and KL(q, p) of each group of latents if there are several."""
+    """The ELBO, log-likelihood and KL(q, p) over training, and the last by group of latents if there are several."""
 
     def plot(subject: Subject) -> Figure | None:
         from vaeflow.plots import curves
 
-        if subject.metrics is None:
-            return None
-        found, groups = curves.read(subject.metrics), curves.read_groups(subject.metrics)
-        return curves.draw(found, groups, caption=subject.caption) if found else None
+        return None if subject.metrics is None else curves.draw(subject.metrics, caption=subject.caption)
 
     return plot
 

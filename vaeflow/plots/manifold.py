@@ -26,8 +26,8 @@ def fits(trained: TrainedVAE) -> bool:
 def picture(trained: TrainedVAE, side: int = SIDE) -> np.ndarray:
     """Return expected images on a grid of the prior's quantiles 0.05 to 0.95, as one image.
 
-    Columns are the first latent dimension, rising to the right; rows the second, rising downwards (the article's
-    arrangement). The quantiles are the standard normal's for any prior.
+    The first latent dimension rises to the right and the second upward, as in the scatter plot of latents. (In the
+    article's picture the second one rises downward.) The quantiles are the standard normal's for any prior.
 
     Args:
         trained: a model with two latent dimensions and images as examples.
@@ -36,7 +36,7 @@ def picture(trained: TrainedVAE, side: int = SIDE) -> np.ndarray:
     Returns:
         [side * H, side * W, C] in [0, 1].
     """
-    second, first = np.meshgrid(prior_quantiles(side), prior_quantiles(side), indexing="ij")
+    second, first = np.meshgrid(prior_quantiles(side)[::-1], prior_quantiles(side), indexing="ij")
     return tile(trained.decode(np.stack([first.ravel(), second.ravel()], axis=1)), side)
 
 
@@ -48,14 +48,14 @@ def draw(trained: TrainedVAE, *, side: int = SIDE, caption: str = "") -> Figure:
         side: images in a row and in a column.
         caption: one small line below the plot.
     """
-    figure = style.new_figure(8.6, 9.0, caption=caption)
+    figure = style.new_figure(7.6, 7.9, caption=caption)
     axes = style.add_axes(figure, "Expected x given z, at the prior's quantiles 0.05 to 0.95")
     style.show_image(axes, picture(trained, side))
     height, width = trained.x_shape[:2]
-    centres, names = np.arange(side) + 0.5, [f"{value:z.2f}" for value in prior_quantiles(side)]
+    centres, names = np.arange(side) + 0.5, [style.number(value) for value in prior_quantiles(side)]
     axes.set_xticks(centres * width - 0.5, names)
-    axes.set_yticks(centres * height - 0.5, names)
-    axes.tick_params(length=2, labelsize=7)
+    axes.set_yticks(centres * height - 0.5, names[::-1])
+    axes.tick_params(length=2, labelsize=style.SMALL - 1)
     axes.set_xlabel("$z_0$")
     axes.set_ylabel("$z_1$")
     return figure

@@ -44,7 +44,7 @@ def draw(trained: TrainedVAE, examples: Examples, *, caption: str = "") -> Figur
         caption: one small line below the plot.
     """
     image = picture(trained, examples)
-    figure = style.new_figure(8.0, 1.0 + 7.0 * image.shape[0] / image.shape[1], caption=caption)
+    figure = style.new_figure(7.0, 0.9 + 6.4 * image.shape[0] / image.shape[1], caption=caption)
     axes = style.add_axes(figure, f"{examples.split.capitalize()} examples, each above its reconstruction")
     style.show_image(axes, image)
     step = trained.x_shape[0] + GAP

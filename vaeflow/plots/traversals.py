@@ -73,7 +73,7 @@ def draw(trained: TrainedVAE, examples: Examples, *, caption: str = "") -> Figur
     """
     traversal = Traversal.of(trained, examples)
     image = traversal.picture()
-    figure = style.new_figure(8.0, 1.4 + 7.0 * image.shape[0] / image.shape[1], caption=caption)
+    figure = style.new_figure(7.0, 1.1 + 6.2 * image.shape[0] / image.shape[1], caption=caption)
     axes = style.add_axes(figure, f"One {examples.split} example, one latent dimension changed in each row")
     style.show_image(axes, image)
     height, width = trained.x_shape[:2]
@@ -82,6 +82,6 @@ def draw(trained: TrainedVAE, examples: Examples, *, caption: str = "") -> Figur
     several = len(trained.latents) > 1
     rows = zip(traversal.groups, traversal.dimensions, strict=True)
     axes.set_yticks(centres_y, [f"{name} {d}" if several else f"$z_{{{d}}}$" for name, d in rows])
-    axes.set_xticks(centres_x, [f"{value:z.2f}" for value in traversal.values])
-    axes.tick_params(length=0, labelsize=8)
+    axes.set_xticks(centres_x, [style.number(value) for value in traversal.values])
+    axes.tick_params(length=0)
     return figure

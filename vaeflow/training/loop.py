@@ -102,7 +102,9 @@ class Loop:
         if evaluation_is_due:
             self._between_executions()
         while self.position.step < self.view.total_steps and not self.requests.stopped:
-            finite = self._execute(self._next_stop(min(self._agreed_steps(), self._nonfinite.most_steps)))
+            finite = self._execute(
+                self._next_stop(min(self._agreed_steps(self.view.control.most_steps), self._nonfinite.most_steps))
+            )
             resume = f"vaeflow resume {self.view.directory}"
             error = None if finite else self._nonfinite.stopped(self.position.step, resume)
             self._between_executions()
@@ -153,14 +155,14 @@ class Loop:
         if save_is_due or requested.save or requested.stop:
             self._save(evaluated=evaluated)
 
-    def _agreed_steps(self) -> int:
-        """Return the steps of the next execution on all processes, by rank 0's clock.
+    def _agreed_steps(self, most: int = STEPS_PER_EXECUTION) -> int:
+        """Return the steps of the next execution on all processes, by rank 0's clock and limit.
 
         Raises:
             StoppedError: on all processes, if one received a stop signal; in an elastic job only on that process.
             MembersChangedError: on all processes, if others join or leave.
         """
-        steps = STEPS_PER_EXECUTION
+        steps = min(most, STEPS_PER_EXECUTION)
         if self._seconds_per_step:
             steps = max(1, min(steps, int(SECONDS_PER_EXECUTION / self._seconds_per_step)))
         agreed = self.requests.agree(steps)

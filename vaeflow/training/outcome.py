@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from vaeflow.distributed.job.job import Job
 from vaeflow.files.read import kind_of
+from vaeflow.plots import FORMATS
 from vaeflow.runtime.console import say
 from vaeflow.training.run_files import names
 
@@ -97,7 +98,7 @@ def length(progress: Progress) -> str:
 
 def files(directory: Path) -> list[str]:
     """Return the names of the files and folders of a run that people open, as far as they are there."""
-    pictures = sorted(path.stem for path in (directory / "plots").glob("*.png"))
+    pictures = sorted({path.stem for path in (directory / "plots").glob("*.*") if path.suffix[1:] in FORMATS})
     wanted = {
         names.SUMMARY: names.SUMMARY,
         names.METRICS: names.METRICS,

@@ -39,6 +39,7 @@ def run(
     dry_run: bool = False,
     resume: bool = False,
     accept_changes: bool = False,
+    observers: tuple[Called, ...] = (),
 ) -> RunDirectory | None:
     """Train a config. All processes of a job call this; only rank 0 writes files.
 
@@ -49,6 +50,7 @@ def run(
         dry_run: build everything and print its size; do not write or train.
         resume: if the directory contains this run, resume it, or do nothing if it is finished.
         accept_changes: resume even if code or data have changed, and allow environments to differ between ranks.
+        observers: callbacks beside those of the config, on rank 0; they don't change the run.
 
     Returns:
         The run's directory; None for a dry run.
@@ -57,7 +59,7 @@ def run(
         UsageError: if the directory contains something else or is in use, or if ranks differ.
         VaeflowError: see its subclasses.
     """
-    ready = prepare(find, folders, accept_changes=accept_changes, dry_run=dry_run)
+    ready = prepare(find, folders, accept_changes=accept_changes, observers=observers, dry_run=dry_run)
     if dry_run:
         from vaeflow.training.dry_run import describe
 
@@ -74,6 +76,7 @@ def resume(
     settings: Sequence[str] = (),
     folders: Folders | None = None,
     accept_changes: bool = False,
+    observers: tuple[Called, ...] = (),
 ) -> RunDirectory:
     """Resume a run from its newest valid checkpoint, on the same machines or others.
 
@@ -84,6 +87,7 @@ def resume(
         folders: of data sets.
         accept_changes: resume even if config, code or data have changed, and allow environments to differ between
             ranks.
+        observers: as for `run`.
 
     Raises:
         UsageError: if it is not the directory of a run or is in use; if a setting is not one of the strategy; if
@@ -94,7 +98,7 @@ def resume(
     def find() -> Resolved:
         return resolve_run(RunDirectory.open(run_dir), modules, of_strategy(settings))
 
-    ready = prepare(find, folders or Folders.default(), accept_changes=accept_changes)
+    ready = prepare(find, folders or Folders.default(), accept_changes=accept_changes, observers=observers)
 
     return to_the_end(epochs(ready, Place(run_dir, must_have_begun=True)))
 

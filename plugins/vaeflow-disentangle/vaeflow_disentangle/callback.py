@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vaeflow.callbacks import Callback
+from vaeflow.plots import style
 from vaeflow_disentangle.factors import factors_of
 from vaeflow_disentangle.scores import scores
 
@@ -50,9 +50,7 @@ class Disentanglement(Callback):
         found = scores(codes_of(run, split, self._examples), factors, bins=self._bins, parts=self._parts)
         about = {"split": split, "examples": len(factors.values), "bins": self._bins, "parts": self._parts}
         run.write_json(f"{NAME}.json", {**about, **as_json(found, factors)})
-        aside = run.directory / f".{NAME}.png.{os.getpid()}"
-        picture(found, factors).savefig(aside, format="png", dpi=150)
-        aside.replace(run.directory / f"{NAME}.png")
+        style.save(picture(found, factors), run.directory / f"{NAME}.png")
         dci = found.dci_lasso
         run.say(
             f"{NAME} on {split}: MIG {found.mig:.3f}, SAP {found.sap:.3f}, DCI (lasso) {dci.disentanglement:.3f} "
@@ -86,17 +84,14 @@ def as_json(found: Scores, factors: KnownFactors) -> dict[str, Any]:
 
 def picture(found: Scores, factors: KnownFactors) -> Figure:
     """Return a map of the mutual information of each code with each factor, over the factor's entropy."""
-    from matplotlib.figure import Figure
-
     count = len(found.information)
-    figure = Figure(figsize=(2.5 + 0.35 * count, 1.8 + 0.35 * len(factors.names)), layout="constrained")
-    axes = figure.add_subplot()
+    figure = style.new_figure(2.5 + 0.35 * count, 1.8 + 0.35 * len(factors.names))
+    axes = style.add_axes(figure, f"MIG {found.mig:.3f}, SAP {found.sap:.3f}")
     drawn = axes.imshow(found.information.T, vmin=0.0, vmax=1.0, cmap="Blues", aspect="equal")
     axes.set_yticks(range(len(factors.names)), factors.names)
     axes.set_xticks(range(count))
     axes.set_xlabel("latent dimension")
-    axes.set_title(f"MIG {found.mig:.3f}, SAP {found.sap:.3f}", fontsize=10, loc="left")
-    figure.colorbar(drawn, label="mutual information / entropy")
+    figure.colorbar(drawn).set_label("mutual information / entropy", fontsize=style.TEXT)
     return figure
 
 

@@ -1,18 +1,24 @@
 """TensorBoard's logs of a run, read back from the disk."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import by_hand
 from helpers.builders import tf
+from matplotlib.colors import to_hex, to_rgb
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.plugins.projector import ProjectorConfig
 
+from vaeflow.callbacks.metrics_log import MetricsLog
+from vaeflow.callbacks.plots import Plots
 from vaeflow.callbacks.tensorboard import TensorBoard
-from vaeflow.callbacks.tensorboard.hparams import leaves
-from vaeflow.config.schema import Config
+from vaeflow.callbacks.tensorboard.embedding import write_projector
+from vaeflow.plots.examples import Examples
+from vaeflow.plots.palette import CLASSES
 
-BARE = {"histograms": False, "images": False, "projector": False, "graph": False, "hparams": False}
+BARE = {"histograms": False, "images": False, "projector": False, "graph": False}
 
 
 def events(directory):
@@ -37,14 +43,17 @@ def picture(accumulator, tag):
 def test_scalars_read_back_by_name_and_step(view):
     by_hand.live([TensorBoard(**BARE)], view)
     read = events(view.directory)
-    assert scalars(read, "train/elbo") == [(2, -198.0), (4, -196.0), (6, -194.0), (8, -192.0)]
-    assert scalars(read, "test/elbo") == [(4, -186.0), (8, -182.0)]
+    assert scalars(read, "ELBO/train") == [(2, -198.0), (4, -196.0), (6, -194.0), (8, -192.0)]
+    assert scalars(read, "ELBO/test") == [(4, -186.0), (8, -182.0)]
+    assert scalars(read, "KL/test") == [(4, 6.0), (8, 6.0)]
     assert scalars(read, "test/active_units") == [(4, 2.0), (8, 2.0)]
     assert scalars(read, "z_kl/001") == [(4, 1.0), (8, 1.0)]
     assert scalars(read, "z_kl_train/000")[0] == (2, 2.5)
     assert [step for step, _ in series(read, "z_kl/all")] == [4, 8]
-    groups = {tag.split("/")[0] for tag in read.Tags()["tensors"]}
-    assert sorted(groups)[:2] == ["test", "train"]  # the two that TensorBoard opens
+    tags = sorted(read.Tags()["tensors"])
+    assert tags[0] == "ELBO/test"  # the first card of TensorBoard's first page
+    assert sorted({tag.split("/")[0] for tag in tags})[:2] == ["ELBO", "KL"]  # the two groups that it opens
+    assert "test/elbo" not in tags
 
 
 def test_histograms_hold_weights_and_latents(view):
@@ -126,32 +135,64 @@ def test_the_projector_gets_vectors_labels_and_a_sprite(view):
     labels = np.loadtxt(folder / config.metadata_path, dtype=int)
     np.testing.assert_array_equal(labels, view.dataset.test.y[:20])
     sprite = tf.io.decode_png((folder / config.sprite.image_path).read_bytes()).numpy()
-    assert sprite.shape == (5 * 28, 5 * 28, 1)
+    assert sprite.shape == (5 * 28, 5 * 28, 4)
     assert list(config.sprite.single_image_dim) == [28, 28]
-    np.testing.assert_array_equal(sprite[28:56, :28] == 255, view.dataset.test.x[5] > 127.5)
+    ink = view.dataset.test.x[5, :, :, 0] > 127.5
+    np.testing.assert_array_equal(sprite[28:56, :28, 3] == 255, ink)  # other pixels are transparent
+    colour = np.round(np.array(to_rgb(CLASSES[view.dataset.test.y[5]])) * 255)
+    np.testing.assert_array_equal(sprite[28:56, :28, :3][ink], np.broadcast_to(colour, (ink.sum(), 3)))
 
 
-def test_hyperparameters_are_the_configs_leaves(view):
-    by_hand.live([TensorBoard(**BARE | {"hparams": True})], view)
-    metadata = events(view.directory).summary_metadata
+def test_the_projectors_colour_images_have_frames(tmp_path):
+    x = np.random.default_rng(0).random((4, 8, 6, 3)).astype(np.float32)
+    examples = Examples("test", x, np.array([0, 1, 1, 0]))
+    write_projector(tmp_path, {"z": np.zeros((4, 3))}, examples)
+    sprite = tf.io.decode_png((tmp_path / "sprite.png").read_bytes()).numpy() / 255
+    for number, (top, left) in enumerate(((0, 0), (0, 6), (8, 0), (8, 6))):
+        shown = sprite[top : top + 8, left : left + 6]
+        np.testing.assert_allclose(shown[2:-2, 2:-2], x[number, 2:-2, 2:-2], atol=1 / 255)
+        frame = shown[[0, 1, -1, -2]].reshape(-1, 3)
+        np.testing.assert_allclose(frame, np.tile(to_rgb(CLASSES[examples.y[number]]), (len(frame), 1)), atol=1 / 255)
+
+
+def test_the_projector_shows_rows_as_coloured_discs(tmp_path):
+    examples = Examples("test", np.zeros((4, 5), np.float32), np.array([0, 1, 1, 0]))
+    write_projector(tmp_path, {"z": np.zeros((4, 3))}, examples)
+    sprite = tf.io.decode_png((tmp_path / "sprite.png").read_bytes()).numpy()
+    assert sprite.shape == (32, 32, 4)
+    for (row, column), label in zip(((8, 8), (8, 24), (24, 8), (24, 24)), examples.y, strict=True):
+        assert to_hex(sprite[row, column, :3] / 255) == CLASSES[label]
+    assert sprite[0, 0, 3] == 0
+    assert list(projector_config(tmp_path).sprite.single_image_dim) == [16, 16]
+
+
+def test_hyperparameters_and_the_config_are_written(view):
+    given = {"seed": 3, "encoder.name": "mlp", "learning_rate": 1e-4, "xla": False}
+    by_hand.live([TensorBoard(**BARE | {"hparams": given, "config": 'name = "tiny"\n'})], view)
+    read = events(view.directory)
     start, end = (
-        plugin_data_pb2.HParamsPluginData.FromString(metadata[f"_hparams_/session_{name}_info"].plugin_data.content)
+        plugin_data_pb2.HParamsPluginData.FromString(
+            read.summary_metadata[f"_hparams_/session_{name}_info"].plugin_data.content
+        )
         for name in ("start", "end")
     )
     hparams = start.session_start_info.hparams
-    assert hparams["latent_size"].number_value == 2
-    assert hparams["encoder.name"].string_value == "conv-mnist"
-    assert hparams["steps"].string_value == "none"
+    assert set(hparams) == set(given)
+    assert hparams["seed"].number_value == 3
+    assert hparams["encoder.name"].string_value == "mlp"
     assert end.session_end_info.status == 1  # STATUS_SUCCESS
+    assert series(read, "config")[0][1].item().decode() == '```toml\nname = "tiny"\n```'
 
 
-def test_leaves_are_numbers_words_and_json():
-    config = Config(callbacks=("one",), encoder={"name": "mlp", "hidden": [3, 4]})
-    flat = leaves(config)
-    assert flat["encoder.hidden"] == "[3, 4]"
-    assert flat["callbacks"] == '[{"name": "one"}]'
-    assert flat["xla"] is False
-    assert flat["learning_rate"] == 1e-3
+def test_no_picture_is_written_twice(view):
+    board = TensorBoard(**BARE | {"images": True})
+    plots = Plots(formats=("png", "pdf"))
+    plots.then = board.show_plots
+    drawn = {name: plot for name, plot in view.plots.items() if name in ("latents", "reconstructions", "curves")}
+    by_hand.live([MetricsLog(), plots, board], replace(view, plots=drawn))
+    tags = [tag for tag in events(view.directory).Tags()["tensors"] if tag.startswith("images/")]
+    assert sorted(tags) == ["images/manifold", "images/plots/latents", "images/reconstructions", "images/samples"]
+    assert (view.directory / "plots" / "latents.pdf").exists()
 
 
 def test_the_graph_is_the_models(view):
@@ -166,12 +207,12 @@ def test_the_graph_is_the_models(view):
 
 @pytest.mark.parametrize("resumed", [0, 4])
 def test_a_resumed_run_has_the_events_of_an_uninterrupted_one(view, resumed):
-    options = BARE | {"histograms": True, "hparams": True, "graph": True}
+    options = BARE | {"histograms": True, "hparams": {"seed": 0}, "graph": True}
     by_hand.live([TensorBoard(**options)], view, until=6)
     by_hand.live([TensorBoard(**options)], view, first=resumed)
     read = events(view.directory)
-    assert [step for step, _ in scalars(read, "train/elbo")] == [2, 4, 6, 8]
-    assert [step for step, _ in scalars(read, "test/elbo")] == [4, 8]
+    assert [step for step, _ in scalars(read, "ELBO/train")] == [2, 4, 6, 8]
+    assert [step for step, _ in scalars(read, "ELBO/test")] == [4, 8]
     assert [step for step, _ in series(read, "z_mean/000")] == [4, 8]
     assert len(series(read, "_hparams_/session_start_info")) == 1
     assert read.Tags()["graph"]
@@ -184,14 +225,14 @@ def test_half_an_event_is_dropped(view):
     file.write_bytes(whole[:-7])
     by_hand.live([TensorBoard(**BARE)], view, first=8)
     assert len(file.read_bytes()) < len(whole) - 7
-    assert scalars(events(view.directory), "train/elbo")[-1][0] == 8
+    assert scalars(events(view.directory), "ELBO/train")[-1][0] == 8
 
 
 def test_a_run_that_ends_early_has_its_logs(view):
-    board = TensorBoard(**BARE | {"hparams": True})
+    board = TensorBoard(**BARE | {"hparams": {"seed": 0}})
     board.on_start(view)
     board.on_log(view, by_hand.log_record(2))
     board.on_exception(view, RuntimeError())
     read = events(view.directory)
-    assert scalars(read, "train/elbo") == [(2, -198.0)]
+    assert scalars(read, "ELBO/train") == [(2, -198.0)]
     assert "_hparams_/session_end_info" not in read.Tags()["tensors"]

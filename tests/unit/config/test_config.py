@@ -317,3 +317,11 @@ def test_a_key_set_with_a_model_that_ignores_it(with_groups, tmp_path, text, set
 def test_the_default_model_is_not_written():
     assert {"model", "condition"}.isdisjoint(tree_of(Config()))
     assert tree_of(Config(condition={"labels": True}))["condition"] == {"labels": True}
+    assert "formats" not in tree_of(Config())["plots"]
+    assert tree_of(Config(plots={"formats": ["png", "pdf"]}))["plots"]["formats"] == ["png", "pdf"]
+
+
+@pytest.mark.parametrize("formats", ['["svg"]', "[]", "pdf"])
+def test_an_unknown_format_of_plots(formats):
+    with pytest.raises(UsageError, match=r"command line: plots\.formats: .* is not a list \(each: 'png' or 'pdf'\)"):
+        compose("mnist-2d", [f"plots.formats={formats}"])

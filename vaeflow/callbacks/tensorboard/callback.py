@@ -13,10 +13,11 @@ from vaeflow.plots.examples import Examples
 from vaeflow.plots.grid import is_image
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from vaeflow.callbacks.base import Record, RunView
+    from vaeflow.config.hyperparameters import Leaf
 
 FOLDER = "tensorboard"
 
@@ -25,14 +26,16 @@ class TensorBoard(Callback):
     """Writes `tensorboard/` in the run's directory: `tensorboard --logdir RUN` shows it.
 
     Scalars are written at log entries and evaluations, histograms and images at evaluations, the projector's files at
-    the end, the graph and the hyperparameters at the start. A resumed run drops entries after its checkpoint.
+    the end, the graph, the config and the hyperparameters at the start. A resumed run drops entries after its
+    checkpoint.
 
     Args:
         histograms: of weights and latent means.
         images: reconstructions, samples, manifold or traversals; only if examples are [H, W, 1 or 3].
         projector: latent means with labels and pictures.
         graph: of the model.
-        hparams: the config, to compare runs by.
+        config: the run's config as TOML, shown as text.
+        hparams: values by which runs are compared, by dotted key; None writes none.
         examples: held-out examples that histograms and images are made from.
         projector_examples: held-out examples in the projector.
     """
@@ -44,12 +47,13 @@ class TensorBoard(Callback):
         images: bool = True,
         projector: bool = True,
         graph: bool = True,
-        hparams: bool = True,
+        config: str = "",
+        hparams: Mapping[str, Leaf] | None = None,
         examples: int = 1000,
         projector_examples: int = 1000,
     ) -> None:
         self._histograms, self._images, self._projector = histograms, images, projector
-        self._graph, self._hparams = graph, hparams
+        self._graph, self._config, self._hparams = graph, config, hparams
         self._limit, self._projector_limit = examples, projector_examples
         self._writer: tf.summary.SummaryWriter | None = None
         self._examples: Examples | None = None
@@ -88,14 +92,17 @@ class TensorBoard(Callback):
         self._open().flush()
 
     def show_plots(self, run: RunView, files: Sequence[Path]) -> None:
-        """Write plots that were drawn, as `images/plots/NAME`.
+        """Write plots that were drawn, as `images/plots/NAME`, except those that TensorBoard has already.
+
+        Those are the curves, and the pictures that every evaluation writes.
 
         Args:
             run: the run.
-            files: PNG files.
+            files: their files, of which PNG files are written.
         """
+        there = {"curves", *(images.NAMES if self._images else ())}
         with self._open().as_default():
-            for path in files:
+            for path in (path for path in files if path.suffix == ".png" and path.stem not in there):
                 picture = tf.io.decode_png(path.read_bytes(), channels=3)
                 tf.summary.image(f"images/plots/{path.stem}", picture[None], step=run.step)
 
@@ -112,7 +119,7 @@ class TensorBoard(Callback):
         if self._projector:
             examples = Examples.held_out(run.trained, run.dataset, self._projector_limit)
             embedding.write_projector(self._folder(run), examples.means(run.trained), examples)
-        if self._hparams:
+        if self._hparams is not None:
             with self._open().as_default():
                 hparams.write_success()
         self._close()
@@ -123,8 +130,10 @@ class TensorBoard(Callback):
 
     def _describe(self, run: RunView) -> None:
         with self._open().as_default():
-            if self._hparams:
-                hparams.write_start(run.config, str(run.directory))
+            if self._config:
+                tf.summary.text("config", f"```toml\n{self._config}```", step=0)
+            if self._hparams is not None:
+                hparams.write_start(self._hparams, str(run.directory))
             if self._graph:
                 graph.write_graph(run.trained.model, classes=run.trained.classes)
 

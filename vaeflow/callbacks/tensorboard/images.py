@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from vaeflow.plots.examples import Examples
 
 
+NAMES = ("reconstructions", "samples", "manifold", "traversals")
+"""The plots whose pictures `write_images` writes."""
+
+
 def write_images(trained: TrainedVAE, examples: Examples, step: int) -> None:
     """Write reconstructions below originals, samples, and the manifold (two latent dimensions) or traversals.
 
