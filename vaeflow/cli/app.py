@@ -8,6 +8,7 @@ from vaeflow.cli.compare import compare
 from vaeflow.cli.data import data
 from vaeflow.cli.doctor import doctor
 from vaeflow.cli.group import TeachingGroup
+from vaeflow.cli.hand_on import encode, export
 from vaeflow.cli.horovod import horovod
 from vaeflow.cli.launch import launch
 from vaeflow.cli.plugins import plugins
@@ -38,19 +39,6 @@ def app() -> None:
     """
 
 
-for _command in (
-    train,
-    resume,
-    sweep,
-    evaluate,
-    compare,
-    sample,
-    plot,
-    recipes,
-    plugins,
-    data,
-    launch,
-    horovod,
-    doctor,
-):
+OF_RUNS = (train, resume, sweep, evaluate, compare, sample, plot, encode, export)
+for _command in (*OF_RUNS, recipes, plugins, data, launch, horovod, doctor):
     app.add_command(_command)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vaeflow.commands.out import require_new
 from vaeflow.errors import UsageError
-from vaeflow.files.read import kind_of
 from vaeflow.plots import FORMATS, curves, style
 from vaeflow.plots.palette import CLASSES
 
@@ -25,12 +25,7 @@ def draw_comparison(found: Comparison, out: Path) -> None:
     Raises:
         UsageError: if the file exists, has another suffix or no directory, or no split is in the logs of all runs.
     """
-    if out.suffix.removeprefix(".") not in FORMATS:
-        raise UsageError(f"--out {out}: the file's name must end with .png or .pdf")
-    if not out.parent.is_dir():
-        raise UsageError(f"--out {out}: there is no directory {out.parent}")
-    if kind_of(out) is not None:
-        raise UsageError(f"--out {out} already exists and is not overwritten: choose another file")
+    require_new(out, tuple(f".{one}" for one in FORMATS))
     lines = [
         (number, {curve.name: curve for curve in curves.read(run.directory.metrics)})
         for number, group in enumerate(found.groups)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from vaeflow.commands.out import require_new
 from vaeflow.errors import UsageError
-from vaeflow.files.read import kind_of
 from vaeflow.files.write import written_aside
 
 if TYPE_CHECKING:
@@ -51,13 +51,7 @@ def sample_run(
         UsageError: if the file already exists, has another suffix or no directory, or a picture is requested of
             examples that are not images.
     """
-    target = out or run_dir / f"samples-{seed}.npy"
-    if target.suffix not in (".npy", ".png", ".pdf"):
-        raise UsageError(f"--out {target}: the file's name must end with .npy, .png or .pdf")
-    if not target.parent.is_dir():
-        raise UsageError(f"--out {target}: there is no directory {target.parent}")
-    if kind_of(target) is not None:
-        raise UsageError(f"--out {target} already exists and is not overwritten: choose another file")
+    target = require_new(out or run_dir / f"samples-{seed}.npy", (".npy", ".png", ".pdf"))
     from vaeflow.api import load
 
     loaded = load(run_dir, best=best, plugins=modules, data_dir=data_dir, accept_changes=accept_changes)

@@ -161,6 +161,32 @@ class Run:
         blocks = [batches.in_order(tf.constant(i, tf.int64), min(EXAMPLES_AT_A_TIME, count - i)).x for i in starts]
         return np.concatenate([np.asarray(block) for block in blocks])
 
+    def embeddings(self, split: str = "test") -> np.ndarray | dict[str, np.ndarray]:
+        """Return the means of q(z given x) of all examples of a split, in the order they are stored.
+
+        Args:
+            split: `train`, `validation` or `test`.
+
+        Returns:
+            An array [N, D], or by group if there are several.
+
+        Raises:
+            UsageError: if there is no such split.
+        """
+        import numpy as np
+        import tensorflow as tf
+
+        if split not in self.experiment.batches:
+            raise UsageError(f"unknown split {split!r}; {nearest(split, self.experiment.batches)}")
+        batches, found = self.experiment.batches[split], []
+        labels = self.labels(split) if self.trained.classes else None
+        for start in range(0, batches.examples, EXAMPLES_AT_A_TIME):
+            rows = slice(start, min(start + EXAMPLES_AT_A_TIME, batches.examples))
+            x = np.asarray(batches.in_order(tf.constant(start, tf.int64), rows.stop - start).x)
+            found.append(self.trained.means(x, labels=None if labels is None else labels[rows]))
+        means = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+        return means if len(means) > 1 else next(iter(means.values()))
+
     def prepare(self, pixels: np.ndarray, *, split: str = "test") -> np.ndarray:
         """Return x [B, *X] for stored pixels [B, *X], binarized as in the run."""
         return self.trained.prepare(pixels, split=split)
