@@ -12,10 +12,14 @@ from vaeflow.version import version_of_vaeflow
 
 if TYPE_CHECKING:
     from vaeflow.api import evaluate, load, resume, start, train
+    from vaeflow.training.keras_models import Decoder, Encoder, GenerativeModel
     from vaeflow.training.loaded import Run
 
 __all__ = [
     "Component",
+    "Decoder",
+    "Encoder",
+    "GenerativeModel",
     "Run",
     "Selected",
     "Takes",
@@ -29,11 +33,15 @@ __all__ = [
     "train",
 ]
 
+KERAS_MODELS = ("Decoder", "Encoder", "GenerativeModel")
+
 __version__ = version_of_vaeflow()
 
 
 def __getattr__(name: str) -> Any:
     """Import `train` and others on first use: they import TensorFlow, which takes seconds."""
+    if name in KERAS_MODELS:
+        return getattr(importlib.import_module("vaeflow.training.keras_models"), name)
     if name in __all__:
         return getattr(importlib.import_module("vaeflow.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

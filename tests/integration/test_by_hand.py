@@ -22,6 +22,7 @@ numbers = []
 for epoch in run.epochs():
     run.sample(3)
     run.elbo(run.examples("test", 5), samples=2)
+    run.model.encode(run.examples("test", 5))  # builds another network
     numbers.append(epoch.number)
     if leave == "break" and epoch.number == 2:
         break

@@ -10,7 +10,7 @@ the kernel, C and F channels.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -24,6 +24,7 @@ IMAGES = 13  # most images per piece, unless there would be more than PIECES pie
 PIECES = 4  # most pieces: each costs a few percent of the operation
 
 
+@keras.saving.register_keras_serializable(package="vaeflow")
 class Conv2D(keras.layers.Conv2D):
     """A convolution without bias and activation, with padding "same".
 
@@ -31,11 +32,15 @@ class Conv2D(keras.layers.Conv2D):
         filters: F.
         size: K, odd.
         strides: in both directions.
-        dtype: if it differs from the policy's. In half precision TensorFlow's own gradient is used.
+        options: of a Keras layer, such as `dtype`. In half precision TensorFlow's own gradient is used.
     """
 
-    def __init__(self, filters: int, size: int = 3, *, strides: int = 1, dtype: str | None = None) -> None:
-        super().__init__(filters, size, strides=strides, padding="same", use_bias=False, dtype=dtype)
+    def __init__(self, filters: int, size: int = 3, *, strides: int = 1, **options: Any) -> None:
+        super().__init__(filters, size, strides=strides, padding="same", use_bias=False, **options)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the layer is made of, as Keras saves it."""
+        return _config(self)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Return [B, h, w, F] for inputs [B, H, W, C]."""
@@ -54,11 +59,16 @@ class Conv2D(keras.layers.Conv2D):
         return convolution(inputs, tf.convert_to_tensor(self.kernel))
 
 
+@keras.saving.register_keras_serializable(package="vaeflow")
 class Conv2DTranspose(keras.layers.Conv2DTranspose):
     """The transposed convolution, with the same options as `Conv2D`."""
 
-    def __init__(self, filters: int, size: int = 3, *, strides: int = 1, dtype: str | None = None) -> None:
-        super().__init__(filters, size, strides=strides, padding="same", use_bias=False, dtype=dtype)
+    def __init__(self, filters: int, size: int = 3, *, strides: int = 1, **options: Any) -> None:
+        super().__init__(filters, size, strides=strides, padding="same", use_bias=False, **options)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the layer is made of, as Keras saves it."""
+        return _config(self)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Return [B, H, W, C] for inputs [B, h, w, F]."""
@@ -77,6 +87,13 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
             return tf.nn.conv2d_transpose(small, kernel, shape, strides, "SAME"), gradient
 
         return convolution(inputs, tf.convert_to_tensor(self.kernel))
+
+
+def _config(layer: Conv2D | Conv2DTranspose) -> dict[str, Any]:
+    """Return the arguments of a convolution's constructor."""
+    of_keras = keras.layers.Layer.get_config(layer)
+    own = {"filters": layer.filters, "size": layer.kernel_size[0], "strides": layer.strides[0]}
+    return {**own, **{name: of_keras[name] for name in ("name", "trainable", "dtype")}}
 
 
 def kernel_gradient(large: tf.Tensor, small: tf.Tensor, shape: tuple[int, int, int, int], strides: int) -> tf.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     Gradient = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
+@keras.saving.register_keras_serializable(package="vaeflow")
 class Bias(keras.layers.Layer):
     """Adds one learned number per channel; its gradient is summed in float32, one axis after the other.
 
@@ -24,6 +25,10 @@ class Bias(keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the variable, [C], for inputs [..., C]."""
         self.bias = self.add_weight(shape=(input_shape[-1],), initializer="zeros", name="bias", autocast=False)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the layer is made of, as Keras saves it."""
+        return super().get_config()
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Return inputs [..., C] plus the bias."""

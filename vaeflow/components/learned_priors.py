@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -23,6 +23,7 @@ class NormalPrior(DiagonalNormal):
         return diagonal_normal_kl(q, self) if type(q) is DiagonalNormal else None
 
 
+@keras.saving.register_keras_serializable(package="vaeflow")
 class DiagonalGaussianPrior(keras.layers.Layer):
     """p(z) = N(mu, diag(sigma^2)) with learned mu and log sigma^2; initially N(0, I).
 
@@ -36,6 +37,10 @@ class DiagonalGaussianPrior(keras.layers.Layer):
         self._per_class, self._shape = per_class, (latent_size,)
         if not per_class:
             self._add_weights(latent_size)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {"latent_size": self._shape[0], "per_class": self._per_class}
 
     def connect(self, context: PriorContext) -> None:
         """Create the weights of each class.
@@ -104,6 +109,7 @@ class MixturePrior(keras.layers.Layer):
         raise NotImplementedError
 
 
+@keras.saving.register_keras_serializable(package="vaeflow")
 class MixtureOfGaussiansPrior(MixturePrior):
     """p(z) = sum_k w_k N(mu_k, diag(sigma_k^2)), with learned weights, means and log sigma^2.
 
@@ -116,9 +122,14 @@ class MixtureOfGaussiansPrior(MixturePrior):
     def __init__(self, latent_size: int, components: int, spread: float) -> None:
         super().__init__(name="prior", dtype="float32")
         apart, shape = keras.initializers.RandomNormal(stddev=spread), (components, latent_size)
+        self.shape, self.spread = shape, spread
         self.logits = self.add_weight(shape=(components,), initializer="zeros", name="logits")
         self.mu = self.add_weight(shape=shape, initializer=apart, name="mu")
         self.log_var = self.add_weight(shape=shape, initializer="zeros", name="log_var")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {"latent_size": self.shape[1], "components": self.shape[0], "spread": self.spread}
 
     def _mixture(self) -> DiagonalNormalMixture:
         return DiagonalNormalMixture(*(tf.convert_to_tensor(v) for v in (self.logits, self.mu, self.log_var)))

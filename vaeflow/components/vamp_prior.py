@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vaeflow.contracts import PriorContext
 
 
+@keras.saving.register_keras_serializable(package="vaeflow")
 class VampPrior(MixturePrior):
     """p(z) = 1/K sum_k q(z given u_k), with learned pseudo-inputs u_k (Tomczak and Welling 2018, equation 9).
 
@@ -26,8 +27,13 @@ class VampPrior(MixturePrior):
 
     def __init__(self, components: int, mean: float, spread: float) -> None:
         super().__init__(name="prior", dtype="float32")
-        self._components, self._initial = components, keras.initializers.RandomNormal(mean=mean, stddev=spread)
+        self._components, self._mean, self._spread = components, mean, spread
+        self._initial = keras.initializers.RandomNormal(mean=mean, stddev=spread)
         self._context: PriorContext | None = None
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {"components": self._components, "mean": self._mean, "spread": self._spread}
 
     def connect(self, context: PriorContext) -> None:
         """Create the pseudo-inputs, [K, *X].

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from vaeflow.plugins.registered import Bound
 
 
-def build_model(resolved: Resolved, x_shape: tuple[int, ...], *, classes: int = 0) -> LatentVariableModel:
+def build_model(
+    resolved: Resolved, x_shape: tuple[int, ...], *, classes: int = 0, seed_all: bool = True
+) -> LatentVariableModel:
     """Build the model for examples of a shape; its initial weights are a function of the seed.
 
     Layers that are built on their first call get their weights in the sanity check, which calls them.
@@ -28,13 +30,15 @@ def build_model(resolved: Resolved, x_shape: tuple[int, ...], *, classes: int = 
         resolved: the config and its components.
         x_shape: X, after the transforms.
         classes: C of a conditional model, else 0.
+        seed_all: seed all random numbers of this process; if False, the caller has seeded Python's and NumPy's.
 
     Raises:
         VaeflowError: if a component can't be built.
         PluginError: if the model is no Keras model, or its groups of latents are invalid.
     """
     config, label = resolved.config, resolved.model.registered.label
-    keras.utils.set_random_seed(config.seed)
+    if seed_all:
+        keras.utils.set_random_seed(config.seed)
     with built_in(config.precision), sized_weights():
         latent_size = config.latent_size if "latent_size" in resolved.model.component.uses else 0
         context = ModelContext(x_shape, latent_size, classes, _ConfigParts(resolved))

@@ -42,6 +42,7 @@ class Experiment:
     """All objects that a run needs for training and evaluation.
 
     Attributes:
+        resolved: the config and its components.
         config: the resolved config.
         dataset: the loaded data set.
         timeline: the length of the run.
@@ -58,6 +59,7 @@ class Experiment:
         plots: plots by name.
     """
 
+    resolved: Resolved
     config: Config
     dataset: Dataset
     timeline: Timeline
@@ -162,6 +164,7 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
         sanity_check(resolved, built)
         step = _train_step(resolved, built, batches["train"], timeline, strategy)
     return Experiment(
+        resolved=resolved,
         config=config,
         dataset=dataset,
         timeline=timeline,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from vaeflow.contracts import Dataset
     from vaeflow.model.trained_vae import Labels, Latents, TrainedVAE
     from vaeflow.training.experiment import Experiment
+    from vaeflow.training.keras_models import Decoder, Encoder, GenerativeModel
+    from vaeflow.training.keras_models.of_run import Kind, ModelsOfRun
 
 EXAMPLES_AT_A_TIME = 10_000
 ELBOS = ("test/elbo", "validation/elbo", "train/elbo")  # the most important first
@@ -44,6 +46,7 @@ class Run:
     ) -> None:
         self._directory, self.experiment = directory, experiment
         self.step, self.metrics = step, dict(metrics or {})
+        self._models: ModelsOfRun | None = None
 
     def __repr__(self) -> str:
         """Return one line: `<Run mnist-2d in runs/mnist-2d: step 600 of 12000, test/elbo -161.20 nats>`."""
@@ -104,6 +107,36 @@ class Run:
             UsageError: if there is no such split, or memory does not suffice.
         """
         return figures_of(self.experiment, split, samples)
+
+    @property
+    def model(self) -> GenerativeModel:
+        """The model as a Keras model with the current weights, or their EMA: `model(x)`, `save`, `export`, `summary`.
+
+        Its weights are a copy: after more training, get it again. `encoder` and `decoder` are parts of it.
+        """
+        from vaeflow.training.keras_models import GenerativeModel
+
+        return self._keras(GenerativeModel)
+
+    @property
+    def encoder(self) -> Encoder:
+        """A Keras model from x [B, *X] to the means of q(z given x), [B, D], or by group if there are several."""
+        from vaeflow.training.keras_models import Encoder
+
+        return self._keras(Encoder)
+
+    @property
+    def decoder(self) -> Decoder:
+        """A Keras model from z [B, D], or by group, to the expected x, [B, *X]."""
+        from vaeflow.training.keras_models import Decoder
+
+        return self._keras(Decoder)
+
+    def _keras(self, kind: type[Kind]) -> Kind:
+        from vaeflow.training.keras_models.of_run import ModelsOfRun
+
+        self._models = self._models or ModelsOfRun(self.experiment)
+        return self._models.get(kind, self.step)
 
     def examples(self, split: str = "test", count: int | None = None) -> np.ndarray:
         """Return prepared examples x [count, *X] of a split, as evaluations see them, in the order they are stored.

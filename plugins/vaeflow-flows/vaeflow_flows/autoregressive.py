@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import tensorflow as tf
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from vaeflow_flows.conditioner import Network
     from vaeflow_flows.flow import Transform
 
 
@@ -51,32 +50,34 @@ def solve(
 class AutoregressiveStep(Layer):
     """The variables of one step: a network whose outputs depend on latents of lower rank and the features.
 
+    A subclass says by `transform` which step it is: what makes one of the network and the ranks [D].
+
     Args:
         latent_size: D.
         hidden: units of each hidden layer.
         activation: of the hidden layers, the name of a Keras activation.
-        transform: the network and the ranks [D] to the step.
         number: of the step, from 0; every other step ranks the last latent first.
         conditional: whether there are features.
     """
 
+    transform: ClassVar[type[Any]]
+
     def __init__(
-        self,
-        latent_size: int,
-        hidden: Sequence[int],
-        activation: str,
-        *,
-        transform: Callable[[Network, np.ndarray], Transform],
-        number: int,
-        conditional: bool = True,
+        self, latent_size: int, hidden: Sequence[int], activation: str, *, number: int, conditional: bool = True
     ) -> None:
         super().__init__(f"step_{number}")
+        self._config = {"latent_size": latent_size, "hidden": list(hidden), "activation": activation}
+        self._config |= {"number": number, "conditional": conditional}
         reverse = number % 2 == 1
         self.rank = masks.ranks(latent_size, reverse=reverse)
-        self.transform = transform
         layers = masks.autoregressive(latent_size, hidden, reverse=reverse)
         self.conditioner = Conditioner(layers, activation, conditional=conditional)
 
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return dict(self._config)
+
     def given(self, features_BF: tf.Tensor | None) -> Transform:
         """Return the step for features [B, F], or for none."""
-        return self.transform(self.conditioner.given(features_BF), self.rank)
+        step: Transform = self.transform(self.conditioner.given(features_BF), self.rank)
+        return step

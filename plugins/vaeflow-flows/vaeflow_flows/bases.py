@@ -6,15 +6,12 @@ Shapes: B examples, L samples, D latents, M columns, F features.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
 from vaeflow_flows.layers import Layer, dense
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 TINY = 1e-20
 
@@ -55,6 +52,7 @@ class Columns:
         return tf.linalg.matvec(self.matrix, w_LBM)
 
 
+@keras.saving.register_keras_serializable(package="vaeflow_flows")
 @dataclass(frozen=True)
 class Order:
     """Q as the identity or the reversal of the latents, M = D; it does not depend on features.
@@ -64,6 +62,15 @@ class Order:
     """
 
     reverse: bool
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {"reverse": self.reverse}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Order:
+        """Return the object of a config."""
+        return cls(**config)
 
     def given(self, features_BF: tf.Tensor) -> Order:  # noqa: ARG002
         """Return itself."""
@@ -115,16 +122,21 @@ def reflections(normals_BDK: tf.Tensor) -> tf.Tensor:
     return tf.eye(normals_BDK.shape[1]) - tf.matmul(u_BDK, solved_BKD)
 
 
+MATRICES = {"orthonormal": orthonormal, "reflections": reflections}
+"""What makes Q of vectors, by name."""
+
+
+@keras.saving.register_keras_serializable(package="vaeflow_flows")
 class ColumnsHead(Layer):
     """Q from vectors that are linear in the features; they start in random directions, with lengths of about 1.
 
     Args:
         latent_size: D.
         count: K, the number of vectors.
-        matrix: vectors [B, D, K] to Q [B, D, M].
+        matrix: what makes Q [B, D, M] of the vectors [B, D, K], one of `MATRICES`.
     """
 
-    def __init__(self, latent_size: int, count: int, matrix: Callable[[tf.Tensor], tf.Tensor]) -> None:
+    def __init__(self, latent_size: int, count: int, matrix: str) -> None:
         super().__init__("columns")
         self.shape = (latent_size, count)
         self.matrix = matrix
@@ -132,6 +144,11 @@ class ColumnsHead(Layer):
         start = keras.initializers.RandomNormal(stddev=latent_size**-0.5)
         self.vectors = dense(latent_size * count, "vectors", bias=start)
 
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        latent_size, count = self.shape
+        return {"latent_size": latent_size, "count": count, "matrix": self.matrix}
+
     def given(self, features_BF: tf.Tensor) -> Columns:
         """Return Q for features [B, F]."""
-        return Columns(self.matrix(tf.reshape(self.vectors(features_BF), (-1, *self.shape))))
+        return Columns(MATRICES[self.matrix](tf.reshape(self.vectors(features_BF), (-1, *self.shape))))

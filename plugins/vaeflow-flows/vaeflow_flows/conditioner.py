@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from vaeflow_flows.layers import Layer, MaskedDense, dense, small
-
-if TYPE_CHECKING:
-    import numpy as np
 
 Network = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 """Latents [L, B, inputs] to a shift and a raw scale, each [L, B, outputs]."""
@@ -27,6 +25,7 @@ def bounded(raw: tf.Tensor) -> tf.Tensor:
     return LARGEST_LOG_SCALE * tf.tanh(raw / LARGEST_LOG_SCALE)
 
 
+@keras.saving.register_keras_serializable(package="vaeflow_flows")
 class Conditioner(Layer):
     """Dense layers; the first gets latents and features, if there are any; the last starts near zero.
 
@@ -39,12 +38,26 @@ class Conditioner(Layer):
 
     def __init__(self, masks: Sequence[np.ndarray], activation: str, *, conditional: bool) -> None:
         super().__init__("conditioner")
-        first, *between, last = masks
+        first, *between, last = self._masks = list(masks)
         self.activation = keras.activations.get(activation)
         self.features = dense(first.shape[1], "features") if conditional else None
         self.latents = MaskedDense(first, "latents", bias=not conditional) if first.any() else None
         self.between = [MaskedDense(mask, f"hidden_{number}") for number, mask in enumerate(between)]
         self.last = MaskedDense(last, "last", kernel=small())
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor; masks as lists."""
+        activation, conditional = keras.activations.serialize(self.activation), self.features is not None
+        return {
+            "masks": [mask.tolist() for mask in self._masks],
+            "activation": activation,
+            "conditional": conditional,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Conditioner:
+        """Return the layer of a config."""
+        return cls(**{**config, "masks": [np.asarray(mask, np.float32) for mask in config["masks"]]})
 
     def given(self, features_BF: tf.Tensor | None) -> Network:
         """Return the network for features [B, F]; the part that depends only on them is computed once."""

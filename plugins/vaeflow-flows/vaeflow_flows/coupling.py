@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import keras
 import tensorflow as tf
 
 from vaeflow_flows import masks
@@ -56,6 +57,7 @@ class Coupling:
         return tf.concat([changed, kept] if self.swap else [kept, changed], axis=-1)
 
 
+@keras.saving.register_keras_serializable(package="vaeflow_flows")
 class CouplingStep(Layer):
     """The variables of one step.
 
@@ -71,10 +73,16 @@ class CouplingStep(Layer):
         self, latent_size: int, hidden: Sequence[int], activation: str, *, number: int, conditional: bool = True
     ) -> None:
         super().__init__(f"step_{number}")
+        self._config = {"latent_size": latent_size, "hidden": list(hidden), "activation": activation}
+        self._config |= {"number": number, "conditional": conditional}
         self.first, self.swap = latent_size // 2, number % 2 == 1
         kept = latent_size - self.first if self.swap else self.first
         layers = masks.full(kept, hidden, 2 * (latent_size - kept))
         self.conditioner = Conditioner(layers, activation, conditional=conditional)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return dict(self._config)
 
     def given(self, features_BF: tf.Tensor | None) -> Coupling:
         """Return the step for features [B, F], or for none."""

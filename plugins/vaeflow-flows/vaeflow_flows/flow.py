@@ -6,12 +6,13 @@ Shapes: B examples, L samples, D latent dimensions, F features. Log-densities ar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import keras
 import tensorflow as tf
 
 from vaeflow.model.distributions import DiagonalNormal, StandardNormal
-from vaeflow_flows.layers import Layer, dense
+from vaeflow_flows.layers import Layer, dense, loaded, saved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,6 +94,7 @@ class Flow:
         return z_LBD, log_det_LB
 
 
+@keras.saving.register_keras_serializable(package="vaeflow_flows")
 class FlowHead(Layer):
     """Features to a flow: the heads of its base (mu and log sigma^2, linear in the features) and its steps.
 
@@ -107,6 +109,15 @@ class FlowHead(Layer):
         self.mu = dense(latent_size, "mu")
         self.log_var = dense(latent_size, "log_var")
         self.steps = list(steps)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {"latent_size": self.noise_size, "steps": saved(self.steps)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> FlowHead:
+        """Return the layer of a config."""
+        return cls(**loaded(config, "steps"))
 
     def distribution(self, features: tf.Tensor) -> Flow:
         """Return q(z given x) for features [B, F]."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from vaeflow.model.distributions import StandardNormal
-from vaeflow_flows.layers import Layer
+from vaeflow_flows.layers import Layer, loaded, saved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +52,7 @@ def normal_points(count: int, size: int) -> np.ndarray:
     return np.concatenate([half, -half])
 
 
+@keras.saving.register_keras_serializable(package="vaeflow_flows")
 class FlowPrior(Layer):
     """p(z) with z = f_K(... f_1(e)), e ~ N(0, I).
 
@@ -65,6 +67,15 @@ class FlowPrior(Layer):
         super().__init__("prior")
         self.base = StandardNormal(latent_size)
         self.steps = list(steps)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {"latent_size": self.base.size, "steps": saved(self.steps)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> FlowPrior:
+        """Return the layer of a config."""
+        return cls(**loaded(config, "steps"))
 
     def sample(self, noise: tf.Tensor) -> tf.Tensor:
         """Return z [..., D] for standard normal noise [..., D]."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import keras
 import tensorflow as tf
 
 from vaeflow.model.distributions import StandardNormal
@@ -86,6 +87,7 @@ def unit_triangular(below_BK: tf.Tensor, size: int) -> tf.Tensor:
     return tf.stack(rows, axis=1)
 
 
+@keras.saving.register_keras_serializable(package="vaeflow_flows")
 class FullGaussianHead(Layer):
     """q(z given x) = N(mu, C C^T); mu, log sigma and the elements below U's diagonal are linear in the features.
 
@@ -102,6 +104,10 @@ class FullGaussianHead(Layer):
         self.mu = dense(latent_size, "mu")
         self.log_var = dense(latent_size, "log_var")
         self.below = dense(below, "below", kernel=small()) if below else None
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {"latent_size": self.noise_size}
 
     def distribution(self, features: tf.Tensor) -> FullNormal:
         """Return q(z given x) for features [B, F]."""

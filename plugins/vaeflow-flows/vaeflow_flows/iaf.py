@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import keras
 import tensorflow as tf
 
-from vaeflow_flows.autoregressive import solve
+from vaeflow_flows.autoregressive import AutoregressiveStep, solve
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,3 +57,10 @@ class InverseAutoregression:
         m, s = self.network(z_LBD)
         s += GATE_AT_START
         return tf.sigmoid(-s) * m, tf.math.log_sigmoid(s)
+
+
+@keras.saving.register_keras_serializable(package="vaeflow_flows")
+class InverseAutoregressiveStep(AutoregressiveStep):
+    """The variables of one step of the inverse autoregressive flow."""
+
+    transform = InverseAutoregression

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import keras
 import tensorflow as tf
 
-from vaeflow_flows.autoregressive import solve
+from vaeflow_flows.autoregressive import AutoregressiveStep, solve
 from vaeflow_flows.conditioner import bounded
 
 if TYPE_CHECKING:
@@ -46,3 +47,10 @@ class MaskedAutoregression:
     def _affine(self, z_LBD: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         mu, raw = self.network(z_LBD)
         return mu, bounded(raw)
+
+
+@keras.saving.register_keras_serializable(package="vaeflow_flows")
+class MaskedAutoregressiveStep(AutoregressiveStep):
+    """The variables of one step of the masked autoregressive flow."""
+
+    transform = MaskedAutoregression

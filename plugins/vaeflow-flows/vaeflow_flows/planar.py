@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -48,6 +49,7 @@ class Planar:
         raise NotImplementedError("posterior 'planar' has a density only for its own samples: use sample_and_log_prob")
 
 
+@keras.saving.register_keras_serializable(package="vaeflow_flows")
 class PlanarStep(Layer):
     """w, u and b of one step, linear in the features.
 
@@ -58,11 +60,16 @@ class PlanarStep(Layer):
 
     def __init__(self, latent_size: int, *, number: int) -> None:
         super().__init__(f"step_{number}")
+        self._config = {"latent_size": latent_size, "number": number}
         # Each step starts with a different direction of length about 1; with equal ones all would learn the same.
         direction = keras.initializers.RandomNormal(stddev=latent_size**-0.5)
         self.w = dense(latent_size, "w", bias=direction)
         self.u = dense(latent_size, "u", kernel=small(), bias=small())
         self.b = dense(1, "b")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return dict(self._config)
 
     def given(self, features_BF: tf.Tensor) -> Planar:
         """Return the step for features [B, F]."""

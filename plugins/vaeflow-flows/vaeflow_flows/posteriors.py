@@ -47,14 +47,10 @@ def iaf(latent_size: int, *, depth: Depth = 4, hidden: tuple[int, ...] = (64,), 
         UsageError: if a hidden layer has fewer than 2 units, or there is none.
     """
     _require_hidden("iaf", hidden)
-    from vaeflow_flows.autoregressive import AutoregressiveStep
     from vaeflow_flows.flow import FlowHead
-    from vaeflow_flows.iaf import InverseAutoregression
+    from vaeflow_flows.iaf import InverseAutoregressiveStep
 
-    steps = [
-        AutoregressiveStep(latent_size, hidden, activation, transform=InverseAutoregression, number=k)
-        for k in range(depth)
-    ]
+    steps = [InverseAutoregressiveStep(latent_size, hidden, activation, number=k) for k in range(depth)]
     return FlowHead(latent_size, steps)
 
 
@@ -74,14 +70,10 @@ def maf(latent_size: int, *, depth: Depth = 2, hidden: tuple[int, ...] = (64,), 
         UsageError: if a hidden layer has fewer than 2 units, or there is none.
     """
     _require_hidden("maf", hidden)
-    from vaeflow_flows.autoregressive import AutoregressiveStep
     from vaeflow_flows.flow import FlowHead
-    from vaeflow_flows.maf import MaskedAutoregression
+    from vaeflow_flows.maf import MaskedAutoregressiveStep
 
-    steps = [
-        AutoregressiveStep(latent_size, hidden, activation, transform=MaskedAutoregression, number=k)
-        for k in range(depth)
-    ]
+    steps = [MaskedAutoregressiveStep(latent_size, hidden, activation, number=k) for k in range(depth)]
     return FlowHead(latent_size, steps)
 
 
@@ -151,9 +143,9 @@ def _basis(latent_size: int, variant: Variant, columns: int, reflections: int, *
     if latent_size == 1:  # Q is 1 or -1, so there is nothing to learn
         return bases.Order(reverse=False)
     if variant == "orthogonal":
-        return bases.ColumnsHead(latent_size, columns, bases.orthonormal)
+        return bases.ColumnsHead(latent_size, columns, "orthonormal")
     if variant == "householder":
-        return bases.ColumnsHead(latent_size, reflections, bases.reflections)
+        return bases.ColumnsHead(latent_size, reflections, "reflections")
     return bases.Order(reverse=number % 2 == 1)
 
 

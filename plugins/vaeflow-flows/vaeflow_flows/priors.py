@@ -46,13 +46,11 @@ def maf(latent_size: int, *, depth: Depth = 4, hidden: tuple[int, ...] = (64,), 
         UsageError: if there is one latent dimension only, a hidden layer has fewer than 2 units, or there is none.
     """
     _require("maf", latent_size, hidden)
-    from vaeflow_flows.autoregressive import AutoregressiveStep
     from vaeflow_flows.flow_prior import FlowPrior
-    from vaeflow_flows.maf import MaskedAutoregression
+    from vaeflow_flows.maf import MaskedAutoregressiveStep
 
     steps = [
-        AutoregressiveStep(latent_size, hidden, activation, transform=MaskedAutoregression, number=k, conditional=False)
-        for k in range(depth)
+        MaskedAutoregressiveStep(latent_size, hidden, activation, number=k, conditional=False) for k in range(depth)
     ]
     return FlowPrior(latent_size, steps)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
-from vaeflow_flows.layers import Layer, dense, small
+from vaeflow_flows.layers import Layer, dense, loaded, small
 
 if TYPE_CHECKING:
     from vaeflow_flows.bases import Basis, BasisHead
@@ -74,6 +74,7 @@ def upper_triangular(elements_BK: tf.Tensor, size: int) -> tf.Tensor:
     return tf.linalg.band_part(tf.reshape(square, (-1, size, size)), 0, -1)
 
 
+@keras.saving.register_keras_serializable(package="vaeflow_flows")
 class UpperTriangle(Layer):
     """Features to an upper triangular matrix whose diagonal is in (-1, 1).
 
@@ -87,7 +88,13 @@ class UpperTriangle(Layer):
     def __init__(self, size: int, name: str, *, kernel: object, bias: object) -> None:
         super().__init__(name)
         self.size = size
-        self.elements = dense(size * (size + 1) // 2, "elements", kernel=kernel, bias=bias)
+        self._initial = {"kernel": keras.initializers.get(kernel), "bias": keras.initializers.get(bias)}
+        self.elements = dense(size * (size + 1) // 2, "elements", **self._initial)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        initial = {name: keras.initializers.serialize(one) for name, one in self._initial.items()}
+        return {"size": self.size, "name": self.name, **initial}
 
     def given(self, features_BF: tf.Tensor) -> tf.Tensor:
         """Return matrices [B, M, M] for features [B, F]."""
@@ -96,6 +103,7 @@ class UpperTriangle(Layer):
         return tf.linalg.set_diag(matrix_BMM, diagonal_BM)
 
 
+@keras.saving.register_keras_serializable(package="vaeflow_flows")
 class SylvesterStep(Layer):
     """Q, R, R~ and b of one step, from the features.
 
@@ -109,11 +117,20 @@ class SylvesterStep(Layer):
 
     def __init__(self, columns: int, basis: BasisHead, *, number: int) -> None:
         super().__init__(f"step_{number}")
-        self.basis = basis
+        self.basis, self._numbers = basis, {"columns": columns, "number": number}
         self.outer = UpperTriangle(columns, "outer", kernel=small(), bias=small())
         spread = keras.initializers.RandomNormal(stddev=columns**-0.5)
         self.inner = UpperTriangle(columns, "inner", kernel="glorot_uniform", bias=spread)
         self.b = dense(columns, "b")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {**self._numbers, "basis": keras.saving.serialize_keras_object(self.basis)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> SylvesterStep:
+        """Return the layer of a config."""
+        return cls(**loaded(config, "basis"))
 
     def given(self, features_BF: tf.Tensor) -> Sylvester:
         """Return the step for features [B, F]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -31,6 +32,7 @@ def with_lead(maps: tf.Tensor, lead: tf.Tensor) -> tf.Tensor:
     return tf.reshape(maps, tf.concat([lead, tf.shape(maps)[1:]], axis=0))
 
 
+@keras.saving.register_keras_serializable(package="vaeflow_hierarchical")
 class Start(keras.layers.Layer):
     """A learned map, the same for every example: where the network from the top down begins.
 
@@ -41,6 +43,10 @@ class Start(keras.layers.Layer):
     def __init__(self, shape: tuple[int, int, int]) -> None:
         super().__init__(name="start", dtype=FULL)
         self.map = self.add_weight(shape=shape, initializer=keras.initializers.RandomNormal(stddev=0.5), name="map")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {"shape": list(self.map.shape)}
 
     def call(self, rows: tf.Tensor) -> tf.Tensor:
         """Return [N, H, W, C] for a number N of rows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -24,6 +24,7 @@ class _State(NamedTuple):
     restarts: tf.Tensor
 
 
+@keras.saving.register_keras_serializable(package="vaeflow_vq")
 class Codebook(keras.layers.Layer):
     """K vectors of size D, each the average of the encoder's outputs that are closest to it.
 
@@ -58,6 +59,10 @@ class Codebook(keras.layers.Layer):
         self.restarts = self.add_weight(shape=(), initializer="zeros", name="restarts", **fixed)
         self.key = self.add_weight(shape=(), initializer=keras.initializers.RandomUniform(0, KEYS), name="key", **fixed)
         self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {name: getattr(self, name) for name in ("codes", "size", "positions", "decay", "restart_below")}
 
     def table(self) -> tf.Tensor:
         """Return the codes of evaluations, [K, D]."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -16,6 +18,7 @@ def code_prior(name: str, grid: tuple[int, int], codes: int, *, width: int, laye
     return Autoregressive(grid, codes, width=width, layers=layers)
 
 
+@keras.saving.register_keras_serializable(package="vaeflow_vq")
 class CodePrior(keras.layers.Layer):
     """All codes are equally probable at all positions.
 
@@ -29,7 +32,11 @@ class CodePrior(keras.layers.Layer):
 
     def __init__(self, grid: tuple[int, int], codes: int) -> None:
         super().__init__(name="code_prior", dtype="float32")
-        self.grid, self.codes = grid, codes
+        self.grid, self.codes = tuple(grid), codes
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {"grid": list(self.grid), "codes": self.codes}
 
     @property
     def positions(self) -> int:
@@ -63,6 +70,7 @@ class CodePrior(keras.layers.Layer):
         return tf.while_loop(lambda position, _: position < self.positions, draw_next, (0, indices))[1]
 
 
+@keras.saving.register_keras_serializable(package="vaeflow_vq")
 class Independent(CodePrior):
     """A distribution of codes for each position."""
 
@@ -77,6 +85,7 @@ class Independent(CodePrior):
         return tf.broadcast_to(table, tf.concat([tf.shape(indices)[:1], tf.shape(table)], axis=0))
 
 
+@keras.saving.register_keras_serializable(package="vaeflow_vq")
 class Autoregressive(CodePrior):
     """Masked convolutions over the map (PixelCNN; van den Oord, Kalchbrenner and Kavukcuoglu 2016), with gates.
 
@@ -91,11 +100,16 @@ class Autoregressive(CodePrior):
 
     def __init__(self, grid: tuple[int, int], codes: int, *, width: int, layers: int) -> None:
         super().__init__(grid, codes)
+        self.width = width
         self.first = MaskedConvolution(codes, 2 * width, side=5, sees_itself=False)
         self.inner = [MaskedConvolution(width, 2 * width, side=3, sees_itself=True) for _ in range(layers)]
         self.last = keras.layers.Dense(codes, dtype="float32")
         self.last.build((None, width))
         self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {**super().get_config(), "width": self.width, "layers": len(self.inner)}
 
     def logits(self, indices: tf.Tensor) -> tf.Tensor:
         """Return logits of each position given those before it, [N, P, K]."""
@@ -106,11 +120,13 @@ class Autoregressive(CodePrior):
         return tf.reshape(self.last(tf.nn.relu(h)), (-1, self.positions, self.codes))
 
 
+@keras.saving.register_keras_serializable(package="vaeflow_vq")
 class MaskedConvolution(keras.layers.Layer):
     """A convolution whose outputs see the positions above and to the left, and perhaps their own."""
 
     def __init__(self, inputs: int, outputs: int, *, side: int, sees_itself: bool) -> None:
         super().__init__(dtype="float32")
+        self._config = {"inputs": inputs, "outputs": outputs, "side": side, "sees_itself": sees_itself}
         mask = np.zeros((side, side, 1, 1), np.float32)
         mask[: side // 2] = 1.0
         mask[side // 2, : side // 2 + sees_itself] = 1.0
@@ -119,6 +135,10 @@ class MaskedConvolution(keras.layers.Layer):
         self.kernel = self.add_weight(shape=(side, side, inputs, outputs), initializer=initializer, name="kernel")
         self.bias = self.add_weight(shape=(outputs,), initializer="zeros", name="bias")
         self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return dict(self._config)
 
     def call(self, maps: tf.Tensor) -> tf.Tensor:
         """Return [N, h, w, outputs] for [N, h, w, inputs]."""

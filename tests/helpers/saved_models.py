@@ -1,0 +1,89 @@
+"""Keras models of small configs with random weights, and whether they are the same after they were saved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from vaeflow import GenerativeModel
+
+MLP = ("encoder=mlp", "encoder.hidden=[6]", "decoder=mlp", "decoder.hidden=[6]", "latent_size=3")
+
+
+def model_of(
+    x_shape: tuple[int, ...], *settings: str, classes: int = 0, plugins: Sequence[Any] = (), recipe: str = "mnist-2d"
+) -> GenerativeModel:
+    """Return the Keras model of a config for examples of a shape, with weights that are away from the initial ones."""
+    from vaeflow import GenerativeModel
+    from vaeflow.config.compose import compose
+    from vaeflow.config.resolve import resolve
+    from vaeflow.plugins.registry import Registry
+    from vaeflow.training.keras_models.architecture import Architecture
+    from vaeflow.training.keras_models.network import build_network
+
+    registry = Registry.load(plugins)
+    conditional = ("condition.labels=true",) if classes else ()
+    resolved = resolve(compose(recipe, (*settings, *conditional), registry.recipe), registry)
+    network = build_network(resolved, x_shape, classes)
+    for number, weight in enumerate(network.variables):
+        if weight.dtype == "float32":
+            weight.assign(weight + 0.1 * np.random.default_rng(number).random(weight.shape))
+    return GenerativeModel(Architecture.of(resolved, x_shape, classes), network)
+
+
+def results_of(model: Any, x: np.ndarray, labels: tuple[Any, ...] = ()) -> dict[str, Any]:
+    """Return what a model gives for examples and fixed noise; a SavedModel's functions have the same names."""
+    of_q, of_p = noises(model, len(x))
+    means = model.encode(x, *labels)
+    return {
+        "serve": model(x, *labels),
+        "encode": means,
+        "decode": model.decode(means, *labels),
+        "sample": model.generate(of_p, *labels),
+        "elbo": model.elbo(x, *labels, noise=of_q),
+    }
+
+
+def noises(model: GenerativeModel, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return noise of two samples of the posterior, [B, 2, N], and of the prior, [B, M]."""
+    rng = np.random.default_rng(7)
+    of_q = rng.normal(size=(count, 2, model.posterior_noise_size)).astype(np.float32)
+    return of_q, rng.normal(size=(count, model.noise_size)).astype(np.float32)
+
+
+def require_same_when_saved(model: GenerativeModel, folder: Path, x: np.ndarray, *labels: Any) -> None:
+    """Save and export a model, its encoder and its decoder, load them, and compare what they give."""
+    import keras
+    import tensorflow as tf
+
+    from vaeflow import Decoder, Encoder
+
+    expected, (of_q, of_p) = results_of(model, x, labels), noises(model, len(x))
+    encoder, decoder = Encoder.of(model), Decoder.of(model)
+    for name, one in (("model", model), ("encoder", encoder), ("decoder", decoder)):
+        one.save(folder / f"{name}.keras")
+        one.export(folder / name)
+    again, encoder, decoder = (keras.models.load_model(folder / f"{n}.keras") for n in ("model", "encoder", "decoder"))
+    require_close(results_of(again, x, labels), expected)
+    require_close(encoder(x, *labels), expected["encode"])
+    require_close(decoder(expected["encode"], *labels), expected["decode"])
+    bare, encoder, decoder = (tf.saved_model.load(str(folder / name)) for name in ("model", "encoder", "decoder"))
+    found = {name: getattr(bare, name)(x, *labels) for name in ("serve", "encode")}
+    found |= {"decode": bare.decode(expected["encode"], *labels), "sample": bare.sample(of_p, *labels)}
+    require_close({**found, "elbo": bare.elbo(x, of_q, *labels)}, expected)
+    require_close(encoder.serve(x, *labels), expected["encode"])
+    require_close(decoder.serve(expected["encode"], *labels), expected["decode"])
+
+
+def require_close(found: Any, expected: Any) -> None:
+    """Compare two trees of arrays; they may differ by rounding."""
+    import keras
+
+    keras.tree.assert_same_structure(found, expected)
+    for one, other in zip(keras.tree.flatten(found), keras.tree.flatten(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-6, atol=1e-6)

@@ -1,0 +1,13 @@
+"""A run's model as Keras models, which are saved, loaded and exported as Keras does.
+
+Importing this registers them and vaeflow's layers with Keras, so that `keras.models.load_model` finds them. Keras
+imports no module because a file names it: a process that loads one does so, by `from vaeflow import GenerativeModel`.
+"""
+
+from vaeflow.components import convolutions, heads, layers, learned_priors, vamp_prior
+from vaeflow.training.keras_models.models import Decoder, Encoder, GenerativeModel
+
+__all__ = ["REGISTERED", "Decoder", "Encoder", "GenerativeModel"]
+
+REGISTERED = (convolutions, heads, layers, learned_priors, vamp_prior)
+"""Modules whose layers Keras can then load by their names."""
