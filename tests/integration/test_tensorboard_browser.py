@@ -3,10 +3,11 @@
 import io
 import re
 import subprocess
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from helpers.small_runs import python
+from helpers.small_runs import command_line, python
 from helpers.tensorboard_pages import CHROMIUM, browser, served
 from matplotlib.colors import to_rgb
 from PIL import Image
@@ -39,11 +40,9 @@ def runs(tmp_path_factory, mnist_content):
         "log.graph=false",
         "plots.draw=[]",
     ]
-    code = (
-        "import sys; from vaeflow.api import train; train('mnist-mlp-20', overrides=sys.argv[2:], run_dir=sys.argv[1])"
-    )
-    for name, more in (("first", ["epochs=3"]), ("second", less)):
-        subprocess.run([*python(), "-c", code, str(folder / "runs" / name), *settings, *more], check=True)
+    for name, more in (("first", ["epochs=3", "--profile", "2"]), ("second", less)):
+        place = ["--run-dir", folder / "runs" / name]
+        subprocess.run(command_line("train", "mnist-mlp-20", *place, *settings, *more), check=True)
     return folder / "runs"
 
 
@@ -154,6 +153,17 @@ def test_no_two_images_are_the_same(open_tab):
     loaders.nth(3).wait_for()
     tags = loaders.evaluate_all("all => all.map(one => one.tag)")
     assert sorted(tags) == ["images/manifold", "images/plots/latents", "images/reconstructions", "images/samples"]
+
+
+@pytest.mark.skipif(not find_spec("tensorboard_plugin_profile"), reason="tensorboard-plugin-profile is not installed")
+def test_the_profile_is_found(address, window):
+    page = window.new_page()  # not `open_tab`: the plugin asks Google's servers for fonts and charts
+    page.set_default_timeout(DRAWN)
+    page.goto(f"{address}#profile")
+    inside = page.frame_locator("plugins-component iframe")
+    inside.get_by_text("Sessions (1)").wait_for()
+    inside.get_by_text("first/tensorboard/").first.wait_for()
+    page.close()
 
 
 def test_the_projector_colours_every_point_by_label(open_tab):
