@@ -93,7 +93,7 @@ def looped(folder, data, *settings, recorder=None):
         processes = Processes(experiment.strategy)
         requests = Requests(experiment, callbacks, view.control, processes, StopRequest(), Members())
         loop = Loop(experiment, view, callbacks, Position(Progress()), requests, saves, lambda: 0)
-        loop.run()
+        assert [epoch.number for epoch in loop.epochs()]
     return loop
 
 
