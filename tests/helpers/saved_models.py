@@ -57,27 +57,36 @@ def noises(model: GenerativeModel, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def require_same_when_saved(model: GenerativeModel, folder: Path, x: np.ndarray, *labels: Any) -> None:
-    """Save and export a model, its encoder and its decoder, load them, and compare what they give."""
+    """Save and export a model, load it, and compare what it gives."""
+    import keras
+    import tensorflow as tf
+
+    expected, (of_q, of_p) = results_of(model, x, labels), noises(model, len(x))
+    model.save(folder / "model.keras")
+    model.export(folder / "model")
+    again = keras.models.load_model(folder / "model.keras")
+    require_close(results_of(again, x, labels), expected)
+    bare = tf.saved_model.load(str(folder / "model"))
+    found = {name: getattr(bare, name)(x, *labels) for name in ("serve", "encode")}
+    found |= {"decode": bare.decode(expected["encode"], *labels), "sample": bare.sample(of_p, *labels)}
+    require_close({**found, "elbo": bare.elbo(x, of_q, *labels)}, expected)
+
+
+def require_same_parts_when_saved(model: GenerativeModel, folder: Path, x: np.ndarray, *labels: Any) -> None:
+    """The same for its encoder and its decoder, each alone."""
     import keras
     import tensorflow as tf
 
     from vaeflow import Decoder, Encoder
 
-    expected, (of_q, of_p) = results_of(model, x, labels), noises(model, len(x))
-    encoder, decoder = Encoder.of(model), Decoder.of(model)
-    for name, one in (("model", model), ("encoder", encoder), ("decoder", decoder)):
-        one.save(folder / f"{name}.keras")
-        one.export(folder / name)
-    again, encoder, decoder = (keras.models.load_model(folder / f"{n}.keras") for n in ("model", "encoder", "decoder"))
-    require_close(results_of(again, x, labels), expected)
-    require_close(encoder(x, *labels), expected["encode"])
-    require_close(decoder(expected["encode"], *labels), expected["decode"])
-    bare, encoder, decoder = (tf.saved_model.load(str(folder / name)) for name in ("model", "encoder", "decoder"))
-    found = {name: getattr(bare, name)(x, *labels) for name in ("serve", "encode")}
-    found |= {"decode": bare.decode(expected["encode"], *labels), "sample": bare.sample(of_p, *labels)}
-    require_close({**found, "elbo": bare.elbo(x, of_q, *labels)}, expected)
-    require_close(encoder.serve(x, *labels), expected["encode"])
-    require_close(decoder.serve(expected["encode"], *labels), expected["decode"])
+    means = model.encode(x, *labels)
+    for part, given, expected in ((Encoder, x, means), (Decoder, means, model.decode(means, *labels))):
+        one = part.of(model)
+        one.save(folder / f"{one.name}.keras")
+        one.export(folder / one.name)
+        require_close(keras.models.load_model(folder / f"{one.name}.keras")(given, *labels), expected)
+        bare = tf.saved_model.load(str(folder / one.name))  # its variables go with it
+        require_close(bare.serve(given, *labels), expected)
 
 
 def require_close(found: Any, expected: Any) -> None:

@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers.paths import ROOT
-from helpers.saved_models import MLP, model_of, require_close, require_same_when_saved, results_of
+from helpers.saved_models import (
+    MLP,
+    model_of,
+    require_close,
+    require_same_parts_when_saved,
+    require_same_when_saved,
+    results_of,
+)
 
 import vaeflow
 from vaeflow import Decoder, Encoder, GenerativeModel
@@ -114,7 +121,9 @@ def test_more_training_makes_another_model(run):
 )
 def test_it_is_the_same_when_saved(name, tmp_path):
     labels = (LABELS,) if MODELS[name][2].get("classes") else ()
-    require_same_when_saved(made(name), tmp_path, X, *labels)
+    model = made(name)
+    require_same_when_saved(model, tmp_path, X, *labels)
+    require_same_parts_when_saved(model, tmp_path, X, *labels)
 
 
 def test_a_signature_names_its_inputs_and_groups(conditional, tmp_path):
