@@ -162,6 +162,8 @@ def evaluate(
     split: str = "test",
     *,
     samples: int | None = None,
+    importance_samples: int | None = None,
+    metrics: Sequence[str] = (),
     best: bool = False,
     plugins: Sequence[Plugin] = (),
     data_dir: str | Path | None = None,
@@ -173,8 +175,10 @@ def evaluate(
         run: a run, with its current weights; or a run's directory, into which `evaluation-SPLIT.json` is written.
         split: `train`, `validation` or `test`.
         samples: L, the samples of z per example; None uses the config's.
+        importance_samples: K, the samples per example to estimate log p(x) with, too; None does not estimate it.
+        metrics: names of metrics beside those of the config.
         best: for a directory: use the best checkpoint instead of the newest.
-        plugins: for a directory: as for `train`.
+        plugins: as for `train`; of a `Run`, those of `metrics` that are not installed.
         data_dir: for a directory: the user's folder of data sets.
         accept_changes: for a directory: evaluate it although config, plugin code or data have changed since.
 
@@ -182,7 +186,9 @@ def evaluate(
         VaeflowError: see its subclasses.
     """
     if isinstance(run, Run):
-        return run.evaluate(split, samples=samples)
+        return run.evaluate(
+            split, samples=samples, importance_samples=importance_samples, metrics=metrics, plugins=plugins
+        )
     found = evaluate_run(
         Path(run),
         _folders(data_dir),
@@ -191,6 +197,8 @@ def evaluate(
         best=best,
         modules=plugins,
         accept_changes=accept_changes,
+        importance_samples=importance_samples,
+        metrics=metrics,
     )
     return found or {}
 

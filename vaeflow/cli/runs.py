@@ -47,6 +47,13 @@ from vaeflow.runtime.memory import parse_bytes
     "Example: --importance-samples 5000",
 )
 @click.option(
+    "--metric",
+    "metrics",
+    metavar="NAME",
+    multiple=True,
+    help="Metric beside those of the run's config; may be repeated. Example: --metric iw-bound",
+)
+@click.option(
     "--memory",
     metavar="SIZE",
     help="Memory for the importance samples; default: what is available. Example: --memory 4GiB",
@@ -63,6 +70,7 @@ def evaluate(
     split: str,
     samples: int | None,
     importance_samples: int | None,
+    metrics: tuple[str, ...],
     memory: str | None,
     best: bool,
     accept_changes: bool,
@@ -98,6 +106,7 @@ def evaluate(
         accept_changes=accept_changes,
         importance_samples=importance_samples,
         memory=budget,
+        metrics=metrics,
     )
     if result is not None:
         click.echo(json.dumps(result, indent=2))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from vaeflow.config.schema import Selection
 from vaeflow.files.write import write_json
+from vaeflow.plugins.registry import Registry
 from vaeflow.training.agreement import FirstMeeting
 from vaeflow.training.existing import of_strategy, resolve_run
 from vaeflow.training.run_files.directory import RunDirectory
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
     from vaeflow.data.sets import Folders
     from vaeflow.plugins.discovery import Plugin
+    from vaeflow.plugins.registered import Bound
     from vaeflow.training.experiment import Experiment
 
 ONE_DEVICE = ("strategy=single",)
@@ -34,6 +38,7 @@ def evaluate_run(
     accept_changes: bool = False,
     importance_samples: int | None = None,
     memory: float | None = None,
+    metrics: Sequence[str] = (),
 ) -> dict[str, Any] | None:
     """Evaluate a run on a split and write `evaluation-SPLIT.json` into its directory.
 
@@ -50,19 +55,22 @@ def evaluate_run(
         accept_changes: evaluate even if config, plugin code or data have changed since the checkpoint.
         importance_samples: K, the samples per example that log p(x) is estimated with, too; None does not estimate it.
         memory: bytes that these samples may take; None uses what is available.
+        metrics: names of metrics beside those of the config.
 
     Returns:
         The written content: the binarization, the number of examples and samples, and the metrics by name in nats. None
         on ranks other than 0.
 
     Raises:
-        UsageError: if there is no such run or split, or ranks differ.
+        UsageError: if there is no such run, split or metric, or ranks differ.
         CheckpointError: if no checkpoint is valid.
     """
     requested = {"split": split, "samples": samples, "best": best, "importance_samples": importance_samples}
+    requested |= {"metrics": ",".join(metrics)} if metrics else {}
     with FirstMeeting(accept_changes=accept_changes, **requested) as meeting:
         directory = RunDirectory.open(run_dir)
         resolved = resolve_run(directory, modules, of_strategy(settings))
+        more = more_metrics(metrics, modules)
         experiment, record = prepare_to_read(
             resolved, folders, topology=resolved.strategy.build(), meeting=meeting, accept_changes=accept_changes
         )
@@ -77,7 +85,7 @@ def evaluate_run(
             ).to_json()
         )
         processes.share(experiment.state.to_bytes, experiment.state.from_bytes)
-        result = figures_of(experiment, split, samples, best=best)
+        result = figures_of(experiment, split, samples, best=best, more=more)
         if importance_samples is not None:
             from vaeflow.training.log_likelihood import Request, figures, log_likelihood_of
 
@@ -88,7 +96,28 @@ def evaluate_run(
     return result if processes.chief else None
 
 
-def figures_of(experiment: Experiment, split: str, samples: int | None = None, *, best: bool = False) -> dict[str, Any]:
+def more_metrics(names: Sequence[str], modules: Sequence[Plugin]) -> list[Bound]:
+    """Return metrics by their names, with the defaults of their options.
+
+    Args:
+        names: of components of kind metric.
+        modules: plugins that are not installed.
+
+    Raises:
+        UsageError: if there is no such metric, or it has required options.
+    """
+    registry = Registry.load(modules) if names else None
+    return [registry.bind("metric", Selection(name=name), "--metric") for name in names] if registry else []
+
+
+def figures_of(
+    experiment: Experiment,
+    split: str,
+    samples: int | None = None,
+    *,
+    best: bool = False,
+    more: Sequence[Bound] = (),
+) -> dict[str, Any]:
     """Evaluate a split with the current weights.
 
     Args:
@@ -96,6 +125,7 @@ def figures_of(experiment: Experiment, split: str, samples: int | None = None, *
         split: `train`, `validation` or `test`.
         samples: L, the samples of z per example; None uses the config's.
         best: whether the weights are those of the best checkpoint, for the description.
+        more: metrics beside those of the config.
 
     Returns:
         The binarization, the number of examples and samples, and the metrics by name in nats.
@@ -103,7 +133,9 @@ def figures_of(experiment: Experiment, split: str, samples: int | None = None, *
     Raises:
         UsageError: if there is no such split, or memory does not suffice.
     """
-    config, evaluation = experiment.config, experiment.evaluator(split, samples=samples)()
+    config = experiment.config
+    metrics = {**experiment.metrics, **{bound.name: bound.build() for bound in more}}
+    evaluation = replace(experiment, metrics=metrics).evaluator(split, samples=samples)()
     return {
         "dataset": config.dataset.name,
         "binarization": config.binarization.name,

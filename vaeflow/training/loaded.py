@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vaeflow.errors import UsageError, nearest
-from vaeflow.training.evaluate import figures_of
+from vaeflow.training.evaluate import figures_of, more_metrics
 from vaeflow.training.history import history_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vaeflow.config.schema import Config
     from vaeflow.contracts import Dataset
     from vaeflow.model.trained_vae import Labels, Latents, TrainedVAE
+    from vaeflow.plugins.discovery import Plugin
     from vaeflow.training.experiment import Experiment
     from vaeflow.training.keras_models import Decoder, Encoder, GenerativeModel
     from vaeflow.training.keras_models.of_run import Kind, ModelsOfRun
@@ -96,17 +97,40 @@ class Run:
         """
         return history_of(self.directory)
 
-    def evaluate(self, split: str = "test", *, samples: int | None = None) -> dict[str, Any]:
+    def evaluate(
+        self,
+        split: str = "test",
+        *,
+        samples: int | None = None,
+        importance_samples: int | None = None,
+        metrics: Sequence[str] = (),
+        plugins: Sequence[Plugin] = (),
+    ) -> dict[str, Any]:
         """Return metrics of a split, as `vaeflow evaluate` prints them; no file is written.
 
         Args:
             split: `train`, `validation` or `test`.
             samples: L, the samples of z per example; None uses the config's.
+            importance_samples: K, the samples per example to estimate log p(x) with, too; None does not estimate it.
+            metrics: names of metrics beside those of the config.
+            plugins: that have these metrics and are not installed.
 
         Raises:
-            UsageError: if there is no such split, or memory does not suffice.
+            UsageError: if there is no such split or metric, or memory does not suffice.
         """
-        return figures_of(self.experiment, split, samples)
+        found = figures_of(self.experiment, split, samples, more=more_metrics(metrics, plugins))
+        if importance_samples is None:
+            return found
+        from vaeflow.distributed.strategies.processes import Processes
+        from vaeflow.training.log_likelihood import Request, figures, log_likelihood_of
+
+        estimate = log_likelihood_of(
+            self.experiment, Request(split, importance_samples), Processes(self.experiment.strategy)
+        )
+        return found | {
+            "importance_samples": importance_samples,
+            "metrics": found["metrics"] | figures(split, estimate),
+        }
 
     @property
     def model(self) -> GenerativeModel:

@@ -10,6 +10,7 @@ from helpers.small_runs import on, train, write_digits
 
 import vaeflow
 from vaeflow.cli import main
+from vaeflow.errors import UsageError
 
 SETTINGS = ("steps=3", "ema=0.5", "latent_size=3")
 
@@ -24,6 +25,16 @@ def run(tmp_path_factory, mnist_content):
 def exported(run, tmp_path, to):
     assert main(["export", str(run.directory), "--to", to, "--out", str(tmp_path / "out"), "--licence", "CC0"]) == 0
     return tmp_path / "out"
+
+
+def test_metrics_can_be_named_at_evaluation(run):
+    """They are not in the run's config; the bound of 20 samples is below log p(x) of 300."""
+    found = run.evaluate(samples=20, importance_samples=300, metrics=["iw-bound", "squared-error"])["metrics"]
+    assert found["test/squared-error"] > 0.0
+    assert found["test/elbo"] < found["test/iw-bound"] < -found["test/nll"] + 0.5
+    assert "test/iw-bound" not in run.evaluate()["metrics"]
+    with pytest.raises(UsageError, match="--metric: unknown metric 'iw-bond'; did you mean 'iw-bound'"):
+        run.evaluate(metrics=["iw-bond"])
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
