@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Python compiles what it imports; to compile all that is installed takes longer.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile
 RECIPE ?= mnist-2d
 # Two files at a time, in their order: those that take long are among the first.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -53,6 +55,7 @@ test-cluster: $(VENV)/installed-dev
 # The manifests against the schemas that Kubeflow's operators publish, which are downloaded.
 KUBEFLOW := https://raw.githubusercontent.com/kubeflow
 test-kubernetes: $(VENV)/installed-dev
+	$(INSTALL) --editable ".[kubernetes]"
 	mkdir -p build/crds
 	curl --fail --location --output build/crds/mpijobs.yaml $(KUBEFLOW)/mpi-operator/v0.8.0/manifests/base/kubeflow.org_mpijobs.yaml
 	curl --fail --location --output build/crds/tfjobs.yaml $(KUBEFLOW)/training-operator/v1.9.0/manifests/base/crds/kubeflow.org_tfjobs.yaml
@@ -90,9 +93,9 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable .
+	$(INSTALL) --editable .
 	touch $@
 
 $(VENV)/installed-dev: pyproject.toml $(PLUGINS) | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable ".[dev]" $(PACKAGES:%=--editable ./%)
+	$(INSTALL) --editable ".[dev]" $(PACKAGES:%=--editable ./%)
 	touch $@ $(VENV)/installed

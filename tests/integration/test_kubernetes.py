@@ -110,7 +110,9 @@ def test_image_and_manifests_agree():
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_pods_are_valid_for_kubernetes(strategy, gpus, capsys):
     """By the schemas of Kubernetes's own API, unknown fields refused; as `kubectl apply` does."""
-    validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed").validate
+    validate = pytest.importorskip(
+        "kubernetes_validate", reason="kubernetes-validate is not installed: make test-kubernetes"
+    ).validate
     for pod in pods_of(printed(strategy, gpus, capsys)).values():
         validate({"apiVersion": "v1", "kind": "Pod", **pod}, "1.31", strict=True)
 

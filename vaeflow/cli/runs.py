@@ -47,6 +47,12 @@ from vaeflow.runtime.memory import parse_bytes
     "Example: --importance-samples 5000",
 )
 @click.option(
+    "--annealing-steps",
+    type=click.IntRange(min=1),
+    help="Estimate the log-likelihood by annealed importance sampling: chains of so many steps, as many per example as "
+    "--importance-samples says. Example: --importance-samples 16 --annealing-steps 500",
+)
+@click.option(
     "--metric",
     "metrics",
     metavar="NAME",
@@ -70,6 +76,7 @@ def evaluate(
     split: str,
     samples: int | None,
     importance_samples: int | None,
+    annealing_steps: int | None,
     metrics: tuple[str, ...],
     memory: str | None,
     best: bool,
@@ -90,6 +97,8 @@ def evaluate(
     budget = None if memory is None else parse_bytes("--memory", memory)
     if budget is not None and importance_samples is None:
         raise UsageError("--memory is for --importance-samples, which is not given")
+    if annealing_steps is not None and importance_samples is None:
+        raise UsageError("--annealing-steps needs --importance-samples, the number of chains per example")
     processes = Job.current().processes
     if processes == 1:  # otherwise the other ranks are notified
         require_run(run)
@@ -106,6 +115,7 @@ def evaluate(
         accept_changes=accept_changes,
         importance_samples=importance_samples,
         memory=budget,
+        annealing_steps=annealing_steps or 0,
         metrics=metrics,
     )
     if result is not None:

@@ -38,6 +38,7 @@ def evaluate_run(
     accept_changes: bool = False,
     importance_samples: int | None = None,
     memory: float | None = None,
+    annealing_steps: int = 0,
     metrics: Sequence[str] = (),
 ) -> dict[str, Any] | None:
     """Evaluate a run on a split and write `evaluation-SPLIT.json` into its directory.
@@ -55,6 +56,7 @@ def evaluate_run(
         accept_changes: evaluate even if config, plugin code or data have changed since the checkpoint.
         importance_samples: K, the samples per example that log p(x) is estimated with, too; None does not estimate it.
         memory: bytes that these samples may take; None uses what is available.
+        annealing_steps: T, if log p(x) is estimated by annealed importance sampling, with K chains of T steps; else 0.
         metrics: names of metrics beside those of the config.
 
     Returns:
@@ -66,7 +68,7 @@ def evaluate_run(
         CheckpointError: if no checkpoint is valid.
     """
     requested = {"split": split, "samples": samples, "best": best, "importance_samples": importance_samples}
-    requested |= {"metrics": ",".join(metrics)} if metrics else {}
+    requested |= {"metrics": ",".join(metrics), "annealing_steps": annealing_steps}
     with FirstMeeting(accept_changes=accept_changes, **requested) as meeting:
         directory = RunDirectory.open(run_dir)
         resolved = resolve_run(directory, modules, of_strategy(settings))
@@ -90,8 +92,10 @@ def evaluate_run(
             from vaeflow.training.log_likelihood import Request, figures, log_likelihood_of
 
             unfinished = run_dir / f"evaluation-{split}.unfinished.json"
-            found = log_likelihood_of(experiment, Request(split, importance_samples, memory), processes, unfinished)
+            request = Request(split, importance_samples, memory, annealing_steps)
+            found = log_likelihood_of(experiment, request, processes, unfinished)
             result |= {"importance_samples": importance_samples, "metrics": result["metrics"] | figures(split, found)}
+            result |= {"annealing_steps": annealing_steps} if annealing_steps else {}
         processes.on_chief(lambda: write_json(run_dir / f"evaluation-{split}.json", result))
     return result if processes.chief else None
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vaeflow.engine.annealing import AnnealedSampler
 from vaeflow.engine.importance import COLUMNS, ImportanceSampler
 from vaeflow.errors import FileError, UsageError
 from vaeflow.files.read import kind_of, read_json
@@ -41,13 +42,15 @@ class Request:
 
     Attributes:
         split: `train`, `validation` or `test`.
-        samples: K, the importance samples per example.
+        samples: K, the importance samples per example, or the chains.
         memory: bytes that the samples may take; None uses what is available.
+        annealing_steps: T, the steps of a chain of annealed importance sampling; 0 for importance sampling.
     """
 
     split: str
     samples: int
     memory: float | None = None
+    annealing_steps: int = 0
 
 
 def log_likelihood_of(
@@ -117,7 +120,8 @@ def _sampler(experiment: Experiment, request: Request) -> ImportanceSampler:
             f"importance samples: latents {', '.join(codes)} of this model are codes without noise; log p(x) can't be "
             "estimated by samples of them"
         )
-    sampler = ImportanceSampler(
+    steps = request.annealing_steps
+    sampler = (functools.partial(AnnealedSampler, steps=steps) if steps else ImportanceSampler)(
         experiment.strategy,
         model,
         experiment.batches[split],
