@@ -34,25 +34,25 @@ def model():
     return EXACT.vae()
 
 
-@pytest.mark.parametrize("steps", [10, 50])
+@pytest.mark.parametrize("steps", [5, 20])
 def test_the_exact_value_is_within_its_error(model, steps):
-    """300 examples with the same x, so 300 independent estimates."""
-    found = estimated(model, np.repeat(X, 300, axis=0), 100, steps)
+    """100 examples with the same x, so 100 independent estimates."""
+    found = estimated(model, np.repeat(X, 100, axis=0), 100, steps)
     bias = np.mean(1.0 / found.effective - 1.0 / 100) / 2.0
     exact = float(EXACT.evidence(X))
     assert found.mean == pytest.approx(exact - bias, abs=4.0 * found.monte_carlo_error + bias / 2.0)
 
 
-def test_more_steps_have_more_effective_samples(model):
-    few, many = (estimated(model, np.repeat(X, 20, axis=0), 100, steps) for steps in (5, 50))
-    assert np.median(many.effective) > 1.5 * np.median(few.effective)
+def test_more_steps_lose_fewer_samples(model):
+    few, many = (estimated(model, X, 100, steps) for steps in (3, 30))
+    assert 100.0 - many.effective[0] < 0.3 * (100.0 - few.effective[0])
 
 
 def test_a_poor_encoder_does_not_matter(model):
     """Importance samples of the prior's size far away from the posterior have few effective ones."""
     bias = model.posterior.mu.trainable_variables[-1]
     bias.assign(tf.fill(bias.shape, 4.0))
-    poor, annealed = estimated(model, X, 100), estimated(model, X, 100, 50)
+    poor, annealed = estimated(model, X, 100), estimated(model, X, 100, 20)
     bias.assign(tf.zeros(bias.shape))
     assert annealed.effective[0] > 3.0 * poor.effective[0]
     assert annealed.mean == pytest.approx(float(EXACT.evidence(X)), abs=0.3)
