@@ -194,7 +194,10 @@ COMMANDS = TRAIN | {
     "evaluate no run": (["evaluate", "norun"], "norun is not a run directory: it has no config.toml"),
     "sample no run": (["sample", "norun"], "norun is not a run directory: it has no config.toml"),
     "plot no run": (["plot", "norun"], "norun is not a run directory: it has no config.toml"),
-    "sample's file": (["sample", "norun", "--out", "a.gif"], "--out a.gif: the file's name must end with .npy or .png"),
+    "sample's file": (
+        ["sample", "norun", "--out", "a.gif"],
+        "--out a.gif: the file's name must end with .npy, .png or .pdf",
+    ),
     "sample's folder": (["sample", "norun", "--out", "no/a.npy"], "--out no/a.npy: there is no directory no"),
     "a run's config": (["resume", "run"], "run/config.toml: epochs: -1 is not a whole number of at least 1 or none"),
 }
