@@ -14,6 +14,8 @@ from vaeflow.cli import main
 from vaeflow.commands.compare import Statistic, compare
 from vaeflow.errors import UsageError
 
+pytestmark = pytest.mark.slow  # it trains or samples for seconds
+
 OF = ("steps=4", "log.every_steps=2")
 
 

@@ -12,6 +12,8 @@ import vaeflow
 from vaeflow.cli import main
 from vaeflow.errors import UsageError
 
+pytestmark = pytest.mark.slow  # it trains or samples for seconds
+
 SETTINGS = ("steps=3", "ema=0.5", "latent_size=3")
 
 

@@ -16,6 +16,8 @@ from vaeflow.engine.annealing import FIRST_STEP, AnnealedSampler, hamiltonian
 from vaeflow.engine.importance import ImportanceSampler
 from vaeflow.model.moving_average import MovingAverage
 
+pytestmark = pytest.mark.slow  # it trains or samples for seconds
+
 EXACT = LinearGaussian.random(3)
 X = np.random.default_rng(1).normal(size=(1, 5)).astype(np.float32)
 

@@ -16,6 +16,8 @@ from vaeflow.runtime.memory import parse_bytes
 from vaeflow.training import log_likelihood
 from vaeflow.training.log_likelihood import Request, figures, log_likelihood_of
 
+pytestmark = pytest.mark.slow  # it trains or samples for seconds
+
 SETTINGS = {
     "dataset": {"name": "digits", "train_examples": 60, "test_examples": 47},
     "encoder.hidden": [4],
