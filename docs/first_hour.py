@@ -29,6 +29,7 @@ from termios import TIOCSWINSZ
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "tutorial.md")
 BLOCK = re.compile(r"^```(console|toml|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TEMPORARY = re.compile(rf"{re.escape(tempfile.gettempdir())}/\S+")
 COLUMNS, LAST, WIDEST = 110, 7, 150
 SHORT = " epochs=1 dataset.train_examples=2000 dataset.test_examples=500"
 KEPT = ("PIP_", "VAEFLOW_", "SSL_", "http", "HTTP", "no_proxy")
@@ -110,6 +111,7 @@ def screen_of(output: str) -> tuple[str, ...]:
     """
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output).replace("\r\n", "\n")
     lines = [next((text for text in reversed(line.split("\r")) if text.strip()), "") for line in plain.split("\n")]
+    lines = (TEMPORARY.sub("...", line) for line in lines)
     cut = (f"{line[:WIDEST]} ..." if len(line) > WIDEST else line for line in map(str.rstrip, lines) if line)
     return tuple(cut)[-LAST:]
 

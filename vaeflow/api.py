@@ -15,9 +15,11 @@ from vaeflow.plugins.registry import Registry
 from vaeflow.training.by_hand import TrainingRun
 from vaeflow.training.checkpoints.restore import restore_to_read
 from vaeflow.training.evaluate import evaluate_run
-from vaeflow.training.existing import of_strategy, resolve_run
+from vaeflow.training.existing import resolve_run
 from vaeflow.training.loaded import Run
-from vaeflow.training.run import Place, epochs, prepare, to_the_end
+from vaeflow.training.run import Place, prepare
+from vaeflow.training.run import resume as resume_to_the_end
+from vaeflow.training.run import run as run_to_the_end
 from vaeflow.training.run_files.directory import RunDirectory
 from vaeflow.training.setup import prepare_to_read
 
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from vaeflow.config.schema import Config
     from vaeflow.config.sources import Overrides
     from vaeflow.plugins.discovery import Plugin
-    from vaeflow.training.run import Ready
 
     Observed = Iterable[Callback | Callable[..., Any]]
 
@@ -66,8 +67,16 @@ def train(
     Raises:
         VaeflowError: see its subclasses.
     """
-    ready = _ready(_find(config, overrides, plugins), data_dir, callbacks, accept_changes=accept_changes)
-    directory = to_the_end(epochs(ready, Place(Path(run_dir) if run_dir else None, may_have_begun=resume)))
+    directory = run_to_the_end(
+        _find(config, overrides, plugins),
+        Path(run_dir) if run_dir else None,
+        _folders(data_dir),
+        resume=resume,
+        accept_changes=accept_changes,
+        observers=observers(callbacks),
+    )
+    if directory is None:
+        raise AssertionError("a run that is no dry run has a directory")
     return load(directory.path, plugins=plugins, data_dir=data_dir, accept_changes=accept_changes)
 
 
@@ -92,7 +101,8 @@ def start(
     """
     if Job.current().elastic:
         raise UsageError("vaeflow.start: an elastic job has no loop by hand; use vaeflow.train or the command")
-    ready = _ready(_find(config, overrides, plugins), data_dir, callbacks, accept_changes=accept_changes)
+    find = _find(config, overrides, plugins)
+    ready = prepare(find, _folders(data_dir), accept_changes=accept_changes, observers=observers(callbacks))
     return TrainingRun(ready, Place(Path(run_dir) if run_dir else None, may_have_begun=resume))
 
 
@@ -118,13 +128,14 @@ def resume(
     Raises:
         VaeflowError: see its subclasses.
     """
-    settings = of_strategy(overrides)
-
-    def find() -> Resolved:
-        return resolve_run(RunDirectory.open(Path(run_dir)), plugins, settings)
-
-    ready = _ready(find, data_dir, callbacks, accept_changes=accept_changes)
-    directory = to_the_end(epochs(ready, Place(Path(run_dir), must_have_begun=True)))
+    directory = resume_to_the_end(
+        Path(run_dir),
+        plugins,
+        settings=overrides,
+        folders=_folders(data_dir),
+        accept_changes=accept_changes,
+        observers=observers(callbacks),
+    )
     return load(directory.path, plugins=plugins, data_dir=data_dir, accept_changes=accept_changes)
 
 
@@ -211,12 +222,6 @@ def _find(
         return resolve(compose(config, overrides, registry.recipe), registry)
 
     return find
-
-
-def _ready(
-    find: Callable[[], Resolved], data_dir: str | Path | None, callbacks: Observed, *, accept_changes: bool
-) -> Ready:
-    return prepare(find, _folders(data_dir), accept_changes=accept_changes, observers=observers(callbacks))
 
 
 def _folders(data_dir: str | Path | None) -> Folders:

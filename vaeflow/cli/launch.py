@@ -203,7 +203,7 @@ def kubernetes(
     started = _checked(processes=processes, strategy=strategy, **training)
     default = "vaeflow:cuda" if gpus else "vaeflow"
     launcher = Kubernetes(started, name, image or default, claim, limits, run_dir)
-    launcher.text()  # refuses a wrong name before anything is said
+    launcher.text()  # refuses a wrong name before anything is printed
     if image is None:
         click.echo(f"vaeflow: {build_hint(gpus=gpus > 0)}", err=True)
     _finish(launcher, run=run)

@@ -7,6 +7,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vaeflow.callbacks.progress import SPLITS
 from vaeflow.config.harmless import HARMLESS
 from vaeflow.errors import FileError, UsageError, nearest
 from vaeflow.files.json_lines import read_rows
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from vaeflow.training.provenance.record import Difference
 
-SPLITS = ("test", "validation", "train")  # the most important first
 SHOWN = ("elbo", "log_likelihood", "kl", "nll", "active_units")
 OF_DATA = ("binarization", "transforms", "condition")
 """Tables of the config that decide, beside the data, what x is."""

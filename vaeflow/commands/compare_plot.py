@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vaeflow.callbacks.progress import SPLITS
 from vaeflow.commands.out import require_new
 from vaeflow.errors import UsageError
 from vaeflow.plots import FORMATS, curves, style
@@ -31,7 +32,7 @@ def draw_comparison(found: Comparison, out: Path) -> None:
         for number, group in enumerate(found.groups)
         for run in group.runs
     ]
-    split = next((one for one in ("test", "validation", "train") if all(one in own for _, own in lines)), None)
+    split = next((one for one in SPLITS if all(one in own for _, own in lines)), None)
     if split is None:
         raise UsageError("--out: the runs have no ELBO of the same split to draw")
     figure = style.new_figure(6.6, 4.4)

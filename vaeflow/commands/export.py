@@ -116,7 +116,7 @@ def card(run: Run, to: str, *, licence: str = "", best: bool = False) -> str:
             "| | |\n| --- | --- |",
             *(f"| {name} | {value} |" for name, value in _facts(run, licence, best=best).items()),
             f"\n## Load\n\n{HOW[to]}\n",
-            "## Figures\n\nIn nats per example, if nothing else is said.\n",
+            "## Figures\n\nIn nats per example, unless the name has another unit.\n",
             "| metric | value |\n| --- | --- |",
             *figures,
             f"\n## Config\n\n```toml\n{run.experiment.resolved.to_toml().strip()}\n```\n",

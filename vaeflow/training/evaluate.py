@@ -89,13 +89,11 @@ def evaluate_run(
         processes.share(experiment.state.to_bytes, experiment.state.from_bytes)
         result = figures_of(experiment, split, samples, best=best, more=more)
         if importance_samples is not None:
-            from vaeflow.training.log_likelihood import Request, figures, log_likelihood_of
+            from vaeflow.training.log_likelihood import Request, with_log_likelihood
 
             unfinished = run_dir / f"evaluation-{split}.unfinished.json"
             request = Request(split, importance_samples, memory, annealing_steps)
-            found = log_likelihood_of(experiment, request, processes, unfinished)
-            result |= {"importance_samples": importance_samples, "metrics": result["metrics"] | figures(split, found)}
-            result |= {"annealing_steps": annealing_steps} if annealing_steps else {}
+            result = with_log_likelihood(result, experiment, request, processes, unfinished)
         processes.on_chief(lambda: write_json(run_dir / f"evaluation-{split}.json", result))
     return result if processes.chief else None
 

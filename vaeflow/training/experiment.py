@@ -105,6 +105,17 @@ class Experiment:
         """Set the optimizer's learning rate, which must be a number; all processes call this at the same step."""
         self.trainer.step.optimizer.learning_rate.value.assign(rate)
 
+    def batches_of(self, split: str) -> Batches:
+        """Return the examples of a split.
+
+        Raises:
+            UsageError: if the data set has no such split.
+        """
+        if split not in self.batches:
+            there_are = ", ".join(self.batches)
+            raise UsageError(f"data set {self.dataset.name!r} has no split {split!r}; available: {there_are}")
+        return self.batches[split]
+
     def evaluator(self, split: str, *, samples: int | None = None) -> Evaluator:
         """Return the evaluator of a split.
 
@@ -115,16 +126,14 @@ class Experiment:
         Raises:
             UsageError: if the data set has no such split, or memory does not suffice.
         """
-        if split not in self.batches:
-            there_are = ", ".join(self.batches)
-            raise UsageError(f"data set {self.dataset.name!r} has no split {split!r}; available: {there_are}")
+        batches = self.batches_of(split)
         wanted = samples or self.config.evaluate.samples
-        rows, examples = self.config.evaluate.batch_size, self.batches[split].examples
+        rows, examples = self.config.evaluate.batch_size, batches.examples
         require_evaluation(self.model, rows, wanted, examples)
         return Evaluator(
             self.strategy,
             self.model,
-            self.batches[split],
+            batches,
             self.average,
             batch_size=rows,
             samples=wanted,

@@ -9,13 +9,14 @@ from vaeflow.training.evaluate import figures_of, more_metrics
 from vaeflow.training.history import history_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
 
     from vaeflow.config.schema import Config
     from vaeflow.contracts import Dataset
+    from vaeflow.data.batches import Batches
     from vaeflow.model.trained_vae import Labels, Latents, TrainedVAE
     from vaeflow.plugins.discovery import Plugin
     from vaeflow.training.experiment import Experiment
@@ -122,15 +123,10 @@ class Run:
         if importance_samples is None:
             return found
         from vaeflow.distributed.strategies.processes import Processes
-        from vaeflow.training.log_likelihood import Request, figures, log_likelihood_of
+        from vaeflow.training.log_likelihood import Request, with_log_likelihood
 
-        estimate = log_likelihood_of(
-            self.experiment, Request(split, importance_samples), Processes(self.experiment.strategy)
-        )
-        return found | {
-            "importance_samples": importance_samples,
-            "metrics": found["metrics"] | figures(split, estimate),
-        }
+        processes = Processes(self.experiment.strategy)
+        return with_log_likelihood(found, self.experiment, Request(split, importance_samples), processes)
 
     @property
     def model(self) -> GenerativeModel:
@@ -173,17 +169,12 @@ class Run:
             UsageError: if there is no such split, or if it has fewer examples.
         """
         import numpy as np
-        import tensorflow as tf
 
-        if split not in self.experiment.batches:
-            raise UsageError(f"unknown split {split!r}; {nearest(split, self.experiment.batches)}")
-        batches = self.experiment.batches[split]
+        batches = self._batches(split)
         count = batches.examples if count is None else count
         if not 1 <= count <= batches.examples:
             raise UsageError(f"count={count}: split {split!r} has {batches.examples} examples; allowed are 1 to that")
-        starts = range(0, count, EXAMPLES_AT_A_TIME)
-        blocks = [batches.in_order(tf.constant(i, tf.int64), min(EXAMPLES_AT_A_TIME, count - i)).x for i in starts]
-        return np.concatenate([np.asarray(block) for block in blocks])
+        return np.concatenate([x for _, x in _blocks(batches, count)])
 
     def embeddings(self, split: str = "test") -> np.ndarray | dict[str, np.ndarray]:
         """Return the means of q(z given x) of all examples of a split, in the order they are stored.
@@ -198,18 +189,20 @@ class Run:
             UsageError: if there is no such split.
         """
         import numpy as np
-        import tensorflow as tf
 
-        if split not in self.experiment.batches:
-            raise UsageError(f"unknown split {split!r}; {nearest(split, self.experiment.batches)}")
-        batches, found = self.experiment.batches[split], []
+        batches = self._batches(split)
         labels = self.labels(split) if self.trained.classes else None
-        for start in range(0, batches.examples, EXAMPLES_AT_A_TIME):
-            rows = slice(start, min(start + EXAMPLES_AT_A_TIME, batches.examples))
-            x = np.asarray(batches.in_order(tf.constant(start, tf.int64), rows.stop - start).x)
-            found.append(self.trained.means(x, labels=None if labels is None else labels[rows]))
+        found = [
+            self.trained.means(x, labels=None if labels is None else labels[rows])
+            for rows, x in _blocks(batches, batches.examples)
+        ]
         means = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
         return means if len(means) > 1 else next(iter(means.values()))
+
+    def _batches(self, split: str) -> Batches:
+        if split not in self.experiment.batches:
+            raise UsageError(f"unknown split {split!r}; {nearest(split, self.experiment.batches)}")
+        return self.experiment.batches[split]
 
     def prepare(self, pixels: np.ndarray, *, split: str = "test") -> np.ndarray:
         """Return x [B, *X] for stored pixels [B, *X], binarized as in the run."""
@@ -262,3 +255,13 @@ class Run:
         """Return the labels of the examples that `examples` returns, [count]; None if the data have none."""
         y = self.dataset.splits()[split].y
         return None if y is None else y[: len(y) if count is None else count]
+
+
+def _blocks(batches: Batches, count: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield the first examples of a split in blocks: which they are, and x."""
+    import numpy as np
+    import tensorflow as tf
+
+    for first in range(0, count, EXAMPLES_AT_A_TIME):
+        rows = slice(first, min(first + EXAMPLES_AT_A_TIME, count))
+        yield rows, np.asarray(batches.in_order(tf.constant(first, tf.int64), rows.stop - first).x)

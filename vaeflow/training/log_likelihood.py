@@ -94,6 +94,28 @@ def log_likelihood_of(
     return sampler.estimate(kept.columns)
 
 
+def with_log_likelihood(
+    result: dict[str, Any],
+    experiment: Experiment,
+    request: Request,
+    processes: Processes,
+    unfinished: Path | None = None,
+) -> dict[str, Any]:
+    """Return the figures of an evaluation and those of `log_likelihood_of`, which takes the other arguments.
+
+    Args:
+        result: see `vaeflow.training.evaluate.figures_of`.
+        experiment: with the weights.
+        request: what is to be estimated.
+        processes: of the job.
+        unfinished: as for `log_likelihood_of`.
+    """
+    found = log_likelihood_of(experiment, request, processes, unfinished)
+    steps = {"annealing_steps": request.annealing_steps} if request.annealing_steps else {}
+    metrics = result["metrics"] | figures(request.split, found)
+    return {**result, "importance_samples": request.samples, "metrics": metrics, **steps}
+
+
 def figures(split: str, found: LogLikelihood) -> dict[str, float]:
     """Return the estimates by their names in logs, in nats.
 
@@ -110,10 +132,7 @@ def figures(split: str, found: LogLikelihood) -> dict[str, float]:
 
 
 def _sampler(experiment: Experiment, request: Request) -> ImportanceSampler:
-    split, model = request.split, experiment.model
-    if split not in experiment.batches:
-        there_are = ", ".join(experiment.batches)
-        raise UsageError(f"data set {experiment.dataset.name!r} has no split {split!r}; available: {there_are}")
+    batches, model = experiment.batches_of(request.split), experiment.model
     codes = [group.name for group in model.latents if group.deterministic]
     if codes:
         raise UsageError(
@@ -124,7 +143,7 @@ def _sampler(experiment: Experiment, request: Request) -> ImportanceSampler:
     sampler = (functools.partial(AnnealedSampler, steps=steps) if steps else ImportanceSampler)(
         experiment.strategy,
         model,
-        experiment.batches[split],
+        batches,
         experiment.average,
         samples=request.samples,
         seed=experiment.config.seed,

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaeflow.callbacks.progress import SPLITS
 from vaeflow.distributed.job.job import Job
 from vaeflow.files.read import kind_of
 from vaeflow.plots import FORMATS
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from vaeflow.config.resolve import Resolved
     from vaeflow.data.sets import Folders
     from vaeflow.training.checkpoints.progress import Progress
-
-SPLITS = ("test", "validation", "train")
-"""Whose ELBO is reported, the most important first."""
 
 NOT_BY_NAME = "--plugin=__main__"
 """The option of a component of a notebook or a script, which no command can import."""

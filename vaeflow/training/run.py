@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from vaeflow.callbacks.group import Called
     from vaeflow.config.resolve import Resolved
+    from vaeflow.config.sources import Overrides
+    from vaeflow.plugins.discovery import Plugin
     from vaeflow.training.experiment import Experiment
     from vaeflow.training.loop import Epoch
 
@@ -71,9 +73,9 @@ def run(
 
 def resume(
     run_dir: Path,
-    modules: Sequence[str] = (),
+    modules: Sequence[Plugin] = (),
     *,
-    settings: Sequence[str] = (),
+    settings: Overrides = (),
     folders: Folders | None = None,
     accept_changes: bool = False,
     observers: tuple[Called, ...] = (),
@@ -82,8 +84,8 @@ def resume(
 
     Args:
         run_dir: the run's directory; every process of the job must be able to read it.
-        modules: plugins that are not installed, as for --plugin.
-        settings: `KEY=VALUE` settings of `strategy`, which may differ from the original run.
+        modules: plugins that are not installed, see `Registry.load`.
+        settings: settings of `strategy`, which may differ from the original run.
         folders: of data sets.
         accept_changes: resume even if config, code or data have changed, and allow environments to differ between
             ranks.

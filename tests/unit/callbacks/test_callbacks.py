@@ -57,7 +57,7 @@ def terminal_of(monkeypatch):
 
 
 def test_the_bar_is_right_after_a_resume(view, monkeypatch):
-    """2 s for 2 of 200 steps after the compilation: 192 steps left of 8 images a second take 192 s."""
+    """2 s for 2 of 200 steps after the compilation: 192 steps left of 8 images per second take 192 s."""
     terminal, run = terminal_of(monkeypatch), replace(view, first_step=4, total_steps=200)
     seconds = iter([1000.0, 1002.0])
     bar = ProgressBar(clock=lambda: next(seconds))
