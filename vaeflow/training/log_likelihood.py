@@ -72,7 +72,8 @@ def log_likelihood_of(
     sampler = _sampler(experiment, request)
     key = {"weights": experiment.state.weights_sha256(), "tile": list(sampler.tile), **asdict(request), "memory": None}
     kept = _Kept(unfinished if processes.chief else None, key)
-    kept.done = processes.on_chief(kept.read)
+    processes.on_chief(kept.read)
+    processes.share(kept.to_bytes, kept.from_bytes)
     from tqdm import tqdm
 
     total = experiment.batches[request.split].examples
@@ -166,45 +167,49 @@ def _share(seconds: float) -> int:
 
 
 class _Kept:
-    """Results so far, on rank 0 also in a file.
-
-    Attributes:
-        done: examples.
-    """
+    """Results so far, on rank 0 also in a file."""
 
     def __init__(self, path: Path | None, key: dict[str, Any]) -> None:
         self._path, self._key = path, key
-        self._parts: list[np.ndarray] = []
+        self._parts = [np.zeros((0, COLUMNS))]
         self._saved = time.monotonic()
-        self.done = 0
+
+    @property
+    def done(self) -> int:
+        """The number of examples."""
+        return sum(map(len, self._parts))
 
     @property
     def columns(self) -> np.ndarray:
         """The columns of the examples so far, [done, 2]."""
         return np.concatenate(self._parts)
 
-    def read(self) -> int:
-        """Take the results of an interrupted call, if they are of this one; return the number of examples."""
+    def to_bytes(self) -> bytes:
+        """Return the columns as bytes."""
+        return self.columns.astype("<f8").tobytes()
+
+    def from_bytes(self, content: bytes) -> None:
+        """Take the columns that `to_bytes` returned."""
+        self._parts = [np.frombuffer(content, "<f8").reshape((-1, COLUMNS))]
+
+    def read(self) -> None:
+        """Take the results of an interrupted call, if they are of this one."""
         if self._path is None or kind_of(self._path) is None:
-            return 0
+            return
         try:
             content = read_json(self._path, limit=LARGEST)
-            key, columns = content["key"], np.frombuffer(base64.b64decode(content["columns"]), "<f8")
+            key, columns = content["key"], base64.b64decode(content["columns"])
+            if key == self._key:
+                self.from_bytes(columns)
+                warn(f"resuming the estimate at example {self.done}")
+            else:
+                warn(f"{self._path} is of other weights or samples; the estimate starts from the first example")
         except (FileError, KeyError, TypeError, ValueError) as error:
             warn(f"warning: {self._path} can't be read ({error}); the estimate starts from the first example")
-            return 0
-        if key != self._key:
-            warn(f"{self._path} is of other weights or samples; the estimate starts from the first example")
-            return 0
-        examples = len(columns) // COLUMNS
-        self._parts = [columns[: examples * COLUMNS].reshape((-1, COLUMNS))]
-        warn(f"resuming the estimate at example {examples}")
-        return examples
 
     def add(self, found: np.ndarray) -> None:
         """Add results; write all of them from time to time."""
         self._parts.append(found)
-        self.done += len(found)
         if time.monotonic() > self._saved + SECONDS_PER_SAVE:
             self._save()
 
@@ -218,8 +223,8 @@ class _Kept:
             raise
 
     def _save(self) -> None:
-        if self._path is not None and self._parts:
-            columns = base64.b64encode(self.columns.astype("<f8").tobytes()).decode()
+        if self._path is not None and self.done:
+            columns = base64.b64encode(self.to_bytes()).decode()
             write_json(self._path, {"key": self._key, "columns": columns})
         self._saved = time.monotonic()
 
