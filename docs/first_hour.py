@@ -184,7 +184,7 @@ class Hour:
         words = ["python", "-c", step.text] if step.kind == "python" else ["bash", "-c", self._shortened(step.text)]
         served = "(Press CTRL+C to quit)" if step.text.startswith("tensorboard ") else ""
         code, output = typed(words, self.clone, self.environment, until=served)
-        screen = tuple(line.replace(str(self.place), "~") for line in screen_of(output))
+        screen = screen_of(output.replace(str(self.place), "~"))
         return Done(step, time.perf_counter() - began, code, screen)
 
     def pictures(self) -> list[str]:
