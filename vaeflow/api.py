@@ -15,6 +15,7 @@ from vaeflow.plugins.registry import Registry
 from vaeflow.training.by_hand import TrainingRun
 from vaeflow.training.checkpoints.restore import restore_to_read
 from vaeflow.training.evaluate import evaluate_run
+from vaeflow.training.evaluation_request import EvaluationRequest
 from vaeflow.training.existing import resolve_run
 from vaeflow.training.loaded import Run
 from vaeflow.training.run import Place, prepare
@@ -174,7 +175,10 @@ def evaluate(
     *,
     samples: int | None = None,
     importance_samples: int | None = None,
-    metrics: Sequence[str] = (),
+    annealing_steps: int = 0,
+    memory: float | None = None,
+    metrics: Sequence[str | Mapping[str, Any]] = (),
+    features: str | Path | Callable[..., Any] | None = None,
     best: bool = False,
     plugins: Sequence[Plugin] = (),
     data_dir: str | Path | None = None,
@@ -187,7 +191,11 @@ def evaluate(
         split: `train`, `validation` or `test`.
         samples: L, the samples of z per example; None uses the config's.
         importance_samples: K, the samples per example to estimate log p(x) with, too; None does not estimate it.
-        metrics: names of metrics beside those of the config.
+        annealing_steps: T, to estimate it by annealed importance sampling, with K chains of T steps; else 0.
+        memory: bytes that these samples may take; None uses what is available.
+        metrics: names of metrics beside those of the config; or tables, `{"name": "calibration", "draws": 9}`.
+        features: for `precision-recall`: the path of a .keras file, an importable `module:function`, or a function from
+            x [B, *X] to features [B, F]; None uses the run's own encoder.
         best: for a directory: use the best checkpoint instead of the newest.
         plugins: as for `train`; of a `Run`, those of `metrics` that are not installed.
         data_dir: for a directory: the user's folder of data sets.
@@ -196,22 +204,13 @@ def evaluate(
     Raises:
         VaeflowError: see its subclasses.
     """
-    if isinstance(run, Run):
-        return run.evaluate(
-            split, samples=samples, importance_samples=importance_samples, metrics=metrics, plugins=plugins
-        )
-    found = evaluate_run(
-        Path(run),
-        _folders(data_dir),
-        split=split,
-        samples=samples,
-        best=best,
-        modules=plugins,
-        accept_changes=accept_changes,
-        importance_samples=importance_samples,
-        metrics=metrics,
+    request = EvaluationRequest(
+        split, samples, best, importance_samples, annealing_steps, memory, tuple(metrics), features
     )
-    return found or {}
+    if isinstance(run, Run):
+        return run.evaluated(request, plugins)
+    folders = _folders(data_dir)
+    return evaluate_run(Path(run), folders, request, modules=plugins, accept_changes=accept_changes) or {}
 
 
 def _find(

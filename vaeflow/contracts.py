@@ -15,6 +15,7 @@ from vaeflow.plugins.contracts.distributions import (
     Prior,
     PriorContext,
 )
+from vaeflow.plugins.contracts.evaluation import Features, Findings, Histogram, SplitMetric, WholeSplit
 from vaeflow.plugins.contracts.model import LatentGroup, LatentVariableModel, ModelContext, Parts
 from vaeflow.plugins.contracts.terms import PathGradient, Terms
 from vaeflow.plugins.contracts.training import Metric, Objective, Player, Schedule, Timeline
@@ -25,6 +26,9 @@ __all__ = [
     "ConnectedPrior",
     "Dataset",
     "Distribution",
+    "Features",
+    "Findings",
+    "Histogram",
     "LatentGroup",
     "LatentVariableModel",
     "LazyArray",
@@ -40,7 +44,9 @@ __all__ = [
     "PriorContext",
     "Schedule",
     "Split",
+    "SplitMetric",
     "Terms",
     "Timeline",
     "Transform",
+    "WholeSplit",
 ]

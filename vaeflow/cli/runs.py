@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -57,8 +58,16 @@ from vaeflow.runtime.memory import parse_bytes
     "metrics",
     metavar="NAME",
     multiple=True,
-    help="Metric beside those of the run's config; may be repeated. Example: --metric iw-bound",
+    help="Metric beside those of the run's config, or a table with its options; may be repeated. "
+    "Examples: --metric mutual-information, --metric '{name=\"calibration\", draws=199}'",
 )
+@click.option(
+    "--features",
+    metavar="NETWORK",
+    help="Feature network for --metric precision-recall: a .keras file or an importable module:function; default: the "
+    "run's own encoder. Example: --features classifier.keras",
+)
+@click.option("--table", is_flag=True, help="Print a table instead of JSON.")
 @click.option(
     "--memory",
     metavar="SIZE",
@@ -78,6 +87,8 @@ def evaluate(
     importance_samples: int | None,
     annealing_steps: int | None,
     metrics: tuple[str, ...],
+    features: str | None,
+    table: bool,
     memory: str | None,
     best: bool,
     accept_changes: bool,
@@ -86,8 +97,9 @@ def evaluate(
 ) -> None:
     """Evaluate the model of a run on one split of its data set.
 
-    Prints JSON: ELBO, log-likelihood and KL divergence in nats per example. RUN is the directory of the run. The
-    evaluation runs on one device, unless --strategy names another strategy or a launcher started several processes.
+    Prints ELBO, log-likelihood and KL divergence in nats per example, and other metrics, as JSON. RUN is the directory
+    of the run. The evaluation runs on one device, unless --strategy names another strategy or a launcher started
+    several processes.
 
     With --importance-samples, `nll` is the mean of -log p(x), with its standard error over examples and the Monte Carlo
     error of the estimate. An interrupted estimate resumes when the command is repeated.
@@ -103,23 +115,28 @@ def evaluate(
     if processes == 1:  # otherwise the other ranks are notified
         require_run(run)
     from vaeflow.training.evaluate import evaluate_run
+    from vaeflow.training.evaluation_request import EvaluationRequest
 
     result = evaluate_run(
         run,
         folders(data_dir),
-        split=split,
-        samples=samples,
-        best=best,
+        EvaluationRequest(
+            split, samples, best, importance_samples, annealing_steps or 0, budget, metrics, features or None
+        ),
         modules=modules,
         settings=[f"strategy={strategy or ('single' if processes == 1 else 'auto')}", *settings],
         accept_changes=accept_changes,
-        importance_samples=importance_samples,
-        memory=budget,
-        annealing_steps=annealing_steps or 0,
-        metrics=metrics,
     )
     if result is not None:
-        click.echo(json.dumps(result, indent=2))
+        click.echo(_table_of(result) if table else json.dumps(result, indent=2))
+
+
+def _table_of(result: dict[str, Any]) -> str:
+    """Return the metrics of an evaluation as a table, a line each."""
+    values = {name: f"{value:,.4f}" for name, value in result["metrics"].items()}
+    first, last = max(map(len, values)), max(map(len, values.values()))
+    about = f"{result['dataset']}, {result['split']} split, {result['examples']:,} examples"
+    return "\n".join([about, *(f"{name:<{first}}  {value:>{last}}" for name, value in values.items())])
 
 
 @click.command()

@@ -84,6 +84,12 @@ def _training() -> Iterator[Component]:
 def _metrics() -> Iterator[Component]:
     yield Component("metric", "iw-bound", metrics.iw_bound)
     yield Component("metric", "squared-error", metrics.squared_error)
+    yield Component("metric", "rate-distortion", metrics.rate_distortion)
+    yield Component("metric", "reconstruction-error", metrics.reconstruction_error)
+    yield Component("metric", "mutual-information", metrics.mutual_information)
+    yield Component("metric", "aggregated-posterior", metrics.aggregated_posterior)
+    yield Component("metric", "calibration", metrics.calibration)
+    yield Component("metric", "precision-recall", metrics.precision_recall)
 
 
 def _optimizers() -> Iterator[Component]:

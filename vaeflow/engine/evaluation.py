@@ -10,18 +10,17 @@ import numpy as np
 import tensorflow as tf
 
 from vaeflow.data.noise import Noise
-from vaeflow.distributed.strategies.gather import gather
-from vaeflow.distributed.strategies.graphs import graph
 from vaeflow.engine.columns import Columns, columns_of
 from vaeflow.engine.forward import forward
+from vaeflow.engine.table import Table
 from vaeflow.model import elbo
 from vaeflow.model.latents import noise_size
 from vaeflow.model.modes import in_mode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
-    from vaeflow.contracts import LatentVariableModel, Metric, Terms
+    from vaeflow.contracts import Findings, LatentVariableModel, Metric, Terms
     from vaeflow.data.batches import Batch, Batches
     from vaeflow.distributed.strategies.base import Strategy
     from vaeflow.model.moving_average import MovingAverage
@@ -44,6 +43,7 @@ class Evaluation:
             et al. 2015).
         more: `kl/GROUP` if there are several groups, and `penalty` if the model has one, nats per example.
         metrics: of the config, by name.
+        found: by metrics of the whole split, by name.
     """
 
     examples: int
@@ -53,6 +53,7 @@ class Evaluation:
     active_units: Mapping[str, int]
     more: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    found: Mapping[str, Findings] = field(default_factory=dict)
 
     @property
     def elbo(self) -> float:
@@ -71,8 +72,18 @@ class Evaluation:
             **by_group,
             **self.more,
             **self.metrics,
+            **{under(name, key): value for name, one in self.found.items() for key, value in one.values.items()},
         }
         return {f"{split}/{name}": value for name, value in found.items()}
+
+
+def under(name: str, key: str) -> str:
+    """Return the name of a metric's value in logs.
+
+    >>> under("calibration", ""), under("calibration", "bias")
+    ('calibration', 'calibration/bias')
+    """
+    return f"{name}/{key}" if key else name
 
 
 def figures(evaluations: Mapping[str, Evaluation]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
@@ -97,6 +108,7 @@ class Evaluator:
         seed: of the noise, the same at every evaluation.
         columns: of the model, without players.
         metrics: of the config, by name.
+        whole: metrics of the whole split by name, each ready to be called.
     """
 
     def __init__(
@@ -111,14 +123,22 @@ class Evaluator:
         seed: int,
         columns: Columns,
         metrics: Mapping[str, Metric] | None = None,
+        whole: Mapping[str, Callable[[], Findings]] | None = None,
     ) -> None:
-        self._strategy = strategy
         self._model, self._batches, self._average = model, batches, average
         self._rows, self._samples, self._metrics = batch_size, samples, dict(metrics or {})
+        self._whole = dict(whole or {})
         self._noise = Noise(seed, f"evaluation/{batches.split}")
         self._columns = columns
         self._width = 2 + len(self._metrics) + self._columns.count + sum(self._columns.dimensions.values())
-        self._compiled = graph(self._chunk)
+        self._table = Table(
+            strategy,
+            self._batch,
+            count=batches.examples,
+            rows=batch_size,
+            width=self._width,
+            at_a_time=BATCHES_PER_CALL // samples,
+        )
 
     def __call__(self, between: Callable[[], object] = lambda: None) -> Evaluation:
         """Return the evaluation of the split; every process of the job must call this.
@@ -127,13 +147,17 @@ class Evaluator:
             between: called after every few batches; its errors end the evaluation.
         """
         chunks = []
-        for chunk in self._chunks():
+        for chunk in self._table:
             chunks.append(chunk)
             between()
-        return self._of_table(np.concatenate(chunks)[: self._batches.examples].astype(np.float64))
+        found = {}
+        for name, metric in self._whole.items():
+            found[name] = metric()
+            between()
+        return self._of_table(np.concatenate(chunks).astype(np.float64), found)
 
-    def _of_table(self, table: np.ndarray) -> Evaluation:
-        """Return the means of a table with one row per example, see `_batch`."""
+    def _of_table(self, table: np.ndarray, found: Mapping[str, Findings]) -> Evaluation:
+        """Return the means of a table with one row per example, see `_batch`, and what the other metrics found."""
         log_likelihood, kl = (float(v) for v in table[:, :2].mean(axis=0))
         first = 2 + len(self._metrics)
         latents = first + self._columns.count
@@ -146,6 +170,7 @@ class Evaluator:
             active_units=self._active(table[:, latents:]),
             more=self._columns.scalars(columns),
             metrics=dict(zip(self._metrics, table[:, 2:first].mean(axis=0).tolist(), strict=True)),
+            found=found,
         )
 
     def _active(self, means: np.ndarray) -> dict[str, int]:
@@ -155,24 +180,6 @@ class Evaluator:
             active[name] = int(np.sum(means[:, first : first + size].var(axis=0) > ACTIVE_VARIANCE))
             first += size
         return active
-
-    def _chunks(self) -> Iterator[np.ndarray]:
-        """Yield rows of the table of all examples, in the order they are stored."""
-        batches = -(-self._batches.examples // self._rows)
-        at_a_time = max(self._strategy.replicas, BATCHES_PER_CALL // self._samples)
-        for first in range(0, batches, at_a_time):
-            share = -(-min(at_a_time, batches - first) // self._strategy.replicas)
-            chunk = self._compiled(tf.constant(first, tf.int64), share).numpy()
-            yield chunk.reshape((-1, self._width))[: at_a_time * self._rows]
-
-    def _chunk(self, first: tf.Tensor, share: int) -> tf.Tensor:
-        """Return the table for `share` batches per replica, [replicas, share, rows, width]."""
-        return self._strategy.local(self._strategy.run(self._own_share, first, share))
-
-    def _own_share(self, first: tf.Tensor, share: int) -> tf.Tensor:
-        numbers = first + tf.cast(self._strategy.replica(), tf.int64) * share + tf.range(share, dtype=tf.int64)
-        signature = tf.TensorSpec((self._rows, self._width), tf.float32)
-        return gather(self._strategy, [tf.map_fn(self._batch, numbers, fn_output_signature=signature)])[0]
 
     def _batch(self, number: tf.Tensor) -> tf.Tensor:
         """Return rows of log-likelihood, divergence, M metrics, K columns and D means, [rows, 2 + M + K + D]."""

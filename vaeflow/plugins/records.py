@@ -194,7 +194,7 @@ KINDS: dict[str, Kind] = {
             "metric",
             (),
             "vaeflow.contracts.Metric",
-            "a value per example, whose mean is logged by name",
+            "a value per example, whose mean is logged by name, or values of a whole split",
             ("__call__",),
         ),
         Kind("plot", (), "vaeflow.plots.Plot", "a picture of a trained model", ("__call__",)),

@@ -6,21 +6,26 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from vaeflow.config.schema import Selection
+import numpy as np
+
 from vaeflow.files.write import write_json
-from vaeflow.plugins.registry import Registry
+from vaeflow.runtime.console import warn
 from vaeflow.training.agreement import FirstMeeting
 from vaeflow.training.existing import of_strategy, resolve_run
 from vaeflow.training.run_files.directory import RunDirectory
 from vaeflow.training.setup import prepare_to_read
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from vaeflow.contracts import Findings
     from vaeflow.data.sets import Folders
+    from vaeflow.distributed.strategies.processes import Processes
+    from vaeflow.engine.evaluation import Evaluation
     from vaeflow.plugins.discovery import Plugin
     from vaeflow.plugins.registered import Bound
+    from vaeflow.training.evaluation_request import EvaluationRequest
     from vaeflow.training.experiment import Experiment
 
 ONE_DEVICE = ("strategy=single",)
@@ -29,50 +34,35 @@ ONE_DEVICE = ("strategy=single",)
 def evaluate_run(
     run_dir: Path,
     folders: Folders,
+    request: EvaluationRequest,
     *,
-    split: str = "test",
-    samples: int | None = None,
-    best: bool = False,
     modules: Sequence[Plugin] = (),
     settings: Sequence[str] = ONE_DEVICE,
     accept_changes: bool = False,
-    importance_samples: int | None = None,
-    memory: float | None = None,
-    annealing_steps: int = 0,
-    metrics: Sequence[str] = (),
 ) -> dict[str, Any] | None:
-    """Evaluate a run on a split and write `evaluation-SPLIT.json` into its directory.
+    """Evaluate a run on a split and write `evaluation-SPLIT.json` into its directory, with pictures of its histograms.
 
     All processes of a job call this. Each evaluates a share of the examples; rank 0 reads the checkpoint and writes.
 
     Args:
         run_dir: the run's directory.
         folders: of data sets.
-        split: `train`, `validation` or `test`.
-        samples: L, the samples of z per example; None uses the config's.
-        best: evaluate the best checkpoint instead of the newest.
+        request: what is to be computed.
         modules: plugins that are not installed.
         settings: `KEY=VALUE` below `strategy`: the strategy of the evaluation.
         accept_changes: evaluate even if config, plugin code or data have changed since the checkpoint.
-        importance_samples: K, the samples per example that log p(x) is estimated with, too; None does not estimate it.
-        memory: bytes that these samples may take; None uses what is available.
-        annealing_steps: T, if log p(x) is estimated by annealed importance sampling, with K chains of T steps; else 0.
-        metrics: names of metrics beside those of the config.
 
     Returns:
-        The written content: the binarization, the number of examples and samples, and the metrics by name in nats. None
-        on ranks other than 0.
+        The written content, see `figures_of`. None on ranks other than 0.
 
     Raises:
         UsageError: if there is no such run, split or metric, or ranks differ.
         CheckpointError: if no checkpoint is valid.
     """
-    requested = {"split": split, "samples": samples, "best": best, "importance_samples": importance_samples}
-    requested |= {"metrics": ",".join(metrics), "annealing_steps": annealing_steps}
-    with FirstMeeting(accept_changes=accept_changes, **requested) as meeting:
+    with FirstMeeting(accept_changes=accept_changes, **request.agreed()) as meeting:
         directory = RunDirectory.open(run_dir)
         resolved = resolve_run(directory, modules, of_strategy(settings))
-        more = more_metrics(metrics, modules)
+        more = request.more_metrics(modules)
         experiment, record = prepare_to_read(
             resolved, folders, topology=resolved.strategy.build(), meeting=meeting, accept_changes=accept_changes
         )
@@ -81,69 +71,104 @@ def evaluate_run(
 
     processes = Processes(experiment.strategy)
     with contextlib.closing(experiment.strategy):
-        processes.on_chief(
-            lambda: restore_to_read(
-                directory, resolved, experiment, record, best=best, accept_changes=accept_changes
-            ).to_json()
-        )
-        processes.share(experiment.state.to_bytes, experiment.state.from_bytes)
-        result = figures_of(experiment, split, samples, best=best, more=more)
-        if importance_samples is not None:
-            from vaeflow.training.log_likelihood import Request, with_log_likelihood
 
-            unfinished = run_dir / f"evaluation-{split}.unfinished.json"
-            request = Request(split, importance_samples, memory, annealing_steps)
-            result = with_log_likelihood(result, experiment, request, processes, unfinished)
-        processes.on_chief(lambda: write_json(run_dir / f"evaluation-{split}.json", result))
+        def restored() -> int:
+            best = request.best
+            return restore_to_read(
+                directory, resolved, experiment, record, best=best, accept_changes=accept_changes
+            ).step
+
+        step = processes.on_chief(restored)
+        processes.share(experiment.state.to_bytes, experiment.state.from_bytes)
+        unfinished = run_dir / f"evaluation-{request.split}.unfinished.json"
+        result, found = evaluated(experiment, request, more, processes, unfinished)
+        processes.on_chief(lambda: _write(run_dir, request.split, step, result, found))
     return result if processes.chief else None
 
 
-def more_metrics(names: Sequence[str], modules: Sequence[Plugin]) -> list[Bound]:
-    """Return metrics by their names, with the defaults of their options.
-
-    Args:
-        names: of components of kind metric.
-        modules: plugins that are not installed.
-
-    Raises:
-        UsageError: if there is no such metric, or it has required options.
-    """
-    registry = Registry.load(modules) if names else None
-    return [registry.bind("metric", Selection(name=name), "--metric") for name in names] if registry else []
-
-
-def figures_of(
+def evaluated(
     experiment: Experiment,
-    split: str,
-    samples: int | None = None,
-    *,
-    best: bool = False,
-    more: Sequence[Bound] = (),
-) -> dict[str, Any]:
-    """Evaluate a split with the current weights.
+    request: EvaluationRequest,
+    more: Sequence[Bound],
+    processes: Processes,
+    unfinished: Path | None = None,
+) -> tuple[dict[str, Any], Mapping[str, Findings]]:
+    """Return what `figures_of` does, with the log-likelihood if it is requested, and what split metrics found.
 
     Args:
         experiment: of a run.
-        split: `train`, `validation` or `test`.
-        samples: L, the samples of z per example; None uses the config's.
-        best: whether the weights are those of the best checkpoint, for the description.
-        more: metrics beside those of the config.
+        request: what is to be computed.
+        more: the request's metrics.
+        processes: of the job.
+        unfinished: file for the results of an estimate that is interrupted; None keeps none.
+    """
+    evaluation = _evaluation(experiment, request, more)
+    result = figures_of(experiment, request, evaluation)
+    if request.importance_samples is not None:
+        from vaeflow.training.log_likelihood import Request, with_log_likelihood
+
+        of_samples = Request(request.split, request.importance_samples, request.memory, request.annealing_steps)
+        result = with_log_likelihood(result, experiment, of_samples, processes, unfinished)
+    return result, evaluation.found
+
+
+def figures_of(experiment: Experiment, request: EvaluationRequest, evaluation: Evaluation) -> dict[str, Any]:
+    """Return an evaluation as JSON values.
+
+    Args:
+        experiment: of the run.
+        request: what was computed.
+        evaluation: what was found.
 
     Returns:
-        The binarization, the number of examples and samples, and the metrics by name in nats.
-
-    Raises:
-        UsageError: if there is no such split, or memory does not suffice.
+        The binarization, the number of examples and samples, the metrics by name in nats, KL(q, p) by latent dimension,
+        and by metric of a whole split its arrays and what it says about them.
     """
-    config = experiment.config
-    metrics = {**experiment.metrics, **{bound.name: bound.build() for bound in more}}
-    evaluation = replace(experiment, metrics=metrics).evaluator(split, samples=samples)()
+    config, split = experiment.config, request.split
+    details = {
+        name: {**one.about, **{key: np.asarray(array).tolist() for key, array in one.arrays.items()}}
+        for name, one in evaluation.found.items()
+    }
     return {
         "dataset": config.dataset.name,
         "binarization": config.binarization.name,
         "split": split,
         "examples": evaluation.examples,
-        "samples": samples or config.evaluate.samples,
-        "checkpoint": "best" if best else "newest",
+        "samples": request.samples or config.evaluate.samples,
+        "checkpoint": "best" if request.best else "newest",
         "metrics": evaluation.scalars(split),
+        "kl_per_dimension": {name: kl.tolist() for name, kl in evaluation.kl_per_dimension.items()},
+        **({"details": details} if details else {}),
     }
+
+
+def _evaluation(experiment: Experiment, request: EvaluationRequest, more: Sequence[Bound]) -> Evaluation:
+    """Evaluate a split with the current weights.
+
+    Raises:
+        UsageError: if there is no such split, or memory does not suffice.
+    """
+    built: dict[str, Callable[..., Any]] = {bound.name: bound.build() for bound in more}
+    with_more = replace(experiment, metrics={**experiment.metrics, **built})
+    features = request.feature_network()
+    found = with_more.evaluator(request.split, samples=request.samples, features=features)()
+    for name, one in found.found.items():
+        if not one.values:
+            warn(f"warning: metric {name!r} found nothing: {', '.join(map(str, one.about.values()))}")
+    return found
+
+
+def _write(run_dir: Path, split: str, step: int, result: dict[str, Any], found: Mapping[str, Findings]) -> None:
+    """Write the results: JSON, pictures, and scalars for TensorBoard if the run has them."""
+    name = f"evaluation-{split}"
+    write_json(run_dir / f"{name}.json", result)
+    pictures = []
+    for metric, one in found.items():
+        if one.histograms:
+            from vaeflow.plots import histograms, style
+
+            title = f"{metric}, {split} split"
+            pictures.append(style.save(histograms.draw(one.histograms, title), run_dir / f"{name}-{metric}.png"))
+    from vaeflow.callbacks.tensorboard.of_evaluation import write_evaluation
+
+    write_evaluation(run_dir, name, result["metrics"], pictures, step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from vaeflow.engine.players import players_of
 from vaeflow.engine.reduce import ExactSum, PlainSum
 from vaeflow.engine.state import TrainingState
 from vaeflow.engine.step import Trainer, TrainStep
+from vaeflow.engine.whole_split import ModelOfSplit, by_kind, rows_of
 from vaeflow.errors import PluginError, UsageError
 from vaeflow.model.memory_estimate import require_evaluation, require_training
 from vaeflow.model.moving_average import MovingAverage
@@ -31,7 +33,15 @@ if TYPE_CHECKING:
 
     from vaeflow.config.resolve import Resolved
     from vaeflow.config.schema import Config
-    from vaeflow.contracts import Binarization, Dataset, LatentVariableModel, Metric, Transform
+    from vaeflow.contracts import (
+        Binarization,
+        Dataset,
+        Features,
+        LatentVariableModel,
+        Metric,
+        SplitMetric,
+        Transform,
+    )
     from vaeflow.distributed.strategies.base import Strategy
     from vaeflow.engine.reduce import Reduction
     from vaeflow.plots import Plot
@@ -55,7 +65,7 @@ class Experiment:
         state: all variables that steps change.
         trained: the model with a NumPy interface.
         batches: the examples of each split.
-        metrics: additional metrics by name.
+        metrics: additional metrics by name, some of them of a whole split.
         plots: plots by name.
     """
 
@@ -72,7 +82,7 @@ class Experiment:
     state: TrainingState
     trained: TrainedVAE
     batches: dict[str, Batches]
-    metrics: Mapping[str, Metric]
+    metrics: Mapping[str, Metric | SplitMetric]
     plots: dict[str, Plot]
 
     def require_memory(self) -> None:
@@ -116,12 +126,13 @@ class Experiment:
             raise UsageError(f"data set {self.dataset.name!r} has no split {split!r}; available: {there_are}")
         return self.batches[split]
 
-    def evaluator(self, split: str, *, samples: int | None = None) -> Evaluator:
+    def evaluator(self, split: str, *, samples: int | None = None, features: Features | None = None) -> Evaluator:
         """Return the evaluator of a split.
 
         Args:
             split: `train`, `validation` or `test`.
             samples: L, the samples of z per example; None uses the config's.
+            features: a feature network for metrics that compare samples with examples.
 
         Raises:
             UsageError: if the data set has no such split, or memory does not suffice.
@@ -130,6 +141,18 @@ class Experiment:
         wanted = samples or self.config.evaluate.samples
         rows, examples = self.config.evaluate.batch_size, batches.examples
         require_evaluation(self.model, rows, wanted, examples)
+        of_split = ModelOfSplit(
+            self.strategy,
+            self.model,
+            batches,
+            self.average,
+            self.dataset,
+            rows=rows_of(self.model, rows),
+            samples=wanted,
+            seed=self.config.seed,
+            features=features,
+        )
+        per_example, whole = by_kind(self.metrics)
         return Evaluator(
             self.strategy,
             self.model,
@@ -139,7 +162,8 @@ class Experiment:
             samples=wanted,
             seed=self.config.seed,
             columns=replace(self.columns, players=()),
-            metrics=self.metrics,
+            metrics=per_example,
+            whole={name: functools.partial(metric, of_split) for name, metric in whole.items()},
         )
 
 

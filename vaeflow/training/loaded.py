@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vaeflow.errors import UsageError, nearest
-from vaeflow.training.evaluate import figures_of, more_metrics
+from vaeflow.training.evaluate import evaluated
+from vaeflow.training.evaluation_request import EvaluationRequest
 from vaeflow.training.history import history_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -104,7 +105,10 @@ class Run:
         *,
         samples: int | None = None,
         importance_samples: int | None = None,
-        metrics: Sequence[str] = (),
+        annealing_steps: int = 0,
+        memory: float | None = None,
+        metrics: Sequence[str | Mapping[str, Any]] = (),
+        features: str | Path | Callable[..., Any] | None = None,
         plugins: Sequence[Plugin] = (),
     ) -> dict[str, Any]:
         """Return metrics of a split, as `vaeflow evaluate` prints them; no file is written.
@@ -113,20 +117,33 @@ class Run:
             split: `train`, `validation` or `test`.
             samples: L, the samples of z per example; None uses the config's.
             importance_samples: K, the samples per example to estimate log p(x) with, too; None does not estimate it.
-            metrics: names of metrics beside those of the config.
+            annealing_steps: T, to estimate it by annealed importance sampling, with K chains of T steps; else 0.
+            memory: bytes that these samples may take; None uses what is available.
+            metrics: names of metrics beside those of the config; or tables, `{"name": "calibration", "draws": 9}`.
+            features: for `precision-recall`: the path of a .keras file, an importable `module:function`, or a function
+                from x [B, *X] to features [B, F]; None uses the run's own encoder.
             plugins: that have these metrics and are not installed.
 
         Raises:
             UsageError: if there is no such split or metric, or memory does not suffice.
         """
-        found = figures_of(self.experiment, split, samples, more=more_metrics(metrics, plugins))
-        if importance_samples is None:
-            return found
+        request = EvaluationRequest(
+            split,
+            samples,
+            importance_samples=importance_samples,
+            annealing_steps=annealing_steps,
+            memory=memory,
+            metrics=metrics,
+            features=features,
+        )
+        return self.evaluated(request, plugins)
+
+    def evaluated(self, request: EvaluationRequest, plugins: Sequence[Plugin] = ()) -> dict[str, Any]:
+        """Return what `evaluate` does, for a request. `plugins` have its metrics and are not installed."""
         from vaeflow.distributed.strategies.processes import Processes
-        from vaeflow.training.log_likelihood import Request, with_log_likelihood
 
         processes = Processes(self.experiment.strategy)
-        return with_log_likelihood(found, self.experiment, Request(split, importance_samples), processes)
+        return evaluated(self.experiment, request, request.more_metrics(plugins), processes)[0]
 
     @property
     def model(self) -> GenerativeModel:

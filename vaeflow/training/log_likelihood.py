@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import math
 import statistics
 import time
 from dataclasses import asdict, dataclass
@@ -114,6 +115,8 @@ def with_log_likelihood(
     found = log_likelihood_of(experiment, request, processes, unfinished)
     steps = {"annealing_steps": request.annealing_steps} if request.annealing_steps else {}
     metrics = result["metrics"] | figures(request.split, found)
+    bits = math.log(2.0) * math.prod(experiment.model.x_shape)
+    metrics[f"{request.split}/nll_bits_per_dimension"] = -found.mean / bits
     return {**result, "importance_samples": request.samples, "metrics": metrics, **steps}
 
 

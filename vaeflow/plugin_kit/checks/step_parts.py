@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from vaeflow.engine.forward import forward, path_of
+from vaeflow.engine.whole_split import by_kind
 from vaeflow.model.latents import noise_size
 from vaeflow.plugin_kit.checks.require import require, require_close, require_tensor
 from vaeflow.plugin_kit.checks.rule import Rule
@@ -20,7 +21,7 @@ from vaeflow.training.sanity_check import NOISES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vaeflow.contracts import Binarization, Metric, Objective, Schedule, Terms, Transform
+    from vaeflow.contracts import Binarization, Findings, Metric, Objective, Schedule, SplitMetric, Terms, Transform
     from vaeflow.data.batches import Batch
     from vaeflow.plugin_kit.checks.subject import Subject
 
@@ -147,13 +148,27 @@ def learning_rate(subject: Subject) -> None:
 
 
 def metric(subject: Subject) -> None:
-    """Compute the metric of 7 examples, and of the first 4 with others in the batch."""
-    built: Metric = subject.build()
+    """Compute the metric of 7 examples, and of the first 4 with others in the batch; or that of a whole split."""
+    built: Metric | SplitMetric = subject.build()
+    _, whole = by_kind({subject.name: built})
+    if whole:
+        _require_findings(subject.experiment().evaluator("test")().found[subject.name])
+        return
+    built = cast("Metric", built)
     x, terms, others, other_terms = _terms(subject, samples=2)
     figures = require_tensor(built(x, terms), "the figures", shape=(ROWS,))
     other = built(others, other_terms)
     within = 1e-4 * (1 + np.abs(figures[:VALID]))
     require_close(other[:VALID], figures[:VALID], "values of examples in another batch", within=within)
+
+
+def _require_findings(found: Findings) -> None:
+    for key, value in found.values.items():
+        require(isinstance(key, str), f"the key {key!r} of a value is no text")
+        number = isinstance(value, (int, float)) and math.isfinite(value)
+        require(number, f"the value of the key {key!r} is {value!r}, not a finite number")
+    for name, array in found.arrays.items():
+        require(np.asarray(array).dtype.kind in "iuf", f"the array {name!r} is not of numbers")
 
 
 def binarization(subject: Subject) -> None:
@@ -198,6 +213,6 @@ OBJECTIVE = (
 SCHEDULE = (Rule("weight", "a float32 weight of the step, and a penalty [B] of it and each example alone", schedule),)
 OPTIMIZER = (Rule("descent", "a Keras optimizer that makes a square smaller, at the rate it is given", optimizer),)
 LEARNING_RATE = (Rule("rate", "a finite rate, 0 or more, a function of the step alone", learning_rate),)
-METRIC = (Rule("figures", "a finite float32 figure [B] of each example alone", metric),)
+METRIC = (Rule("figures", "a finite float32 figure [B] of each example alone, or finite values of a split", metric),)
 BINARIZATION = (Rule("pixels", "float32 x of the pixels' shape, a function of each row and its noise", binarization),)
 TRANSFORM = (Rule("pixels", "float32 pixels of the declared shape, a function of each row and its noise", transform),)

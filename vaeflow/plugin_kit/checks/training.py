@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from vaeflow.engine.forward import forward, loss_of
 from vaeflow.engine.step_row import StepRow
+from vaeflow.engine.whole_split import by_kind
 from vaeflow.plugin_kit.checks.import_effects import require_clean_import
 from vaeflow.plugin_kit.checks.in_subprocess import elsewhere
 from vaeflow.plugin_kit.checks.require import SkippedRuleError, require, require_tensor
@@ -159,7 +160,7 @@ def precision(subject: Subject) -> None:
     require_tensor(terms.log_q, "log q(z given x)", shape=(samples, rows))
     step = tf.constant(0, tf.int64)
     require_tensor(microbatches.objective.loss(terms, microbatches.schedule, step), "the loss", shape=(rows,))
-    for name, metric in experiment.metrics.items():
+    for name, metric in by_kind(experiment.metrics)[0].items():
         require_tensor(metric(batch.x, terms), f"figures of {name}", shape=(rows,))
     require(np.isfinite(experiment.trainer.execute(0, 1).numpy()[0, 0]), "a step in mixed_bfloat16 is not finite")
 

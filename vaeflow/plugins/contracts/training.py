@@ -85,7 +85,10 @@ class Player:
 
 
 class Metric(Protocol):
-    """A value per example, whose mean over a split is logged as `SPLIT/NAME` after each evaluation."""
+    """A value per example, whose mean over a split is logged as `SPLIT/NAME` after each evaluation.
+
+    What is no mean over examples is a `SplitMetric`.
+    """
 
     def __call__(self, x: tf.Tensor, terms: Terms) -> tf.Tensor:
         """Return [B] float32 for examples x [B, *X] and the results of one forward pass; do not sum over B."""

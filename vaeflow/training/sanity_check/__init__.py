@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from vaeflow.config.resolve import Resolved
-    from vaeflow.contracts import LatentVariableModel, Metric, Objective, Schedule, Transform
+    from vaeflow.contracts import LatentVariableModel, Metric, Objective, Schedule, SplitMetric, Transform
 
 __all__ = ["NOISES", "Built", "sanity_check"]
 
@@ -38,7 +38,7 @@ class Built:
     model: LatentVariableModel
     objective: Objective
     schedule: Schedule
-    metrics: Mapping[str, Metric]
+    metrics: Mapping[str, Metric | SplitMetric]
     classes: int = 0
 
 

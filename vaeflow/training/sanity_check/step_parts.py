@@ -12,6 +12,7 @@ from vaeflow.contracts import Player
 from vaeflow.data.batches import Batch
 from vaeflow.engine.forward import forward, path_of
 from vaeflow.engine.players import players_of, require_players
+from vaeflow.engine.whole_split import by_kind
 from vaeflow.errors import PluginError, UsageError, nearest
 from vaeflow.model.latents import zero_inputs
 from vaeflow.model.modes import in_mode
@@ -21,7 +22,7 @@ from vaeflow.training.sanity_check.returned import computed, described
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from vaeflow.contracts import LatentVariableModel, Metric, Objective, Schedule, Terms, Transform
+    from vaeflow.contracts import LatentVariableModel, Metric, Objective, Schedule, SplitMetric, Terms, Transform
     from vaeflow.model.path_gradient import PathGradient
     from vaeflow.plugins.registered import Bound
 
@@ -48,7 +49,11 @@ def try_transform(bound: Bound, transform: Transform, given: tuple[int, ...]) ->
 
 
 def try_metrics(
-    bounds: Sequence[Bound], metrics: Mapping[str, Metric], model: LatentVariableModel, *, classes: int = 0
+    bounds: Sequence[Bound],
+    metrics: Mapping[str, Metric | SplitMetric],
+    model: LatentVariableModel,
+    *,
+    classes: int = 0,
 ) -> None:
     """Check metrics.
 
@@ -61,11 +66,13 @@ def try_metrics(
     Raises:
         PluginError: if one fails, or does not return [B] float32.
     """
-    if not bounds:
+    per_example, _ = by_kind(metrics)  # one of a whole split needs the data
+    if not per_example:
         return
     x, terms = _terms(model, TRIED - 1, classes)
     for bound in bounds:
-        _try(bound, partial(metrics[bound.name], x, terms), ())
+        if bound.name in per_example:
+            _try(bound, partial(per_example[bound.name], x, terms), ())
 
 
 def try_objective(
