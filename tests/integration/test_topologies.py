@@ -149,12 +149,13 @@ def test_compressed_gradients_still_train(tmp_path, digits, kind, count, compres
 
 @pytest.mark.parametrize(("kind", "count"), usual(TOPOLOGIES, "mirrored x3", "horovod x2"))
 def test_evaluated_on_any_topology(tmp_path, digits, kind, count):
-    """Whatever trained the run: the figures of one device, printed and written once."""
+    """Whatever trained the run: the figures of one device, printed and written once; also those of a whole split."""
     run = train(tmp_path / "run", digits, "steps=5", "evaluate.batch_size=24")
-    alone = vaeflow("evaluate", run, "--samples", 3)
+    metrics = [f"--metric={name}" for name in ("mutual-information", "calibration", "precision-recall")]
+    alone = vaeflow("evaluate", run, "--samples", 3, *metrics)
     written = (run / "evaluation-test.json").read_bytes()
     (run / "evaluation-test.json").unlink()
-    finished = job(kind, count, "evaluate", run, "--samples", 3)
+    finished = job(kind, count, "evaluate", run, "--samples", 3, *metrics)
     assert set(finished.codes) == {0}, finished.outputs
     assert (run / "evaluation-test.json").read_bytes() == written
     printed = "\n".join(finished.outputs).replace("[0]<stdout>:", "")
@@ -174,7 +175,7 @@ def test_the_log_likelihood_has_the_bits_of_one_device(tmp_path, digits, kind, c
         assert set(finished.codes) == {0}, finished.outputs
         metrics = json.loads((run / "evaluation-test.json").read_text())["metrics"]
         found.append({name: value for name, value in metrics.items() if "nll" in name or "effective" in name})
-    assert len(found[0]) == 4
+    assert len(found[0]) == 5
     assert found[0] == found[1]
 
 

@@ -25,7 +25,7 @@ from vaeflow.model.distributions import DiagonalNormal, StandardNormal
 from vaeflow.model.distributions.normal import log_normal
 
 if TYPE_CHECKING:
-    from vaeflow.contracts import Distribution, Prior, WholeSplit
+    from vaeflow.contracts import Distribution, WholeSplit
 
 BINS = 40
 DRAWN = 12  # histograms: those of the dimensions whose posteriors' means vary most
@@ -161,7 +161,7 @@ def _aggregated(
 
     def step(block: tf.Tensor, largest: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         q = split.terms(block * rows, 1).q[name]
-        if by_dimension:
+        if isinstance(q, DiagonalNormal) and by_dimension:
             one = log_normal(z[:, None], q.mu, q.log_var)  # [B, B of the block, D]
             found = tf.concat([tf.reduce_sum(one, axis=-1, keepdims=True), one], axis=-1)
         else:
@@ -179,7 +179,7 @@ def _aggregated(
     return found[:, 0], found[:, 1:] if by_dimension else None
 
 
-def _by_dimension(p: Prior, z: tf.Tensor) -> tf.Tensor | None:
+def _by_dimension(p: Distribution, z: tf.Tensor) -> tf.Tensor | None:
     """Return log p(z_d) of z [B, D], [B, D], of a normal prior; None for others."""
     if type(p) is StandardNormal:
         return log_normal(z, tf.zeros(()), 0.0)

@@ -110,6 +110,8 @@ def _histograms(shares: np.ndarray, distances: np.ndarray, expected: np.ndarray)
     edges = np.linspace(0.0, 1.0, bins + 1)
     order = sorted(np.argsort(-distances, kind="stable")[:DRAWN].tolist())
     return [
-        Histogram(f"dimension {one}: {distances[one]:.3f}", edges, shares[one] * bins, expected * bins, "rank / L")
+        Histogram(
+            f"dimension {one}, distance {distances[one]:.3f}", edges, shares[one] * bins, expected * bins, "rank / L"
+        )
         for one in order
     ]

@@ -46,7 +46,8 @@ class Table:
         self._strategy, self._block = strategy, block
         self._count, self._rows, self._width = count, rows, width
         self._at_a_time = max(strategy.replicas, at_a_time)
-        self._compiled = graph(self._chunk)
+        # a function of its own: TensorFlow would count the traces of all tables as one function's, and warn
+        self._compiled = graph(lambda first, share: self._chunk(first, share))  # noqa: PLW0108
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield consecutive rows, [some, width], `count` in all."""
