@@ -46,7 +46,13 @@ def results_of(model: Any, x: np.ndarray, labels: tuple[Any, ...] = ()) -> dict[
         "decode": model.decode(means, *labels),
         "sample": model.generate(of_p, *labels),
         "elbo": model.elbo(x, *labels, noise=of_q),
+        **({} if has_codes(model) else {"log_prob": model.log_prob(x, *labels, noise=of_q)}),
     }
+
+
+def has_codes(model: Any) -> bool:
+    """Return whether latents are deterministic; then there is no `log_prob`."""
+    return any(group.deterministic for group in model.latents)
 
 
 def noises(model: GenerativeModel, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -69,6 +75,8 @@ def require_same_when_saved(model: GenerativeModel, folder: Path, x: np.ndarray,
     bare = tf.saved_model.load(str(folder / "model"))
     found = {name: getattr(bare, name)(x, *labels) for name in ("serve", "encode")}
     found |= {"decode": bare.decode(expected["encode"], *labels), "sample": bare.sample(of_p, *labels)}
+    if not has_codes(model):
+        found["log_prob"] = bare.log_prob(x, of_q, *labels)
     require_close({**found, "elbo": bare.elbo(x, of_q, *labels)}, expected)
 
 

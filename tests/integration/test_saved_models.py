@@ -39,7 +39,7 @@ BY_TENSORFLOW = """
     import tensorflow as tf
 
     model, encoder, decoder = (tf.saved_model.load(name) for name in ("model", "encoder", "decoder"))
-    assert set(model.signatures) == {"serve", "encode", "decode", "sample", "elbo", "serving_default"}
+    assert set(model.signatures) == {"serve", "encode", "decode", "sample", "elbo", "log_prob", "serving_default"}
     served = model.signatures["serving_default"](x=tf.constant(x[:3]), labels=tf.constant(labels[:3]))
     assert served["output_0"].shape == (3, 28, 28, 1)
     found = {

@@ -16,7 +16,7 @@ from vaeflow.cli.shared import (
     run_argument,
 )
 
-FORMATS = ("keras", "saved-model", "npz")
+FORMATS = ("keras", "saved-model", "onnx", "npz")
 
 
 @click.command()
@@ -90,7 +90,7 @@ def export(
     """Write the trained model and a model card into a new folder.
 
     RUN is the directory of the run. `keras` writes a file for Keras with vaeflow, `saved-model` one for TensorFlow
-    alone, `npz` the weights.
+    alone, `onnx` files for ONNX Runtime (pip install 'vaeflow[onnx]'), `npz` the weights.
 
     Example: vaeflow export runs/mnist-2d --to saved-model --out digits-vae
     """

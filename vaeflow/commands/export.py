@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vaeflow.training.loaded import Run
 
 CARD = "README.md"
-FORMATS = {"keras": "model.keras", "saved-model": "saved_model", "npz": "weights.npz"}
+FORMATS = {"keras": "model.keras", "saved-model": "saved_model", "onnx": "onnx", "npz": "weights.npz"}
 """The name in the folder, by format."""
 
 HOW = {
@@ -37,7 +37,18 @@ model = tf.saved_model.load("saved_model")
 z = model.encode(x)
 ```
 
-TensorFlow is enough. The functions are `serve`, `encode`, `decode`, `sample` and `elbo`.""",
+TensorFlow is enough. The functions are `serve`, `encode`, `decode`, `sample`, `elbo` and `log_prob`.
+Noise is an input: standard normal, [B, N] for `sample`, [B, L, N] for `elbo` and `log_prob`.""",
+    "onnx": """```python
+import numpy as np
+import onnxruntime
+
+encode = onnxruntime.InferenceSession("onnx/encode.onnx")
+(z,) = encode.run(None, {"x": np.asarray(x, np.float32)})
+```
+
+ONNX Runtime is enough. The files are functions: `encode`, `decode`, `sample`, `elbo` and `log_prob`, as far as they are
+there. Noise is an input: standard normal, [B, N] for `sample`, [B, L, N] for `elbo` and `log_prob`.""",
     "npz": """```python
 import numpy as np
 
@@ -77,9 +88,13 @@ def export_run(
         The folder.
 
     Raises:
-        UsageError: if the folder already exists, or is in no directory.
+        UsageError: if the folder already exists, or is in no directory; or if the converter to ONNX is not installed.
     """
     require_new(out)
+    if to == "onnx":
+        from vaeflow.training.keras_models.onnx import require_onnx
+
+        require_onnx()
     from vaeflow.api import load
 
     run = load(run_dir, best=best, plugins=modules, data_dir=data_dir, accept_changes=accept_changes)
@@ -95,6 +110,11 @@ def _write(run: Run, to: str, path: Path) -> None:
         run.model.save(path)
     elif to == "saved-model":
         run.model.export(path, verbose=False)
+    elif to == "onnx":
+        from vaeflow.training.keras_models.onnx import write_onnx
+
+        path.mkdir()
+        write_onnx(path, run.model.endpoints())
     else:
         arrays = {variable.path: np.asarray(variable.value) for variable in run.model.variables}
         np.savez(path, **arrays)  # type: ignore[arg-type]  # its other options have names of their own

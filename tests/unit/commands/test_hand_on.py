@@ -89,7 +89,7 @@ def test_the_card_says_what_it_is(run, tmp_path):
     ("arguments", "message"),
     [
         (["export", "--to", "keras", "--out", "there"], "--out there already exists and is not overwritten"),
-        (["export", "--to", "onnx", "--out", "new"], "'onnx' is not one of 'keras', 'saved-model', 'npz'"),
+        (["export", "--to", "pt", "--out", "new"], "'pt' is not one of 'keras', 'saved-model', 'onnx', 'npz'"),
         (["export", "--to", "npz", "--out", "no/new"], "--out no/new: there is no directory no"),
         (["encode", "--out", "z.txt"], "--out z.txt: the file's name must end with .npy or .npz"),
         (["encode", "--out", "z.npy", "--split", "validation"], "unknown split 'validation'"),

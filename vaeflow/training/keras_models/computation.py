@@ -49,6 +49,10 @@ class Computation:
         """Return the ELBO of each example, [B] nats."""
         return self._run(self._elbos, x, noise_BLN, labels)
 
+    def log_probs(self, x: tf.Tensor, noise_BLN: tf.Tensor, labels: tf.Tensor | None) -> tf.Tensor:
+        """Return log 1/L sum_l p(x, z_l) / q(z_l given x) of each example, [B] nats."""
+        return self._run(self._log_probs, x, noise_BLN, labels)
+
     def variables_read(self, compute: Callable[..., Any], *specs: Any) -> list[keras.Variable]:
         """Return the network's variables that a function reads: its graph has to capture each of them."""
         traced = graph(compute).get_concrete_function(*specs)
@@ -79,6 +83,16 @@ class Computation:
         noise_LBN, one_hot = tf.transpose(noise_BLN, (1, 0, 2)), self._one_hot(labels)
         terms = in_mode(lambda: self.network.terms(x, noise_LBN, labels=one_hot), training=False)
         return elbo.elbo(terms.log_likelihood, terms.kl)
+
+    def _log_probs(self, x: tf.Tensor, noise_BLN: tf.Tensor, labels: tf.Tensor | None) -> tf.Tensor:
+        noise_LBN, one_hot = tf.transpose(noise_BLN, (1, 0, 2)), self._one_hot(labels)
+
+        def log_weights() -> tf.Tensor:
+            terms = self.network.terms(x, noise_LBN, labels=one_hot)
+            return terms.log_likelihood + terms.log_p - terms.log_q
+
+        samples = tf.cast(tf.shape(noise_LBN)[0], tf.float32)
+        return tf.reduce_logsumexp(in_mode(log_weights, training=False), axis=0) - tf.math.log(samples)
 
     def _one_hot(self, labels: tf.Tensor | None) -> tf.Tensor | None:
         return None if labels is None else tf.one_hot(labels, self._classes)

@@ -90,6 +90,35 @@ class GenerativeModel(RunModel):
             noise: standard normal, [B, L, `posterior_noise_size`], instead of `samples` and `seed`.
         """
         x, classes = self._checked(x, labels)
+        return self.computation.elbos(x, self._noise(x, samples, seed, noise), classes)
+
+    def log_prob(
+        self, x: Any, labels: Labels = None, *, samples: int = 100, seed: int = 0, noise: Any = None
+    ) -> tf.Tensor:
+        """Return an estimate of log p(x) of each example by importance sampling, [B] nats.
+
+        With few samples it is too low (Burda, Grosse and Salakhutdinov 2015); all samples are in memory at a time.
+
+        Args:
+            x: [B, *X].
+            labels: of the examples.
+            samples: L, the samples of z per example.
+            seed: of the noise.
+            noise: standard normal, [B, L, `posterior_noise_size`], instead of `samples` and `seed`.
+
+        Raises:
+            UsageError: if latents are codes without noise, by which log p(x) can't be estimated.
+        """
+        if self._has_codes:
+            raise UsageError("this model has latents that are codes without noise; they can't estimate log p(x)")
+        x, classes = self._checked(x, labels)
+        return self.computation.log_probs(x, self._noise(x, samples, seed, noise), classes)
+
+    @property
+    def _has_codes(self) -> bool:
+        return any(group.deterministic for group in self.latents)
+
+    def _noise(self, x: tf.Tensor, samples: int, seed: int, noise: Any) -> tf.Tensor:
         width = self.posterior_noise_size
         if noise is None:
             drawn = Noise(seed, "elbo").normal(0, 0, len(x) * samples, width)
@@ -97,7 +126,7 @@ class GenerativeModel(RunModel):
         noise = tf.convert_to_tensor(noise, tf.float32)
         if noise.shape.rank != 3 or noise.shape[0] != len(x) or noise.shape[2] != width:
             raise UsageError(f"noise has shape {tuple(noise.shape)}, but this model takes [{len(x)}, L, {width}]")
-        return self.computation.elbos(x, noise, classes)
+        return noise
 
     @property
     def noise_size(self) -> int:
@@ -112,6 +141,7 @@ class GenerativeModel(RunModel):
     def _endpoints(self) -> dict[str, Endpoint]:
         compute, x, z, labels = self.computation, rows(*self.x_shape), self._latents(), self._labels()
         prior, posterior = rows(self.noise_size), rows(None, self.posterior_noise_size)
+        log_prob = Endpoint(lambda x, noise, labels=None: compute.log_probs(x, noise, labels), (x, posterior, *labels))
         return {
             "serve": Endpoint(lambda x, labels=None: self.call(x, labels), (x, *labels)),
             "encode": Endpoint(lambda x, labels=None: self._alone(compute.means(x, labels)), (x, *labels)),
@@ -120,6 +150,7 @@ class GenerativeModel(RunModel):
             ),
             "sample": Endpoint(lambda noise, labels=None: compute.generated(noise, labels), (prior, *labels)),
             "elbo": Endpoint(lambda x, noise, labels=None: compute.elbos(x, noise, labels), (x, posterior, *labels)),
+            **({} if self._has_codes else {"log_prob": log_prob}),
         }
 
 

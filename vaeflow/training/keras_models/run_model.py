@@ -184,6 +184,10 @@ class RunModel(keras.Model):
         """The groups of latents, from the top down."""
         return tuple(self.computation.network.latents)
 
+    def endpoints(self) -> dict[str, Endpoint]:
+        """Return what `export` writes, by the name of the signature."""
+        return self._endpoints()
+
     def _latents(self) -> Any:
         """Return the specs of latents, by group if there are several; signatures then name them `z_NAME`."""
         if len(self.latents) == 1:
