@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vaeflow.config.compose import compose
 from vaeflow.config.resolve import resolve
@@ -19,7 +19,7 @@ from vaeflow.runtime.threads import threads_of
 from vaeflow.training.run_files.directory import RunDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 RECORD = "sweep.json"
@@ -39,6 +39,7 @@ class Sweep:
         out: the folder of the runs.
         options: further options of `vaeflow train`, such as `--plugin=NAME`.
         modules: plugins that are not installed.
+        search: what a search is determined by beside this; none for a grid.
     """
 
     recipe: str
@@ -46,6 +47,7 @@ class Sweep:
     out: Path
     options: tuple[str, ...] = ()
     modules: tuple[str, ...] = field(default=(), compare=False)
+    search: Mapping[str, Any] = field(default_factory=dict)
 
     def points(self) -> list[Point]:
         """Return the runs, the last axis fastest.
@@ -97,7 +99,8 @@ class Sweep:
 
     def record(self) -> dict[str, object]:
         """Return what identifies the sweep."""
-        return {"recipe": self.recipe, "settings": list(self.settings), "options": list(self.options)}
+        own = {"recipe": self.recipe, "settings": list(self.settings), "options": list(self.options)}
+        return own | ({"search": dict(self.search)} if self.search else {})
 
     def command(self, point: Point) -> list[str]:
         """Return the command of a run."""

@@ -19,21 +19,21 @@ from vaeflow.runtime.console import say
 from vaeflow.training.run_files.directory import RunDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import IO
 
     from vaeflow.commands.sweep import Point, Sweep
+    from vaeflow.commands.sweep_queue import Queue
 
 POLL = 0.1  # seconds
 PATIENCE = 60.0  # seconds in which runs that were stopped save their states
 
 
-def run_sweep(sweep: Sweep, points: Sequence[Point], at_once: int) -> None:
+def run_sweep(sweep: Sweep, queue: Queue, at_once: int) -> None:
     """Train the runs that have not finished, some at a time, and resume those that have begun.
 
     Args:
-        sweep: the grid.
-        points: its runs, or some of them.
+        sweep: the grid, or the ranges of a search.
+        queue: its runs.
         at_once: how many at a time.
 
     Raises:
@@ -42,37 +42,39 @@ def run_sweep(sweep: Sweep, points: Sequence[Point], at_once: int) -> None:
     """
     sweep.out.mkdir(parents=True, exist_ok=True)
     write_json(sweep.out / RECORD, sweep.record())
-    waiting = [point for point in points if not point.finished]
-    if len(waiting) < len(points):
-        say(f"{len(points) - len(waiting)} of {len(points)} runs have finished before")
+    before = queue.done
+    if before:
+        say(f"{before} of {queue.total} runs have finished before")
     failed: list[Point] = []
     with ExitStack() as stack:
         request = stack.enter_context(stop_requests())
-        done = len(points) - len(waiting)
-        bar = stack.enter_context(tqdm(total=len(points), initial=done, unit="run", dynamic_ncols=True, disable=None))
+        bar = tqdm(total=queue.total, initial=before, unit="run", dynamic_ncols=True, disable=None)
+        stack.enter_context(bar)
         running: list[_Running] = []
         stack.callback(_stop, running)
-        while waiting or running:
+        while True:
             if request.number is not None:
                 _stop(running)
-                done = sum(point.finished for point in points)
                 raise StoppedError(
-                    f"stopped by {request.number.name}: {done} of {len(points)} runs have finished, and the states of "
-                    "those that had begun are saved; the same command resumes them"
+                    f"stopped by {request.number.name}: {queue.done} of {queue.total} runs have finished, and the "
+                    "states of those that had begun are saved; the same command resumes them"
                 )
-            while waiting and len(running) < at_once:
-                running.append(_Running.start(sweep, waiting.pop(0)))
+            while len(running) < at_once and (point := queue.take()) is not None:
+                running.append(_Running.start(sweep, point))
+            if not running:
+                break
             for one in [one for one in running if one.process.poll() is not None]:
                 running.remove(one)
                 one.output.close()
                 bar.update()
                 say(_line(one))
+                queue.ended(one.point, failed=bool(one.process.returncode))
                 if one.process.returncode:
                     failed.append(one.point)
             time.sleep(POLL)
     if failed:
         logs = ", ".join(str(point.log) for point in failed)
-        raise VaeflowError(f"{len(failed)} of {len(points)} runs failed; see {logs}")
+        raise VaeflowError(f"{len(failed)} of {queue.total} runs failed; see {logs}")
 
 
 @dataclass(frozen=True)
