@@ -149,7 +149,7 @@ def test_compressed_gradients_still_train(tmp_path, digits, kind, count, compres
 
 @pytest.mark.parametrize(("kind", "count"), usual(TOPOLOGIES, "mirrored x3", "horovod x2"))
 def test_evaluated_on_any_topology(tmp_path, digits, kind, count):
-    """Whatever trained the run: the figures of one device, printed and written once; also those of a whole split."""
+    """Whatever trained the run: the figures of one device, printed and written once; so are embeddings."""
     run = train(tmp_path / "run", digits, "steps=5", "evaluate.batch_size=24")
     metrics = [f"--metric={name}" for name in ("mutual-information", "calibration", "precision-recall")]
     alone = vaeflow("evaluate", run, "--samples", 3, *metrics)
@@ -161,6 +161,9 @@ def test_evaluated_on_any_topology(tmp_path, digits, kind, count):
     printed = "\n".join(finished.outputs).replace("[0]<stdout>:", "")
     assert printed.count('"metrics"') == 1
     assert alone.stdout in printed
+    assert vaeflow("encode", run, "--out", tmp_path / "alone.npy").returncode == 0
+    assert set(job(kind, count, "encode", run, "--out", tmp_path / "shared.npy").codes) == {0}
+    assert (tmp_path / "shared.npy").read_bytes() == (tmp_path / "alone.npy").read_bytes()
 
 
 @pytest.mark.parametrize(("kind", "count"), usual(TOPOLOGIES, "mirrored x2"))

@@ -14,13 +14,18 @@ from vaeflow.cli.shared import (
     require_alone,
     require_run,
     run_argument,
+    strategy_option,
 )
+from vaeflow.commands.out import require_new
+from vaeflow.distributed.job.job import Job
 
 FORMATS = ("keras", "saved-model", "onnx", "npz")
 
 
 @click.command()
 @run_argument
+@click.argument("settings", nargs=-1, metavar="[strategy.KEY=VALUE]...")
+@strategy_option
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test"]),
@@ -41,6 +46,8 @@ FORMATS = ("keras", "saved-model", "onnx", "npz")
 def encode(
     *,
     run: Path,
+    settings: tuple[str, ...],
+    strategy: str | None,
     split: str,
     out: Path,
     best: bool,
@@ -50,16 +57,29 @@ def encode(
 ) -> None:
     """Write the posterior's means of all examples of a split, in the order in which they are stored.
 
-    RUN is the directory of the run.
+    RUN is the directory of the run. This runs on one device, unless --strategy names another strategy or a launcher
+    started several processes.
 
     Example: vaeflow encode runs/mnist-2d --split train --out z.npy
     """
-    require_alone("encode")
-    require_run(run)
+    processes = Job.current().processes
+    if processes == 1:  # otherwise the other ranks are notified
+        require_run(run)
+        require_new(out, (".npy", ".npz"))
     from vaeflow.commands.encode import encode_run
 
-    options = {"best": best, "modules": modules, "data_dir": data_dir, "accept_changes": accept_changes}
-    click.echo(str(encode_run(run, out, split=split, **options)))  # type: ignore[arg-type]  # one dict of several types
+    written = encode_run(
+        run,
+        out,
+        split=split,
+        best=best,
+        modules=modules,
+        settings=[f"strategy={strategy or ('single' if processes == 1 else 'auto')}", *settings],
+        data_dir=data_dir,
+        accept_changes=accept_changes,
+    )
+    if written is not None:
+        click.echo(str(written))
 
 
 @click.command()
@@ -99,4 +119,4 @@ def export(
     from vaeflow.commands.export import export_run
 
     options = {"best": best, "modules": modules, "data_dir": data_dir, "accept_changes": accept_changes}
-    click.echo(str(export_run(run, to, out, licence=licence, **options)))  # type: ignore[arg-type]  # as above
+    click.echo(str(export_run(run, to, out, licence=licence, **options)))  # type: ignore[arg-type]  # one dict of several types

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +9,7 @@ import numpy as np
 
 from vaeflow.files.write import write_json
 from vaeflow.runtime.console import warn
-from vaeflow.training.agreement import FirstMeeting
-from vaeflow.training.existing import of_strategy, resolve_run
-from vaeflow.training.run_files.directory import RunDirectory
-from vaeflow.training.setup import prepare_to_read
+from vaeflow.training.opened import ONE_DEVICE, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,8 +23,6 @@ if TYPE_CHECKING:
     from vaeflow.plugins.registered import Bound
     from vaeflow.training.evaluation_request import EvaluationRequest
     from vaeflow.training.experiment import Experiment
-
-ONE_DEVICE = ("strategy=single",)
 
 
 def evaluate_run(
@@ -59,27 +53,17 @@ def evaluate_run(
         UsageError: if there is no such run, split or metric, or ranks differ.
         CheckpointError: if no checkpoint is valid.
     """
-    with FirstMeeting(accept_changes=accept_changes, **request.agreed()) as meeting:
-        directory = RunDirectory.open(run_dir)
-        resolved = resolve_run(directory, modules, of_strategy(settings))
-        more = request.more_metrics(modules)
-        experiment, record = prepare_to_read(
-            resolved, folders, topology=resolved.strategy.build(), meeting=meeting, accept_changes=accept_changes
-        )
-    from vaeflow.distributed.strategies.processes import Processes
-    from vaeflow.training.checkpoints.restore import restore_to_read
-
-    processes = Processes(experiment.strategy)
-    with contextlib.closing(experiment.strategy):
-
-        def restored() -> int:
-            best = request.best
-            return restore_to_read(
-                directory, resolved, experiment, record, best=best, accept_changes=accept_changes
-            ).step
-
-        step = processes.on_chief(restored)
-        processes.share(experiment.state.to_bytes, experiment.state.from_bytes)
+    more: list[Bound] = []
+    with opened(
+        run_dir,
+        folders,
+        agreed=request.agreed(),
+        ahead=lambda: more.extend(request.more_metrics(modules)),
+        best=request.best,
+        modules=modules,
+        settings=settings,
+        accept_changes=accept_changes,
+    ) as (experiment, processes, step):
         unfinished = run_dir / f"evaluation-{request.split}.unfinished.json"
         result, found = evaluated(experiment, request, more, processes, unfinished)
         processes.on_chief(lambda: _write(run_dir, request.split, step, result, found))

@@ -59,9 +59,9 @@ class EvaluationRequest:
             raise UsageError("annealing_steps needs importance_samples, the number of chains per example")
 
     def agreed(self) -> dict[str, Any]:
-        """Return what all ranks of a job must have in common."""
+        """Return what all ranks of a job must have in common, beside `best`."""
         metrics = ",".join(str(one) for one in self.metrics)
-        shared = {"split": self.split, "samples": self.samples, "best": self.best, "metrics": metrics}
+        shared = {"split": self.split, "samples": self.samples, "metrics": metrics}
         chains = {"importance_samples": self.importance_samples, "annealing_steps": self.annealing_steps}
         return {**shared, **chains, "features": _name(self.features)}
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import keras
 
-from vaeflow.contracts import Timeline
 from vaeflow.data.batches import Batches
 from vaeflow.data.classes import classes_of
 from vaeflow.engine.columns import Columns
@@ -27,6 +26,7 @@ from vaeflow.model.moving_average import MovingAverage
 from vaeflow.model.trained_vae import TrainedVAE
 from vaeflow.training.build_model import build_model
 from vaeflow.training.sanity_check import Built, sanity_check
+from vaeflow.training.timeline import timeline_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         LatentVariableModel,
         Metric,
         SplitMetric,
+        Timeline,
         Transform,
     )
     from vaeflow.distributed.strategies.base import Strategy
@@ -126,6 +127,24 @@ class Experiment:
             raise UsageError(f"data set {self.dataset.name!r} has no split {split!r}; available: {there_are}")
         return self.batches[split]
 
+    def whole_split(self, split: str, *, rows: int, samples: int = 1, features: Features | None = None) -> ModelOfSplit:
+        """Return a split and the model, for what looks at all examples; see `ModelOfSplit`.
+
+        Raises:
+            UsageError: if the data set has no such split.
+        """
+        return ModelOfSplit(
+            self.strategy,
+            self.model,
+            self.batches_of(split),
+            self.average,
+            self.dataset,
+            rows=rows,
+            samples=samples,
+            seed=self.config.seed,
+            features=features,
+        )
+
     def evaluator(self, split: str, *, samples: int | None = None, features: Features | None = None) -> Evaluator:
         """Return the evaluator of a split.
 
@@ -141,17 +160,7 @@ class Experiment:
         wanted = samples or self.config.evaluate.samples
         rows, examples = self.config.evaluate.batch_size, batches.examples
         require_evaluation(self.model, rows, wanted, examples)
-        of_split = ModelOfSplit(
-            self.strategy,
-            self.model,
-            batches,
-            self.average,
-            self.dataset,
-            rows=rows_of(self.model, rows),
-            samples=wanted,
-            seed=self.config.seed,
-            features=features,
-        )
+        of_split = self.whole_split(split, rows=rows_of(self.model, rows), samples=wanted, features=features)
         per_example, whole = by_kind(self.metrics)
         return Evaluator(
             self.strategy,
@@ -182,7 +191,7 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
     binarization, transforms = resolved.binarization.build(), _transforms(resolved, dataset.x_shape)
     classes = classes_of(dataset) if config.condition.labels else 0
     batches = _batches(config, dataset, binarization, transforms, classes)
-    timeline = _timeline(config, batches["train"].order.steps_per_epoch)
+    timeline = timeline_of(config, batches["train"].order.steps_per_epoch)
     with strategy.scope():
         model = build_model(resolved, batches["train"].x_shape, classes=classes)
         built = Built(
@@ -285,19 +294,3 @@ def _reduction(config: Config) -> Reduction:
     if config.microbatches != "auto":
         return ExactSum(config.microbatches)
     return PlainSum("float32" if config.compression == "none" else config.compression, config.batch_size)
-
-
-class RecordingTimeline(Timeline):
-    """A timeline that records whether the length of the run was read."""
-
-    length_was_read = False
-
-    def __getattribute__(self, name: str) -> Any:
-        if name == "total_steps":
-            object.__setattr__(self, "length_was_read", True)
-        return super().__getattribute__(name)
-
-
-def _timeline(config: Config, steps_per_epoch: int) -> RecordingTimeline:
-    total = config.steps if config.steps is not None else (config.epochs or 0) * steps_per_epoch
-    return RecordingTimeline(steps_per_epoch, total)

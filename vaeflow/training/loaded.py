@@ -196,24 +196,20 @@ class Run:
     def embeddings(self, split: str = "test") -> np.ndarray | dict[str, np.ndarray]:
         """Return the means of q(z given x) of all examples of a split, in the order they are stored.
 
+        All processes of a job call this; replicas share the examples.
+
         Args:
             split: `train`, `validation` or `test`.
 
         Returns:
-            An array [N, D], or by group if there are several.
+            An array [N, D] (or [N, *shape]), or by group if there are several.
 
         Raises:
             UsageError: if there is no such split.
         """
-        import numpy as np
+        from vaeflow.training.embeddings import means_of
 
-        batches = self._batches(split)
-        labels = self.labels(split) if self.trained.classes else None
-        found = [
-            self.trained.means(x, labels=None if labels is None else labels[rows])
-            for rows, x in _blocks(batches, batches.examples)
-        ]
-        means = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+        means = means_of(self.experiment, split)
         return means if len(means) > 1 else next(iter(means.values()))
 
     def _batches(self, split: str) -> Batches:

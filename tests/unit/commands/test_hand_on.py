@@ -92,7 +92,7 @@ def test_the_card_says_what_it_is(run, tmp_path):
         (["export", "--to", "pt", "--out", "new"], "'pt' is not one of 'keras', 'saved-model', 'onnx', 'npz'"),
         (["export", "--to", "npz", "--out", "no/new"], "--out no/new: there is no directory no"),
         (["encode", "--out", "z.txt"], "--out z.txt: the file's name must end with .npy or .npz"),
-        (["encode", "--out", "z.npy", "--split", "validation"], "unknown split 'validation'"),
+        (["encode", "--out", "z.npy", "--split", "validation"], "has no split 'validation'"),
     ],
 )
 def test_bad_input_is_one_line(run, tmp_path, monkeypatch, capsys, *, arguments, message):
