@@ -127,29 +127,27 @@ def densities(split: WholeSplit, limit: int, metric: str) -> Densities:
             its own samples.
     """
     group, count = OneGroup.of(split, metric), min(limit, split.examples)
-    by_dimension = False
 
     def rows(first: tf.Tensor) -> tf.Tensor:
-        nonlocal by_dimension
         terms = split.terms(first, 1)
         q, p, z = terms.q[group.name], terms.p[group.name], terms.z[group.name][0]
         prior = _by_dimension(p, z) if type(q) is DiagonalNormal else None
-        by_dimension = prior is not None
-        joint, each = _aggregated(split, group.name, z, count, by_dimension=by_dimension)
+        joint, each = _aggregated(split, group.name, z, count, by_dimension=prior is not None)
         columns = [terms.log_q[0][:, None], terms.log_p[0][:, None], joint[:, None]]
         columns += [tf.reshape(z, (split.rows, -1)), tf.reshape(_mean_of(q, z), (split.rows, -1))]
-        columns += [each - prior] if each is not None and prior is not None else [tf.zeros((split.rows, group.size))]
+        none = tf.fill((split.rows, group.size), math.nan)
+        columns.append(each - prior if each is not None and prior is not None else none)
         return tf.concat(columns, axis=1)
 
     try:
-        table = split.table(rows, 3 + 3 * group.size, count)
+        table = split.table("densities", rows, 3 + 3 * group.size, count)
     except NotImplementedError as error:
         raise UsageError(
             f"metric {metric!r} needs log q of any z, but this posterior knows it only of its own samples: {error}"
         ) from error
     own, prior, aggregated = table[:, :3].T
     z, means, dimensions = np.split(table[:, 3:], 3, axis=1)
-    return Densities(z, own, prior, aggregated, means, dimensions if by_dimension else None)
+    return Densities(z, own, prior, aggregated, means, None if np.isnan(dimensions).all() else dimensions)
 
 
 def _aggregated(
@@ -202,7 +200,7 @@ def _prior_samples(split: WholeSplit, count: int) -> np.ndarray:
         drawn = prior.sample(split.normal("prior", first, group.prior_noise_size)[None])
         return tf.reshape(drawn, (split.rows, -1))
 
-    return split.table(rows, group.size, count)
+    return split.table("prior", rows, group.size, count)
 
 
 def _histograms(found: Densities, drawn: np.ndarray) -> list[Histogram]:

@@ -85,7 +85,7 @@ def ranks(split: WholeSplit, simulations: int, draws: int) -> np.ndarray:
         below = tf.cast(draw(q, noise)[0] < z, tf.float32)
         return tf.reshape(tf.reduce_sum(below, axis=0), (rows, group.size))
 
-    return split.table(of_rows, group.size, simulations)
+    return split.table(f"calibration/{draws}", of_rows, group.size, simulations)
 
 
 def distance(of_one: np.ndarray, draws: int) -> float:

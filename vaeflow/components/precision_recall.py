@@ -60,7 +60,9 @@ class PrecisionRecall:
             return _features(split, self._samples(split, first, labels), labels)
 
         precision, recall = precision_recall(
-            split.table(real, width, count), split.table(generated, width, count), self._neighbours
+            split.table("precision-recall/real", real, width, count),
+            split.table("precision-recall/generated", generated, width, count),
+            self._neighbours,
         )
         about = {
             "features": split.features.name if split.features else OWN,

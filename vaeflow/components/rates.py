@@ -26,7 +26,7 @@ class RateDistortion:
             terms = split.terms(first)
             return tf.stack([terms.kl, -expected_log_likelihood(terms.log_likelihood)], axis=1)
 
-        rate, distortion = split.table(rows, 2).mean(axis=0).tolist()
+        rate, distortion = split.table("rates", rows, 2).mean(axis=0).tolist()
         bits = math.log(2.0) * math.prod(split.model.x_shape)
         return Findings(
             {
@@ -54,5 +54,5 @@ class ReconstructionError:
             apart = tf.reshape(batch.x - model.decode(means, labels=batch.labels).mean(), (split.rows, -1))
             return tf.stack([tf.reduce_mean(tf.square(apart), 1), tf.reduce_mean(tf.abs(apart), 1)], axis=1)
 
-        squared, absolute = split.table(rows, 2).mean(axis=0).tolist()
+        squared, absolute = split.table("reconstructions", rows, 2).mean(axis=0).tolist()
         return Findings({"squared": squared, "root": math.sqrt(squared), "absolute": absolute})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 import keras
@@ -59,6 +59,7 @@ class ModelOfSplit:
         samples: L.
         seed: of the noise.
         features: those that the user named.
+        tables: those that were computed, so that the next evaluation traces none again.
     """
 
     strategy: Strategy
@@ -70,6 +71,7 @@ class ModelOfSplit:
     samples: int
     seed: int
     features: Features | None = None
+    tables: dict[tuple[str, int, int], Table] = field(default_factory=dict)
 
     @property
     def split(self) -> str:
@@ -106,7 +108,9 @@ class ModelOfSplit:
     def _stream(self, name: str) -> Noise:
         return Noise(self.seed, f"evaluation/{name}/{self.split}")
 
-    def table(self, compute: Callable[[tf.Tensor], tf.Tensor], width: int, count: int | None = None) -> np.ndarray:
+    def table(
+        self, name: str, compute: Callable[[tf.Tensor], tf.Tensor], width: int, count: int | None = None
+    ) -> np.ndarray:
         """Return a table [count, width] float64, whose rows the replicas share."""
 
         def block(number: tf.Tensor) -> tf.Tensor:
@@ -114,5 +118,7 @@ class ModelOfSplit:
                 return in_mode(lambda: compute(number * self.rows), training=False)
 
         count = self.examples if count is None else count
-        table = Table(self.strategy, block, count=count, rows=self.rows, width=width)
-        return np.concatenate(list(table)).astype(np.float64)
+        key = name, width, count
+        if key not in self.tables:
+            self.tables[key] = Table(self.strategy, block, count=count, rows=self.rows, width=width)
+        return np.concatenate(list(self.tables[key])).astype(np.float64)

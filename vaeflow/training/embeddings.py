@@ -35,6 +35,6 @@ def means_of(experiment: Experiment, split: str) -> dict[str, np.ndarray]:
         means = experiment.model.encode(batch.x, labels=batch.labels)
         return tf.concat([tf.reshape(means[group.name], (BLOCK, -1)) for group in groups], axis=1)
 
-    table = of_split.table(rows, sum(sizes)).astype(np.float32)
+    table = of_split.table("means", rows, sum(sizes)).astype(np.float32)
     parts = np.split(table, np.cumsum(sizes)[:-1], axis=1)
     return {group.name: part.reshape((-1, *group.shape)) for group, part in zip(groups, parts, strict=True)}

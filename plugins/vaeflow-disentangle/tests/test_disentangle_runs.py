@@ -10,6 +10,7 @@ import pytest
 from vaeflow_disentangle.factors import factors_of
 from vaeflow_disentangle.scores import scores
 
+from vaeflow import evaluate
 from vaeflow.plugins.registry import Registry
 
 everywhere = pytest.importorskip("helpers.everywhere", reason="needs tests/helpers of the repository of vaeflow")
@@ -78,3 +79,14 @@ def test_it_is_registered_with_its_recipes():
     registry = Registry.load(["vaeflow_disentangle"])
     assert registry.get("objective", "factor-vae").summary.startswith("FactorVAE (Kim and Mnih 2018)")
     assert {"factor-shapes", "factor-shapes-full", "tc-shapes"} <= {one.name for one in registry.recipes()}
+
+
+@pytest.mark.slow
+def test_an_evaluation_can_name_the_scores(alone):
+    """They are those that the callback wrote."""
+    found = evaluate(alone, metrics=["disentanglement"], plugins=["vaeflow_disentangle"])["metrics"]
+    written = json.loads((alone / "disentanglement.json").read_text())
+    assert found["test/disentanglement/mig"] == pytest.approx(written["mig"], abs=1e-5)
+    assert found["test/disentanglement/sap"] == pytest.approx(written["sap"], abs=1e-5)
+    completeness = written["dci_lasso"]["completeness"]
+    assert found["test/disentanglement/dci_completeness"] == pytest.approx(completeness, abs=1e-4)

@@ -17,12 +17,13 @@ RECIPES = ("factor-shapes", "factor-shapes-full", "tc-shapes")
 
 @hookimpl
 def vaeflow_components() -> Iterator[Component]:
-    """Return the objectives, the networks of their papers, and the callback that writes scores."""
+    """Return the objectives, the networks of their papers, and the scores as a metric and as a callback."""
     yield Component("objective", "beta-tc", components.beta_tc)
     yield Component("objective", "dip-vae", components.dip_vae)
     yield Component("objective", "factor-vae", components.factor_vae)
     yield Component("encoder", "conv-64", components.conv_encoder)
     yield Component("decoder", "conv-64", components.conv_decoder)
+    yield Component("metric", "disentanglement", components.disentanglement_scores)
     yield Component("callback", "disentanglement", components.disentanglement)
 
 

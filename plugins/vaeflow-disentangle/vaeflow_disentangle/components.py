@@ -1,4 +1,4 @@
-"""The build functions of objectives, networks and the callback; they import TensorFlow when they are called."""
+"""The build functions of what the package has; they import TensorFlow when they are called."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import keras
 
     from vaeflow.callbacks import Callback
-    from vaeflow.contracts import Objective
+    from vaeflow.contracts import Objective, SplitMetric
 
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -154,6 +154,21 @@ def disentanglement(*, examples: Many = 10_000, bins: Parts = 20, parts: Parts =
     from vaeflow_disentangle.callback import Disentanglement
 
     return Disentanglement(examples, bins, parts)
+
+
+def disentanglement_scores(*, examples: Many = 10_000, bins: Parts = 20, parts: Parts = 10) -> SplitMetric:
+    """MIG, SAP and DCI of the posteriors' means on an evaluation's split.
+
+    The data set must know the factors of its examples, as `shapes` does; otherwise nothing is computed.
+
+    Args:
+        examples: most examples that are encoded.
+        bins: equal parts of a code's range, for MIG and SAP.
+        parts: equal parts of the range of a factor without classes, for MIG.
+    """
+    from vaeflow_disentangle.metric import DisentanglementScores
+
+    return DisentanglementScores(examples, bins, parts)
 
 
 def _require_image(kind: str, shape: tuple[int, ...]) -> None:

@@ -116,10 +116,14 @@ class WholeSplit(Protocol):
     def uniform(self, name: str, first: tf.Tensor, width: int) -> tf.Tensor:
         """Return numbers in (0, 1), [B, width], as `normal` does."""
 
-    def table(self, compute: Callable[[tf.Tensor], tf.Tensor], width: int, count: int | None = None) -> np.ndarray:
+    def table(
+        self, name: str, compute: Callable[[tf.Tensor], tf.Tensor], width: int, count: int | None = None
+    ) -> np.ndarray:
         """Return a table [count, width] float64, whose rows the replicas share.
 
         Args:
+            name: of the table, such as "calibration/ranks": at the next evaluation, the graph of the first call with
+                this name, width and count is used again.
             compute: takes `first`, the number of an example, and returns rows [B, width] float32 of B examples; it is
                 traced once, with the layers in the mode of evaluations and with the EMA of the weights if there is one.
             width: of a row.
