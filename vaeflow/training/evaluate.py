@@ -54,11 +54,16 @@ def evaluate_run(
         CheckpointError: if no checkpoint is valid.
     """
     more: list[Bound] = []
+
+    def ahead() -> None:
+        request.require_features()
+        more.extend(request.more_metrics(modules))
+
     with opened(
         run_dir,
         folders,
         agreed=request.agreed(),
-        ahead=lambda: more.extend(request.more_metrics(modules)),
+        ahead=ahead,
         best=request.best,
         modules=modules,
         settings=settings,

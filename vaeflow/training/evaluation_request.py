@@ -77,6 +77,20 @@ class EvaluationRequest:
         registry = Registry.load(modules) if self.metrics else None
         return [registry.bind("metric", _selection(one), "--metric") for one in self.metrics] if registry else []
 
+    def require_features(self) -> None:
+        """Check, without importing anything, that the feature network can be a file or a function.
+
+        Raises:
+            UsageError: if not.
+        """
+        if self.features is None or callable(self.features) or _is_function(str(self.features)):
+            return
+        path = Path(self.features)
+        if path.suffix != ".keras":
+            raise UsageError(f"--features {path}: give the path of a .keras file or an importable module:function")
+        if not path.is_file():
+            raise UsageError(f"--features {path}: there is no such file")
+
     def feature_network(self) -> Features | None:
         """Load the feature network.
 
@@ -87,8 +101,9 @@ class EvaluationRequest:
             return None
         if callable(self.features):
             return Features(_name(self.features), self.features)
+        self.require_features()
         text = str(self.features)
-        return _function(text) if FUNCTION.fullmatch(text) and not Path(text).exists() else _keras_file(Path(text))
+        return _function(text) if _is_function(text) else _keras_file(Path(text))
 
 
 def _name(features: str | Path | Callable[..., Any] | None) -> str:
@@ -104,6 +119,10 @@ def _selection(metric: str | Mapping[str, Any]) -> Selection:
     return Selection.model_validate(metric)
 
 
+def _is_function(text: str) -> bool:
+    return FUNCTION.fullmatch(text) is not None and not Path(text).exists()
+
+
 def _function(text: str) -> Features:
     module, _, name = text.partition(":")
     try:
@@ -116,10 +135,6 @@ def _function(text: str) -> Features:
 
 
 def _keras_file(path: Path) -> Features:
-    if path.suffix != ".keras":
-        raise UsageError(f"--features {path}: give the path of a .keras file or an importable module:function")
-    if not path.is_file():
-        raise UsageError(f"--features {path}: there is no such file")
     import keras
 
     try:
