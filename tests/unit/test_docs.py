@@ -24,6 +24,7 @@ from helpers.small_runs import python
 from vaeflow.callbacks import Callback, Control
 from vaeflow.cli import main
 from vaeflow.cli.app import app
+from vaeflow.commands.search import ends_of
 from vaeflow.commands.sweep import Sweep
 from vaeflow.config.compose import compose
 from vaeflow.config.recipes import recipes
@@ -228,7 +229,8 @@ def test_a_command_parses(shown, clone, monkeypatch):
         registry = Registry.load(given["modules"])
         settings = given["settings"]
         if "slurm" in given:  # a sweep: lists and ranges of values
-            settings = Sweep(given["recipe"], settings, given["out"]).points()[0].settings
+            sweep = Sweep(given["recipe"], settings, given["out"])
+            settings = (ends_of(sweep) if given["search"] else sweep.points())[0].settings
         composed = compose(given["recipe"], settings, registry.recipe)
         assert resolve(composed, registry).config.name
 

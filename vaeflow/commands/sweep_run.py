@@ -68,7 +68,8 @@ def run_sweep(sweep: Sweep, queue: Queue, at_once: int) -> None:
                 one.output.close()
                 bar.update()
                 say(_line(one))
-                queue.ended(one.point, failed=bool(one.process.returncode))
+                if one.process.returncode != StoppedError.exit_code:  # a run that was stopped can be resumed
+                    queue.ended(one.point, failed=bool(one.process.returncode))
                 if one.process.returncode:
                     failed.append(one.point)
             time.sleep(POLL)
