@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaeflow.config.schema import Selection
@@ -14,14 +11,14 @@ from vaeflow.contracts import Features
 from vaeflow.errors import UsageError
 from vaeflow.files.read import parse_toml
 from vaeflow.plugins.registry import Registry
+from vaeflow.training.feature_network import load_network, require_network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from vaeflow.plugins.discovery import Plugin
     from vaeflow.plugins.registered import Bound
-
-FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)
@@ -83,13 +80,8 @@ class EvaluationRequest:
         Raises:
             UsageError: if not.
         """
-        if self.features is None or callable(self.features) or _is_function(str(self.features)):
-            return
-        path = Path(self.features)
-        if path.suffix != ".keras":
-            raise UsageError(f"--features {path}: give the path of a .keras file or an importable module:function")
-        if not path.is_file():
-            raise UsageError(f"--features {path}: there is no such file")
+        if self.features is not None and not callable(self.features):
+            require_network(str(self.features))
 
     def feature_network(self) -> Features | None:
         """Load the feature network.
@@ -101,9 +93,7 @@ class EvaluationRequest:
             return None
         if callable(self.features):
             return Features(_name(self.features), self.features)
-        self.require_features()
-        text = str(self.features)
-        return _function(text) if _is_function(text) else _keras_file(Path(text))
+        return load_network(str(self.features))
 
 
 def _name(features: str | Path | Callable[..., Any] | None) -> str:
@@ -117,29 +107,3 @@ def _selection(metric: str | Mapping[str, Any]) -> Selection:
     if isinstance(metric, Mapping) and not isinstance(metric.get("name"), str):
         raise UsageError(f'--metric {dict(metric)}: it has no name, such as {{name = "calibration", draws = 199}}')
     return Selection.model_validate(metric)
-
-
-def _is_function(text: str) -> bool:
-    return FUNCTION.fullmatch(text) is not None and not Path(text).exists()
-
-
-def _function(text: str) -> Features:
-    module, _, name = text.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:
-        raise UsageError(f"--features {text} can't be imported: {type(error).__name__}: {error}") from error
-    if not callable(found):
-        raise UsageError(f"--features {text} is no function, but {type(found).__name__}")
-    return Features(f"the function {text}", found)
-
-
-def _keras_file(path: Path) -> Features:
-    import keras
-
-    try:
-        network = keras.models.load_model(path, compile=False)  # safe mode: no code from the file is run
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UsageError(f"--features {path} can't be loaded: {type(error).__name__}: {reason}") from error
-    return Features(f"the network {path.name}", lambda x: network(x, training=False))
