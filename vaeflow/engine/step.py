@@ -77,7 +77,8 @@ class TrainStep:
 
     def _differentiate(self, step: tf.Tensor) -> Update:
         """Forward, backward, reduce, clip."""
-        total = self.reduction.sum(self._own_parts(step), self.strategy)
+        summed = self.reduction.sum(self._own_parts(step), self.strategy)
+        total = self.reduction.unpack(summed, self.microbatches.part_signature())
         examples = total.sums[0]
         divisor = examples * self.microbatches.loss_scale.scale
         own = len(self.microbatches.model.trainable_variables)
@@ -96,13 +97,16 @@ class TrainStep:
         share = -(-self.microbatches.count // self.strategy.replicas)
         numbers = tf.cast(self.strategy.replica(), tf.int64) * share + tf.range(share, dtype=tf.int64)
         if share == 1:
-            return tf.nest.map_structure(lambda t: t[None], self.microbatches.part(step, numbers[0]))
+            return tf.nest.map_structure(lambda t: t[None], self._packed_part(step, numbers[0]))
         return tf.map_fn(
-            lambda number: self.microbatches.part(step, number),
+            lambda number: self._packed_part(step, number),
             numbers,
-            fn_output_signature=self.microbatches.part_signature(),
+            fn_output_signature=self.reduction.packed(self.microbatches.part_signature()),
             parallel_iterations=share,
         )
+
+    def _packed_part(self, step: tf.Tensor, number: tf.Tensor) -> Part:
+        return self.reduction.pack(self.microbatches.part(step, number))
 
     def _row(self, step: tf.Tensor, total: Part, norm: tf.Tensor, finite: tf.Tensor) -> StepRow:
         examples, summed = total.sums[0], total.sums[1:]
