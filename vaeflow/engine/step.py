@@ -77,8 +77,7 @@ class TrainStep:
 
     def _differentiate(self, step: tf.Tensor) -> Update:
         """Forward, backward, reduce, clip."""
-        summed = self.reduction.sum(self._own_parts(step), self.strategy)
-        total = self.reduction.unpack(summed, self.microbatches.part_signature())
+        total = self.total(step)
         examples = total.sums[0]
         divisor = examples * self.microbatches.loss_scale.scale
         own = len(self.microbatches.model.trainable_variables)
@@ -92,10 +91,20 @@ class TrainStep:
         state, row = [s / examples for s in total.state], self._row(step, total, norm, finite)
         return Update([*gradients, *of_players], state, finite, row.pack())
 
+    def total(self, step: tf.Tensor) -> Part:
+        """Return the sum over the microbatches of all replicas."""
+        summed = self.reduction.sum(self._own_parts(step), self.strategy)
+        return self.reduction.unpack(summed, self.microbatches.part_signature())
+
+    def own_microbatches(self) -> tf.Tensor:
+        """Return the numbers of this replica's microbatches, [share] int64."""
+        share = -(-self.microbatches.count // self.strategy.replicas)
+        return tf.cast(self.strategy.replica(), tf.int64) * share + tf.range(share, dtype=tf.int64)
+
     def _own_parts(self, step: tf.Tensor) -> Part:
         """Return the stacked parts of this replica's microbatches, from one loop body, so that all round alike."""
-        share = -(-self.microbatches.count // self.strategy.replicas)
-        numbers = tf.cast(self.strategy.replica(), tf.int64) * share + tf.range(share, dtype=tf.int64)
+        numbers = self.own_microbatches()
+        share = numbers.shape[0]
         if share == 1:
             return tf.nest.map_structure(lambda t: t[None], self._packed_part(step, numbers[0]))
         return tf.map_fn(
