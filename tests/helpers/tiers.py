@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from helpers import fork_server
+from helpers import fork_server, small_runs
+from vaeflow.plugin_kit import testing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -45,6 +46,12 @@ def fork_server_ends() -> Iterator[None]:
     yield
     if fork_server.server.cache_info().currsize:
         fork_server.server().__exit__()
+
+
+@pytest.fixture
+def forked_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fixture `contract`, and all that it starts, have their commands from the fork server."""
+    monkeypatch.setattr(testing, "_start", small_runs.forking_line)
 
 
 def repeated(*values: Any, **options: Any) -> Any:
