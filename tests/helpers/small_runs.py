@@ -56,7 +56,7 @@ def command_line(*arguments: object, plain: bool = False) -> list[str]:
 
 
 def forking_line(*arguments: object) -> list[str]:
-    """Return the command `vaeflow ARGUMENTS` whose own commands, by `sys.executable`, come from the fork server, too."""
+    """Return the command `vaeflow ARGUMENTS`; what it starts by `sys.executable` comes from the fork server, too."""
     replaced = f"import sys; sys.executable = {str(server().programs / 'python')!r}"
     return [*python(), "-c", f"{replaced}; {RUN}", *map(str, arguments)]
 
