@@ -48,6 +48,7 @@ PATIENCE = 20.0
 """Seconds after which a command that has not ended is killed: it hangs."""
 
 FIRST = 60.0  # seconds for the imports
+_SEEDED: list[ForkServer] = []  # by `seed_server`
 
 
 @dataclass(frozen=True)
@@ -212,14 +213,16 @@ class ForkServer:
 def _write_programs(folder: Path, python: tuple[str, ...]) -> None:
     """Write programs that do what those beside Python do, but their commands come from the server.
 
-    What else `python` is asked for, or with another seed of Python's hashes, is started as a shell does.
+    What else `python` is asked for, or with a seed of Python's hashes that has no server, is started as a shell does.
     """
     folder.mkdir()
     real, forked = Path(sys.executable), shlex.join(python)
     seed = shlex.quote(os.environ.get("PYTHONHASHSEED", ""))
     ours = f'if [ "$1 $2" = "-m vaeflow" ] && [ "$PYTHONHASHSEED" = {seed} ]; then exec {forked} "$@"; fi'
+    place = f'place={shlex.quote(str(folder))}/seed-"$PYTHONHASHSEED"'
+    seeded = f'if [ "$1" = "-m" ] && [ -f "$place" ]; then exec {shlex.join(python[:-1])} "$(cat "$place")" "$@"; fi'
     programs = {
-        "python": f'{ours}\nexec {shlex.quote(str(real))} "$@"',
+        "python": f'{ours}\n{place}\n{seeded}\nexec {shlex.quote(str(real))} "$@"',
         "vaeflow": f'exec {forked} -m vaeflow "$@"',
         "horovodrun": f'exec {forked} {shlex.quote(str(real.parent / "horovodrun"))} "$@"',
     }
@@ -232,6 +235,21 @@ def _write_programs(folder: Path, python: tuple[str, ...]) -> None:
 def server() -> ForkServer:
     """Return the server of this test process, which is started by the first call and ends with the process."""
     return ForkServer().__enter__()
+
+
+@functools.cache
+def seed_server(seed: str) -> ForkServer:
+    """Return a server whose Python has a seed of hashes; the `python` of `server()` hands modules on to it."""
+    seeded = ForkServer({"PYTHONHASHSEED": seed}).__enter__()
+    (server().programs / f"seed-{seed}").write_text(seeded.python[-1])
+    _SEEDED.append(seeded)
+    return seeded
+
+
+def end_all() -> None:
+    """End the servers of this test process."""
+    for one in [*_SEEDED, *([server()] if server.cache_info().currsize else [])]:
+        one.__exit__()
 
 
 def worker_of(pid: int) -> int:

@@ -13,12 +13,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from helpers.fork_server import server
+from helpers.fork_server import seed_server, server
 from helpers.small_runs import python, tree
 from helpers.tiers import few
 
 from vaeflow.cli import main
 from vaeflow.errors import UsageError
+from vaeflow.plugin_kit.checks.forks import HASH_SEEDS
 from vaeflow.plugin_kit.scaffold import selecting, write_plugin
 from vaeflow.plugin_kit.scaffold.template import options, template
 from vaeflow.plugins.records import KINDS
@@ -197,6 +198,7 @@ PYTEST = "import runpy, sys; sys.executable = sys.argv.pop(1); runpy.run_module(
 
 def own_tests(*arguments, cwd, modules):
     """Run tests of packages in a fresh process and return how many passed; all must."""
+    seed_server(HASH_SEEDS[0])
     done = subprocess.run(
         [
             *python(),
