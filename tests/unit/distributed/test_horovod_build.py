@@ -441,6 +441,7 @@ def test_horovod_of_another_tensorflow_is_replaced_offline(real_wheel, tmp_path)
 
 @pytest.mark.horovod
 @pytest.mark.distributed
+@pytest.mark.repetition
 def test_two_processes_of_horovodrun_add_up(tmp_path):
     if not probe().works:
         pytest.skip("Horovod is not installed: vaeflow horovod install")
