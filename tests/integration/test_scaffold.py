@@ -203,7 +203,8 @@ def own_tests(*arguments, cwd, modules):
         [
             *python(),
             "-c",
-            PYTEST.format(python=str(server().programs / "python")),
+            PYTEST,
+            str(server().programs / "python"),
             "-q",
             "-p",
             "no:cacheprovider",
