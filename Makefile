@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Python compiles what it imports; to compile all that is installed takes longer.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile
+# What builds the packages here, once, not in an environment of its own for each of them.
+BACKEND := "hatchling>=1.26" editables
 RECIPE ?= mnist-2d
 # Two files at a time, in their order: those that take long are among the first.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -13,7 +15,7 @@ PACKAGES := $(patsubst %/pyproject.toml,%,$(PLUGINS))
 # Their tests set TensorFlow's threads or devices, which a process does once.
 APART := plugins/vaeflow-mlflow plugins/vaeflow-hierarchical
 
-.PHONY: train test test-quick test-all test-cluster test-kubernetes test-extras test-faults check-components lint docs package horovod clean
+.PHONY: train test test-quick test-all test-cluster test-kubernetes test-extras test-gpu test-faults check-components lint docs package horovod clean
 
 train: $(VENV)/installed
 	$(BIN)/vaeflow train $(RECIPE) $(SETTINGS)
@@ -66,6 +68,10 @@ test-extras: prepared
 	$(INSTALL) --editable ".[onnx,optuna]"
 	$(BIN)/python -m pytest tests/integration/test_onnx.py tests/integration/test_optuna.py
 
+# One GPU, at most eight minutes; writes a report into $OUT or gpu-report. Without a GPU it says so.
+test-gpu: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/gpu_report.py
+
 # Real processes: a hundred killed at random moments, which takes about an hour; 300 killed at single changes of the disk;
 # 2,000 damaged run directories: docs/faults.md says what one of each costs. Ranks that differ in each key of the config: minutes.
 test-faults: prepared
@@ -102,5 +108,6 @@ $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/installed-dev: pyproject.toml $(PLUGINS) | $(VENV)/bin/python
-	$(INSTALL) --editable ".[dev]" $(PACKAGES:%=--editable ./%)
+	$(INSTALL) $(BACKEND)
+	$(INSTALL) --no-build-isolation --editable ".[dev]" $(PACKAGES:%=--editable ./%)
 	touch $@ $(VENV)/installed
