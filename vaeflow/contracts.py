@@ -14,6 +14,7 @@ from vaeflow.plugins.contracts.distributions import (
     Posterior,
     Prior,
     PriorContext,
+    StartsFromExamples,
 )
 from vaeflow.plugins.contracts.model import LatentGroup, LatentVariableModel, ModelContext, Parts
 from vaeflow.plugins.contracts.terms import PathGradient, Terms
@@ -40,6 +41,7 @@ __all__ = [
     "PriorContext",
     "Schedule",
     "Split",
+    "StartsFromExamples",
     "Terms",
     "Timeline",
     "Transform",
