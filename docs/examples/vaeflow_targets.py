@@ -18,7 +18,7 @@ NOISE = 0.5  # standard deviation of x given z
 TRAIN, TEST = 10_000, 10_000
 
 
-def clusters(folders):
+def clusters(folders):  # noqa: ARG001  # nothing is read
     """Points in the plane around four centres, [N, 2].
 
     Args:
@@ -27,7 +27,7 @@ def clusters(folders):
     return _dataset("clusters", points_of_clusters(1, TRAIN), points_of_clusters(2, TEST))
 
 
-def correlated(folders):
+def correlated(folders):  # noqa: ARG001  # nothing is read
     """X = W z + noise with known W, [N, 3]: the posterior of z is Gaussian, with correlated latents.
 
     Args:

@@ -213,7 +213,7 @@ class Config(Section):
     )
     skip_norm: Positive | None = Field(
         None,
-        description="A step whose gradient has a larger global norm than this is skipped, on all replicas (Child 2021), "
+        description="A step whose gradient has a larger global norm than this is skipped on all replicas (Child 2021), "
         "and counted in train/skipped_steps; 'none' skips none.",
     )
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
