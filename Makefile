@@ -13,7 +13,7 @@ PACKAGES := $(patsubst %/pyproject.toml,%,$(PLUGINS))
 # Their tests set TensorFlow's threads or devices, which a process does once.
 APART := plugins/vaeflow-mlflow plugins/vaeflow-hierarchical
 
-.PHONY: train test test-quick test-all test-cluster test-kubernetes test-faults check-components lint docs package horovod clean
+.PHONY: train test test-quick test-all test-cluster test-kubernetes test-gpu test-faults check-components lint docs package horovod clean
 
 train: $(VENV)/installed
 	$(BIN)/vaeflow train $(RECIPE) $(SETTINGS)
@@ -60,6 +60,10 @@ test-kubernetes: $(VENV)/installed-dev
 	curl --fail --location --output build/crds/mpijobs.yaml $(KUBEFLOW)/mpi-operator/v0.8.0/manifests/base/kubeflow.org_mpijobs.yaml
 	curl --fail --location --output build/crds/tfjobs.yaml $(KUBEFLOW)/training-operator/v1.9.0/manifests/base/crds/kubeflow.org_tfjobs.yaml
 	VAEFLOW_CRDS=build/crds $(BIN)/python -m pytest tests/integration/test_kubernetes.py
+
+# One GPU, at most eight minutes; writes a report into $OUT or gpu-report. Without a GPU it says so.
+test-gpu: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/gpu_report.py
 
 # Real processes: a hundred killed at random moments, which takes about an hour; 300 killed at single changes of the disk;
 # 2,000 damaged run directories: docs/faults.md says what one of each costs. Ranks that differ in each key of the config: minutes.

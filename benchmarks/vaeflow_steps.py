@@ -1,6 +1,6 @@
 """Training steps of a recipe as `vaeflow train` takes them, without logs and evaluations.
 
-    python benchmarks/vaeflow_steps.py STEPS [KEY=VALUE]...
+    python benchmarks/vaeflow_steps.py STEPS [--recipe=NAME] [KEY=VALUE]...
 
 Prints images a second, as a number.
 """
@@ -20,8 +20,8 @@ from vaeflow.training.setup import prepare
 WARM_UP = 20
 
 
-def images_per_second(steps: int, settings: list[str]) -> float:
-    resolved = resolve(compose("mnist-2d", settings), Registry.load())
+def images_per_second(steps: int, settings: list[str], recipe: str = "mnist-2d") -> float:
+    resolved = resolve(compose(recipe, settings), Registry.load())
     trainer = prepare(resolved, Folders.default()).trainer
     trainer.execute(0, WARM_UP)
     started = time.perf_counter()
@@ -31,4 +31,5 @@ def images_per_second(steps: int, settings: list[str]) -> float:
 
 
 if __name__ == "__main__":
-    print(images_per_second(int(sys.argv[1]), sys.argv[2:]))
+    named = [word.removeprefix("--recipe=") for word in sys.argv[2:] if word.startswith("--recipe=")]
+    print(images_per_second(int(sys.argv[1]), [word for word in sys.argv[2:] if "--" not in word], *named))

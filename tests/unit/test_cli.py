@@ -62,7 +62,7 @@ def test_bad_input_is_refused_without_tensorflow():
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["trian"], "vaeflow has no command 'trian'; did you mean 'train'? Available: compare, data, doctor,"),
+        (["trian"], "vaeflow has no command 'trian'; did you mean 'train'? Available: bench, compare, data, doctor,"),
         (["data", "fech"], "vaeflow data has no command 'fech'; did you mean 'fetch'?"),
         (["train"], "RECIPE is missing, for example: vaeflow train mnist-2d"),
         (["train", "mnist-3d"], "unknown recipe 'mnist-3d'; did you mean 'mnist-2d'?"),

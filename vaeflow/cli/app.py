@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from vaeflow.cli.bench import bench
 from vaeflow.cli.compare import compare
 from vaeflow.cli.data import data
 from vaeflow.cli.doctor import doctor
@@ -40,5 +41,5 @@ def app() -> None:
 
 
 OF_RUNS = (train, resume, sweep, evaluate, compare, sample, plot, encode, export)
-for _command in (*OF_RUNS, recipes, plugins, data, launch, horovod, doctor):
+for _command in (*OF_RUNS, bench, recipes, plugins, data, launch, horovod, doctor):
     app.add_command(_command)

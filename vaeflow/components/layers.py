@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @keras.saving.register_keras_serializable(package="vaeflow")
 class Bias(keras.layers.Layer):
-    """Adds one learned number per channel; its gradient is summed in float32, one axis after the other.
+    """Adds one learned number per channel; its gradient is summed in float32.
 
     TensorFlow's bias gradient (`BiasAddGrad`, under every Keras convolution with a bias) adds bfloat16 numbers in
     bfloat16 on CPUs: over the 78,400 positions of a batch of 100 images it is wrong by up to 90%. A plain sum of
@@ -38,7 +38,9 @@ class Bias(keras.layers.Layer):
 @tf.custom_gradient
 def _add(inputs: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        total = tf.cast(upstream, tf.float32)
+        # TensorFlow sums bfloat16 in float32 and rounds the sum, here one per example, for a third of a cast's time.
+        inner = list(range(1, len(upstream.shape) - 1)) if upstream.dtype == tf.bfloat16 else []
+        total = tf.cast(tf.reduce_sum(upstream, axis=inner) if inner else upstream, tf.float32)
         while len(total.shape) > 1:  # three sums of some 30 terms round less than one of 78,400
             total = tf.reduce_sum(total, axis=-2)
         return upstream, total

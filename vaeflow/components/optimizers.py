@@ -89,7 +89,9 @@ def adam(
     """Kingma and Ba 2014: steps scaled by running first and second moments."""
     import keras
 
-    return keras.optimizers.Adam(
+    from vaeflow.components.fused_adam import fused
+
+    return fused(keras.optimizers.Adam)(
         learning_rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, amsgrad=amsgrad, weight_decay=weight_decay
     )
 
@@ -122,7 +124,9 @@ def adamw(
     """Loshchilov and Hutter 2017: Adam with decoupled weight decay."""
     import keras
 
-    return keras.optimizers.AdamW(
+    from vaeflow.components.fused_adam import fused
+
+    return fused(keras.optimizers.AdamW)(
         learning_rate, weight_decay=weight_decay, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, amsgrad=amsgrad
     )
 

@@ -83,7 +83,7 @@ class TrainStep:
 
     def _differentiate(self, step: tf.Tensor) -> Update:
         """Forward, backward, reduce, clip."""
-        total = self.reduction.sum(self._own_parts(step), self.strategy)
+        total = self.total(step)
         examples = total.sums[0]
         divisor = examples * self.microbatches.loss_scale.scale
         own = len(self.microbatches.model.trainable_variables)
@@ -98,18 +98,31 @@ class TrainStep:
         state, row = [s / examples for s in total.state], self._row(step, total, norm, applied)
         return Update([*gradients, *of_players], state, finite, applied, row.pack())
 
+    def total(self, step: tf.Tensor) -> Part:
+        """Return the sum over the microbatches of all replicas."""
+        summed = self.reduction.sum(self._own_parts(step), self.strategy)
+        return self.reduction.unpack(summed, self.microbatches.part_signature())
+
+    def own_microbatches(self) -> tf.Tensor:
+        """Return the numbers of this replica's microbatches, [share] int64."""
+        share = -(-self.microbatches.count // self.strategy.replicas)
+        return tf.cast(self.strategy.replica(), tf.int64) * share + tf.range(share, dtype=tf.int64)
+
     def _own_parts(self, step: tf.Tensor) -> Part:
         """Return the stacked parts of this replica's microbatches, from one loop body, so that all round alike."""
-        share = -(-self.microbatches.count // self.strategy.replicas)
-        numbers = tf.cast(self.strategy.replica(), tf.int64) * share + tf.range(share, dtype=tf.int64)
+        numbers = self.own_microbatches()
+        share = numbers.shape[0]
         if share == 1:
-            return tf.nest.map_structure(lambda t: t[None], self.microbatches.part(step, numbers[0]))
+            return tf.nest.map_structure(lambda t: t[None], self._packed_part(step, numbers[0]))
         return tf.map_fn(
-            lambda number: self.microbatches.part(step, number),
+            lambda number: self._packed_part(step, number),
             numbers,
-            fn_output_signature=self.microbatches.part_signature(),
+            fn_output_signature=self.reduction.packed(self.microbatches.part_signature()),
             parallel_iterations=share,
         )
+
+    def _packed_part(self, step: tf.Tensor, number: tf.Tensor) -> Part:
+        return self.reduction.pack(self.microbatches.part(step, number))
 
     def _row(self, step: tf.Tensor, total: Part, norm: tf.Tensor, applied: tf.Tensor) -> StepRow:
         examples, summed = total.sums[0], total.sums[1:]

@@ -98,6 +98,8 @@ def _configure(runtime: Runtime) -> None:
     _set_threads(runtime.threads)
     gpus = config.list_physical_devices("GPU")
     for gpu in gpus:
+        if config.get_logical_device_configuration(gpu):
+            continue  # it was split, each part with its memory
         config.experimental.set_memory_growth(gpu, True)
     if gpus:  # Not verified on a GPU: cuDNN's fastest kernels add in any order.
         config.experimental.enable_op_determinism()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+import numpy as np
 import pytest
 
 from vaeflow.components import learning_rates, optimizers
@@ -55,7 +56,7 @@ def test_every_keras_optimizer_has_its_options_and_defaults(registry):
         assert build.__module__ == optimizers.__name__
         assert _ours(build) == _keras_options(made), name
         built = registry.get("optimizer", _kebab(name)).bind({}, "optimizer").build(0.25)
-        assert type(built) is made
+        assert isinstance(built, made)
         assert float(built.learning_rate) == 0.25
 
 
@@ -72,6 +73,26 @@ def test_every_option_reaches_the_optimizer(registry):
         others = {key: _another(value) for key, value in defaults.items() if value is not None}
         made = registered.bind(others, "optimizer").build(0.25).get_config()
         assert {key: made[key] for key in others} == pytest.approx(others), name
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_adam_in_one_pass_is_that_of_keras(registry, name):
+    import keras
+
+    rng = np.random.default_rng(0)
+    start = [rng.normal(size=shape).astype(np.float32) for shape in [(5, 7), (3,)]]
+    options = {"beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-4, "weight_decay": 0.1}
+    theirs = (keras.optimizers.Adam if name == "adam" else keras.optimizers.AdamW)(0.01, **options)
+    both = [registry.get("optimizer", name).bind(options, "optimizer").build(0.01), theirs]
+    weights = [[keras.Variable(value) for value in start] for _ in both]
+    for _ in range(20):
+        gradients = [rng.normal(size=value.shape).astype(np.float32) for value in start]
+        for optimizer, own in zip(both, weights, strict=True):
+            optimizer.apply(gradients, own)
+    for ours, keras_ in zip(both[0].variables, theirs.variables, strict=True):
+        np.testing.assert_allclose(ours, keras_, rtol=1e-5, atol=1e-7, err_msg=keras_.path)
+    for ours, keras_ in zip(*weights, strict=True):
+        np.testing.assert_allclose(ours, keras_, rtol=1e-6)
 
 
 @pytest.mark.parametrize("length", [None, 7])

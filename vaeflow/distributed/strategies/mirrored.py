@@ -36,7 +36,8 @@ class MirroredTopology:
 
         from vaeflow.distributed.strategies.distribute import DistributeStrategy
 
-        gpus = len(tf.config.list_physical_devices("GPU"))
+        # A GPU may have been split into logical devices before. Not verified on a GPU.
+        gpus = len(tf.config.list_physical_devices("GPU")) and len(tf.config.list_logical_devices("GPU"))
         wanted = self.wanted or gpus or CPU_REPLICAS
         if gpus and wanted > gpus:
             raise UsageError(f"strategy.replicas = {wanted}, but this machine has {gpus} GPUs")
