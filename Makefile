@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Python compiles what it imports; to compile all that is installed takes longer.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile
+# What builds the packages here, once, not in an environment of its own for each of them.
+BACKEND := "hatchling>=1.26" editables
 RECIPE ?= mnist-2d
 # Two files at a time, in their order: those that take long are among the first.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -101,5 +103,6 @@ $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/installed-dev: pyproject.toml $(PLUGINS) | $(VENV)/bin/python
-	$(INSTALL) --editable ".[dev]" $(PACKAGES:%=--editable ./%)
+	$(INSTALL) $(BACKEND)
+	$(INSTALL) --no-build-isolation --editable ".[dev]" $(PACKAGES:%=--editable ./%)
 	touch $@ $(VENV)/installed

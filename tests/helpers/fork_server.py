@@ -7,9 +7,10 @@ itself, as a command does that a shell started. The server refuses to serve if i
     with ForkServer() as server:
         done = server.run("resume", run_dir)
         assert (done.returncode, done.stderr) == (0, "")
-        subprocess.run([*server.python, "-m", "vaeflow", "resume", run_dir])
+            subprocess.run([*server.python, "-m", "vaeflow", "resume", run_dir])
+        subprocess.run([server.programs / "horovodrun", "-np", "2", *server.python, "-m", "vaeflow", "resume", run_dir])
 
-The command in the last line is a process of its own with standard streams, signals and an end of its own, so launchers
+The command in the last lines is a process of its own with standard streams, signals and an end of its own, so launchers
 can start it. Only these differ: `/proc` shows the work in a child of the server, not in that process; SIGSTOP does not
 reach it; and what is fixed at the import is the server's: the seed of Python's hashes and environment variables that
 libraries read when they are loaded (`TF_*`, `LD_PRELOAD`), which are given to the server. For Linux.
@@ -22,6 +23,7 @@ import functools
 import json
 import os
 import selectors
+import shlex
 import shutil
 import signal
 import socket
@@ -46,6 +48,7 @@ PATIENCE = 20.0
 """Seconds after which a command that has not ended is killed: it hangs."""
 
 FIRST = 60.0  # seconds for the imports
+_SEEDED: list[ForkServer] = []  # by `seed_server`
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,7 @@ class ForkServer:
             stderr=self._log,
         )
         assert self._process.stdout is not None
+        _write_programs(self.programs, self.python)
         if not _readable(self._process.stdout, FIRST) or self._process.stdout.read(1) != b"+":
             self._process.kill()
             self.__exit__()
@@ -159,6 +163,11 @@ class ForkServer:
     def python(self) -> tuple[str, ...]:
         """What to write instead of `python` in a command."""
         return sys.executable, "-IS", fork_client.__file__, self._address
+
+    @property
+    def programs(self) -> Path:
+        """The folder of `python`, `vaeflow` and `horovodrun`, for what looks for them on PATH or beside `python`."""
+        return Path(self._folder) / "bin"
 
     def run(self, *arguments: object, timeout: float = PATIENCE, **options: Any) -> Done:
         """Run `vaeflow ARGUMENTS` to its end; see `start`.
@@ -201,10 +210,46 @@ class ForkServer:
         return Started(int(server.recv(64)), output, server)
 
 
+def _write_programs(folder: Path, python: tuple[str, ...]) -> None:
+    """Write programs that do what those beside Python do, but their commands come from the server.
+
+    What else `python` is asked for, or with a seed of Python's hashes that has no server, is started as a shell does.
+    """
+    folder.mkdir()
+    real, forked = Path(sys.executable), shlex.join(python)
+    seed = shlex.quote(os.environ.get("PYTHONHASHSEED", ""))
+    ours = f'if [ "$1 $2" = "-m vaeflow" ] && [ "$PYTHONHASHSEED" = {seed} ]; then exec {forked} "$@"; fi'
+    place = f'place={shlex.quote(str(folder))}/seed-"$PYTHONHASHSEED"'
+    seeded = f'if [ "$1" = "-m" ] && [ -f "$place" ]; then exec {shlex.join(python[:-1])} "$(cat "$place")" "$@"; fi'
+    programs = {
+        "python": f'{ours}\n{place}\n{seeded}\nexec {shlex.quote(str(real))} "$@"',
+        "vaeflow": f'exec {forked} -m vaeflow "$@"',
+        "horovodrun": f'exec {forked} {shlex.quote(str(real.parent / "horovodrun"))} "$@"',
+    }
+    for name, line in programs.items():
+        (folder / name).write_text(f"#!/bin/sh\n{line}\n")
+        (folder / name).chmod(0o755)
+
+
 @functools.cache
 def server() -> ForkServer:
     """Return the server of this test process, which is started by the first call and ends with the process."""
     return ForkServer().__enter__()
+
+
+@functools.cache
+def seed_server(seed: str) -> ForkServer:
+    """Return a server whose Python has a seed of hashes; the `python` of `server()` hands modules on to it."""
+    seeded = ForkServer({"PYTHONHASHSEED": seed}).__enter__()
+    (server().programs / f"seed-{seed}").write_text(seeded.python[-1])
+    _SEEDED.append(seeded)
+    return seeded
+
+
+def end_all() -> None:
+    """End the servers of this test process."""
+    for one in [*_SEEDED, *([server()] if server.cache_info().currsize else [])]:
+        one.__exit__()
 
 
 def worker_of(pid: int) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from helpers.fork_server import worker_of
+from helpers.fork_server import server, worker_of
 from helpers.small_runs import python
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ def begin(
         settings.append(f"strategy.replicas={count}")
     command = [*python(plain=plain), *program, *map(str, arguments), *settings]
     if kind == "horovod":
-        horovodrun = [str(Path(sys.executable).parent / "horovodrun"), "-np", str(count), "--gloo"]
-        return [start([*horovodrun, *command], cwd)]
+        programs = Path(sys.executable).parent if plain else server().programs
+        return [start([str(programs / "horovodrun"), "-np", str(count), "--gloo", *command], cwd)]
     if kind == "multiworker":
         return [start(command, cwd, TF_CONFIG=config) for config in tf_configs(count)]
     return [start(command, cwd)]

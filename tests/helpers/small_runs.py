@@ -55,6 +55,12 @@ def command_line(*arguments: object, plain: bool = False) -> list[str]:
     return [*python(plain=plain), "-m", "vaeflow", *map(str, arguments)]
 
 
+def forking_line(*arguments: object) -> list[str]:
+    """Return the command `vaeflow ARGUMENTS`; what it starts by `sys.executable` comes from the fork server, too."""
+    replaced = f"import sys; sys.executable = {str(server().programs / 'python')!r}"
+    return [*python(), "-c", f"{replaced}; {RUN}", *map(str, arguments)]
+
+
 def vaeflow(*arguments: object, plain: bool = False, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run `vaeflow ARGUMENTS` in a process of its own to its end; see `python`."""
     called = command_line(*arguments, plain=plain)

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from helpers import fork_server
+from helpers import fork_server, small_runs
+from vaeflow.plugin_kit import testing
+from vaeflow.plugin_kit.checks.forks import HASH_SEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,8 +45,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def fork_server_ends() -> Iterator[None]:
     """End the fork server with the session, if there is one."""
     yield
-    if fork_server.server.cache_info().currsize:
-        fork_server.server().__exit__()
+    fork_server.end_all()
+
+
+@pytest.fixture
+def forked_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fixture `contract`, and all that it starts, have their commands from fork servers."""
+    fork_server.seed_server(HASH_SEEDS[0])
+    monkeypatch.setattr(testing, "_start", small_runs.forking_line)
 
 
 def repeated(*values: Any, **options: Any) -> Any:

@@ -60,6 +60,7 @@ def test_builtin_components_keep_the_quick_rules(component, found):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_checks")
 def test_a_plugin_keeps_every_rule(contract):
     plugin = str(ROOT / "docs" / "examples" / "vaeflow_residual.py")
     found = contract("encoder", "residual", plugin=plugin, depth=1, width=8)
@@ -69,6 +70,7 @@ def test_a_plugin_keeps_every_rule(contract):
 
 @pytest.mark.slow
 @pytest.mark.distributed
+@pytest.mark.usefixtures("forked_checks")
 def test_a_strategy_is_checked_by_a_job(contract):
     (found,) = contract("strategy", "mirrored")
     assert (found.rule, found.outcome) == ("job", "ok")
@@ -168,6 +170,7 @@ def vaeflow_components():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_checks")
 @pytest.mark.parametrize("code", few([0, 2, 7], 0))
 def test_a_check_that_dies_is_not_a_check_that_passed(code, tmp_path):
     plugin = tmp_path / "dies.py"
@@ -177,6 +180,7 @@ def test_a_check_that_dies_is_not_a_check_that_passed(code, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_checks")
 def test_a_component_is_tried_with_partners(contract):
     with pytest.raises(pytest.fail.Exception, match=r"divergence: KL\(q, p\) in closed form, by the prior, is -"):
         contract(
@@ -188,6 +192,7 @@ def test_a_component_is_tried_with_partners(contract):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_checks")
 def test_a_callback_is_tried_with_a_metric(contract):
     watching = {"metric": "test/squared-error"}
     (found,) = check("callback", "early-stopping", rules=["life"], **watching)

@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+from helpers import fork_server
 from helpers.damage_scene import Scene
 from helpers.damages import do_damage
-from helpers.fork_server import ForkServer
 from helpers.small_runs import on, rows, summary, write_digits
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from helpers.fork_server import Done
+    from helpers.fork_server import Done, ForkServer
 
 FEW = range(12)  # of a kind each
 FIRST = int(os.environ.get("VAEFLOW_FIRST_DAMAGE", "0"))
@@ -75,8 +75,7 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def server():
-    with ForkServer() as server:
-        yield server
+    return fork_server.server()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import resource
 import signal
 
 import pytest
-from helpers.fork_server import ForkServer
+from helpers import fork_server
 from helpers.small_runs import on, rows, summary, vaeflow, write_digits
 
 TOPOLOGIES = [
@@ -22,8 +22,7 @@ PATIENCE = 120  # seconds
 
 @pytest.fixture(scope="module")
 def server():
-    with ForkServer() as server:
-        yield server
+    return fork_server.server()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def settings(tmp_path_factory, mnist_content):
 @pytest.mark.slow
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 def test_the_bits_are_those_of_a_plain_start(tmp_path, server, settings, topology):
-    plain = vaeflow("train", "mnist-2d", "--run-dir", tmp_path / "plain", *settings, *topology)
+    plain = vaeflow("train", "mnist-2d", "--run-dir", tmp_path / "plain", *settings, *topology, plain=True)
     assert (plain.returncode, plain.stderr) == (0, "")
     done = server.run("train", "mnist-2d", "--run-dir", tmp_path / "forked", *settings, *topology, timeout=PATIENCE)
     assert (done.returncode, done.stderr, done.hung) == (0, "", False)
@@ -44,7 +43,7 @@ def test_the_bits_are_those_of_a_plain_start(tmp_path, server, settings, topolog
 
 
 def test_lines_and_exit_codes(tmp_path, server):
-    done, plain = server.run("evaluate", tmp_path / "absent"), vaeflow("evaluate", tmp_path / "absent")
+    done, plain = server.run("evaluate", tmp_path / "absent"), vaeflow("evaluate", tmp_path / "absent", plain=True)
     assert (done.returncode, done.stdout, done.stderr) == (plain.returncode, plain.stdout, plain.stderr)
     assert done.returncode == 2
 

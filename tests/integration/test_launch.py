@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers import small_runs
+from helpers.fork_server import server
 from helpers.jobs import HOROVOD, usual
 from helpers.paths import ROOT
 
@@ -307,7 +308,7 @@ def test_local_ends_all_with_the_code_of_the_first_failure(stand_in):
         trap '' TERM; sleep 60 & echo $! >> pids; wait; wait; exit 8"""
     )
     begun = time.monotonic()
-    done = run("local.sh", "--processes", "3", "--strategy", "multiworker", "r", GRACE="1")
+    done = run("local.sh", "--processes", "3", "--strategy", "multiworker", "r", GRACE="1", PAUSE="0.1")
     assert (done.returncode, done.stderr) == (7, "")
     assert time.monotonic() - begun < 10
     assert not alive(folder)
@@ -316,7 +317,8 @@ def test_local_ends_all_with_the_code_of_the_first_failure(stand_in):
 @pytest.mark.parametrize(("code", "tries"), [(1, 3), (2, 1), (75, 1)])
 def test_local_starts_again_what_died_and_nothing_else(code, tries, stand_in):
     folder = stand_in(f'echo "$*" >> calls; exit {code}')
-    done = run("local.sh", "--processes", "1", "--strategy", "multiworker", "--restarts", "2", "r", "--run-dir=a")
+    arguments = ("--processes", "1", "--strategy", "multiworker", "--restarts", "2", "r", "--run-dir=a")
+    done = run("local.sh", *arguments, PAUSE="0.1")
     assert done.returncode == code
     calls = (folder / "calls").read_text().splitlines()
     assert calls == ["train r --run-dir=a --resume auto --strategy multiworker"] * tries
@@ -393,16 +395,18 @@ BOTH = [
 ]
 
 
+def launch(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run `vaeflow launch local ARGUMENTS` to its end."""
+    command = small_runs.forking_line("launch", "local", *arguments)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+
+
 @pytest.mark.slow
 @pytest.mark.distributed
 @pytest.mark.parametrize("strategy", usual(BOTH, "multiworker"))
-def test_launch_local_run_trains_to_the_same_bits(strategy, expected, tmp_path, monkeypatch):
+def test_launch_local_run_trains_to_the_same_bits(strategy, expected, tmp_path):
     arguments, state = expected
-    with_tools(tmp_path, monkeypatch)
-    done = small_runs.vaeflow(
-        *("launch", "local", f"--strategy={strategy}", "--run", f"--run-dir={tmp_path / 'run'}", *arguments),
-        timeout=300,
-    )
+    done = launch(f"--strategy={strategy}", "--run", f"--run-dir={tmp_path / 'run'}", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     found = small_runs.summary(tmp_path / "run")
     assert (found["strategy"], found["replicas"], found["state_sha256"]) == (strategy, 2, state)
@@ -411,20 +415,15 @@ def test_launch_local_run_trains_to_the_same_bits(strategy, expected, tmp_path, 
 @pytest.mark.distributed
 @pytest.mark.parametrize("strategy", usual(BOTH, "horovod"))
 def test_local_ends_with_the_code_of_vaeflow(strategy, tmp_path, monkeypatch):
-    with_tools(tmp_path, monkeypatch)
+    with_tools(monkeypatch)
     done = run("local.sh", "--strategy", strategy, "mnist-2d", "epoch=1")
     assert done.returncode == 2
     assert done.stderr.count("epoch: unknown key; did you mean 'epochs'?") == 1
 
 
-def with_tools(folder: Path, monkeypatch) -> None:
-    """Put this tree's `vaeflow` on PATH, and what lies beside this Python."""
-    (folder / "bin").mkdir()
-    script = folder / "bin" / "vaeflow"
-    script.write_text(f'#!/bin/sh\nexec {" ".join(small_runs.command_line())} "$@"\n')
-    script.chmod(0o755)
-    beside = Path(sys.executable).parent
-    monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{beside}{os.pathsep}{os.environ['PATH']}")
+def with_tools(monkeypatch) -> None:
+    """Put this tree's `vaeflow` and `horovodrun` on PATH."""
+    monkeypatch.setenv("PATH", f"{server().programs}{os.pathsep}{os.environ['PATH']}")
 
 
 def processes_with(argument: object) -> list[int]:
@@ -439,12 +438,12 @@ def processes_with(argument: object) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.distributed
-def test_the_same_command_resumes_a_local_job_that_was_killed(expected, tmp_path, monkeypatch):
+def test_the_same_command_resumes_a_local_job_that_was_killed(expected, tmp_path):
     arguments, state = expected
-    with_tools(tmp_path, monkeypatch)
     run_dir = tmp_path / "run"
-    command = ["launch", "local", "--strategy=multiworker", "--run", f"--run-dir={run_dir}", "--resume=auto"]
-    start = small_runs.command_line(*command, *arguments, "checkpoint.every_steps=1")
+    command = ["--strategy=multiworker", "--run", f"--run-dir={run_dir}", "--resume=auto"]
+    command += [*arguments, "checkpoint.every_steps=1"]
+    start = small_runs.forking_line("launch", "local", *command)
     with subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         while not list(run_dir.glob("checkpoints/step-*[1-9]")):
             assert process.poll() is None, process.stdout.read()
@@ -456,7 +455,7 @@ def test_the_same_command_resumes_a_local_job_that_was_killed(expected, tmp_path
         process.communicate(timeout=60)
     assert process.returncode != 0
     assert not (run_dir / "summary.json").exists()
-    done = small_runs.vaeflow(*command, *arguments, "checkpoint.every_steps=1", timeout=300)
+    done = launch(*command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "resuming from step" in done.stdout
     assert small_runs.summary(run_dir)["state_sha256"] == state

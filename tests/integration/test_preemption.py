@@ -20,7 +20,7 @@ SECONDS = 30  # in which a job must have ended
 LONG = (
     "microbatches=4",
     "batch_size=8",
-    "steps=1500",
+    "steps=800",
     "log.every_steps=500",
     "checkpoint.every_steps=50",
     "optimizer=adam",
@@ -111,7 +111,7 @@ def test_a_signal_at_any_rank(tmp_path, settings, undisturbed, how):
     lines = [line for output in finished.outputs for line in output.splitlines() if "stopped by" in line]
     step = newest(run)
     expected = (
-        f"stopped by {number.name} at rank {last} at step {step} of 1500; the state is saved. `vaeflow resume {run}`"
+        f"stopped by {number.name} at rank {last} at step {step} of 800; the state is saved. `vaeflow resume {run}`"
     )
     assert len(lines) == 1
     assert expected in lines[0]

@@ -15,7 +15,7 @@ from helpers.small_runs import command_line, on, summary, vaeflow, write_digits
 
 SCRIPT = ROOT / "launch" / "local.sh"
 EVERY = ("evaluate.every_epochs=100", "log.every_steps=50", "checkpoint.every_steps=50")
-SETTINGS = ("microbatches=4", "steps=800", *EVERY)
+SETTINGS = ("microbatches=4", "steps=400", *EVERY)
 
 
 def rank_1(run_dir: Path) -> int:

@@ -13,11 +13,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from helpers.fork_server import seed_server, server
 from helpers.small_runs import python, tree
 from helpers.tiers import few
 
 from vaeflow.cli import main
 from vaeflow.errors import UsageError
+from vaeflow.plugin_kit.checks.forks import HASH_SEEDS
 from vaeflow.plugin_kit.scaffold import selecting, write_plugin
 from vaeflow.plugin_kit.scaffold.template import options, template
 from vaeflow.plugins.records import KINDS
@@ -190,10 +192,24 @@ def test_a_wheel_can_be_installed_and_its_tests_pass_there(packages, tmp_path):
     assert done.stdout.strip() == "vaeflow-own-schedule 0.1.0"
 
 
+PYTEST = "import runpy, sys; sys.executable = sys.argv.pop(1); runpy.run_module('pytest', run_name='__main__')"
+"""`python -m pytest`, whose fixture `contract` starts commands with another Python: the first argument."""
+
+
 def own_tests(*arguments, cwd, modules):
     """Run tests of packages in a fresh process and return how many passed; all must."""
+    seed_server(HASH_SEEDS[0])
     done = subprocess.run(
-        [*python(), "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+        [
+            *python(),
+            "-c",
+            PYTEST,
+            str(server().programs / "python"),
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            *arguments,
+        ],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": modules},
         capture_output=True,

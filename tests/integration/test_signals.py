@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from helpers.small_runs import RUN, command_line, on, summary, train, vaeflow, write_digits
+from helpers.small_runs import RUN, command_line, on, python, summary, train, vaeflow, write_digits
 from helpers.tiers import few, repeated
 
 SECONDS = 60  # in which a process must have come to a moment
@@ -125,7 +125,7 @@ def test_a_terminal_that_is_closed_stops_a_run(tmp_path, digits):
     ours, theirs = pty.openpty()
     streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "start_new_session": True}
     controlled = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); {RUN}"
-    called = [sys.executable, "-c", controlled, "train", "mnist-2d", "--run-dir", str(run), *on(digits, *LONG)]
+    called = [*python(), "-c", controlled, "train", "mnist-2d", "--run-dir", str(run), *on(digits, *LONG)]
     process = subprocess.Popen(called, **streams)
     os.close(theirs)
     wait_for(lambda: list((run / "checkpoints").glob("step-*[1-9]*")), process)

@@ -9,7 +9,7 @@ import pytest
 from helpers.cut_runs import cut_back
 from helpers.jobs import HOROVOD, TOPOLOGIES, begin, finish, job, summary_of, usual
 from helpers.small_runs import SHORT, SMALL, on, rows, train, vaeflow, write_digits
-from helpers.tiers import few, repeated
+from helpers.tiers import repeated
 
 CASES = {
     "everything": (
@@ -43,15 +43,17 @@ CASES = {
         "prior={name='vamp', components=5}",
     ),
 }
+MORE_THAN_CORES = pytest.param("horovod", 4, id="horovod x4", marks=[pytest.mark.horovod, HOROVOD])
 USUAL = {  # the others are repetitions
-    "everything": ["mirrored x3", "multiworker x2", "horovod x3"],
+    "everything": ["mirrored x3", "multiworker x2", "horovod x4"],
     "convolutions in bfloat16": ["mirrored x2"],
     "loss scale": ["mirrored x2"],
 }
 BY_CASE = [
     pytest.param(*topology.values, case, id=f"{topology.id} {case}", marks=topology.marks)
     for case, names in USUAL.items()
-    for topology in usual(TOPOLOGIES, *names)
+    for topology in usual([*TOPOLOGIES, MORE_THAN_CORES], *names)
+    if topology is not MORE_THAN_CORES or case == "everything"
 ]
 pytestmark = pytest.mark.distributed
 
@@ -104,10 +106,11 @@ def test_the_bits_depend_on_the_number_of_microbatches(tmp_path, digits, on_one_
 
 
 @pytest.mark.slow
+@pytest.mark.repetition
 @pytest.mark.horovod
 @HOROVOD
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("count", few([4, 8, 16], 4))
+@pytest.mark.parametrize("count", [4, 8, 16])
 def test_more_ranks_than_cores(tmp_path, digits, count):
     """Every rank imports TensorFlow and traces: half a gigabyte of memory and half a minute of a core each."""
     settings = [*settings_of(digits, "everything"), "microbatches=16", "batch_size=16"]

@@ -63,6 +63,11 @@ class Contract(Protocol):
         """Return the result of each rule, see `check`; the test fails if a rule is broken."""
 
 
+def _start() -> list[str]:
+    """Return the start of the command; vaeflow's own tests start it in another way."""
+    return [sys.executable, "-m", "vaeflow"]
+
+
 def check(
     kind: str,
     name: str,
@@ -90,7 +95,7 @@ def check(
         RuntimeError: if there is no such component, it can't be checked, or the process ends early; the message is
             vaeflow's error line, or the number of rules that were run.
     """
-    command = [sys.executable, "-m", "vaeflow", "plugins", "check", kind, name, "--json"]
+    command = [*_start(), "plugins", "check", kind, name, "--json"]
     command += [f"{key}={'none' if value is None else json.dumps(value)}" for key, value in options.items()]
     command += [f"--plugin={plugin}"] if plugin else []
     command += [f"--rule={rule}" for rule in rules]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 
 import numpy as np
 import pytest
+from helpers.fork_server import server
 
 from vaeflow.data.sets import Folders
 from vaeflow.data.sets.content import read_content
@@ -54,7 +54,7 @@ def runs(request, tmp_path_factory, digits):
             for name, own in SELECTED.items()
             if name in chosen
         ]
-        process = subprocess.Popen([sys.executable, "-c", TRAIN], stdin=subprocess.PIPE, text=True)
+        process = subprocess.Popen([*server().python, "-c", TRAIN], stdin=subprocess.PIPE, text=True)
         process.stdin.write(json.dumps(commands))
         process.stdin.close()
         processes.append(process)

@@ -5,13 +5,12 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.jobs import job
 from vaeflow_mlflow.settings import DEFAULTS, settings
 
 from vaeflow.cli import main
@@ -20,9 +19,7 @@ from vaeflow.data.sets.content import read_content
 from vaeflow.data.sets.fetch import fetch
 
 STOPPED, UNSAVED = 75, 74  # exit codes of vaeflow
-HOROVODRUN = [sys.executable, "-m", "horovod.runner.launch", "-np", "2", "--gloo"]
 HOROVOD = importlib.util.find_spec("horovod") is not None
-JOB = (HOROVODRUN, ["strategy=horovod"]) if HOROVOD else ([], ["strategy=mirrored", "strategy.replicas=2"])
 TROUBLE = '''
 import os, signal
 from vaeflow import Component, hookimpl
@@ -264,10 +261,9 @@ def test_a_store_that_takes_nothing(tmp_path, digits, plain, capfd):
 @pytest.mark.slow
 @pytest.mark.distributed
 def test_a_job_of_two_replicas_is_one_run(tmp_path, digits, plain):
-    run, (launcher, strategy) = tmp_path / "run", JOB
-    command = [*launcher, sys.executable, "-m", "vaeflow", *arguments(run, digits, 'callbacks=["mlflow"]', *strategy)]
-    finished = subprocess.run(command, check=False, text=True, capture_output=True, timeout=200)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    run = tmp_path / "run"
+    finished = job("horovod" if HOROVOD else "mirrored", 2, *arguments(run, digits, 'callbacks=["mlflow"]'))
+    assert set(finished.codes) == {0}, finished.outputs
     assert the_run(run).info.status == "FINISHED"
     assert history(run) == rows(run)
     assert weights(run) == weights(plain)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from helpers.paths import ROOT
+from helpers.small_runs import python
 
 from vaeflow.cli import main
 from vaeflow.commands.doctor import _missing_for_horovod
@@ -411,10 +412,10 @@ def test_the_wheel_is_of_the_patched_sources(real_wheel):
 def test_horovod_of_another_tensorflow_is_replaced_offline(real_wheel, tmp_path):
     """In a new environment that sees this one's packages, and before them a Horovod that does not load."""
     home = tmp_path / "venv"
-    venv.create(home, with_pip=True, symlinks=True)
-    python = home / "bin" / "python"
+    venv.create(home, symlinks=True)
+    own = home / "bin" / "python"
     query = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    site = Path(subprocess.run([python, "-c", query], capture_output=True, text=True, check=True).stdout.strip())
+    site = Path(subprocess.run([own, "-c", query], capture_output=True, text=True, check=True).stdout.strip())
     seen = [path for path in sys.path if path and Path(path).is_dir() and "lib/python" in path]
     root = str(ROOT)
     (site / "beside.pth").write_text("\n".join([root, *[path for path in seen if path.endswith("site-packages")]]))
@@ -427,7 +428,7 @@ def test_horovod_of_another_tensorflow_is_replaced_offline(real_wheel, tmp_path)
     environ |= {"VAEFLOW_CACHE_DIR": str(tmp_path / "cache")}
     environ.pop("PIP_FIND_LINKS", None)
     Wheels(tmp_path / "cache" / "horovod").keep(Target.here("cpu"), real_wheel)
-    call = [python, "-m", "vaeflow", "horovod", "install"]
+    call = [own, "-m", "vaeflow", "horovod", "install"]
     first = subprocess.run([*call, "--device", "cpu"], capture_output=True, text=True, env=environ)
     assert first.returncode == 0, first.stderr
     lines = first.stderr.splitlines()
@@ -440,6 +441,7 @@ def test_horovod_of_another_tensorflow_is_replaced_offline(real_wheel, tmp_path)
 
 @pytest.mark.horovod
 @pytest.mark.distributed
+@pytest.mark.repetition
 def test_two_processes_of_horovodrun_add_up(tmp_path):
     if not probe().works:
         pytest.skip("Horovod is not installed: vaeflow horovod install")
@@ -450,7 +452,7 @@ def test_two_processes_of_horovodrun_add_up(tmp_path):
     )
     run = shutil.which("horovodrun", path=str(Path(sys.executable).parent))
     assert run
-    command = [run, "-np", "2", "--gloo", sys.executable, "-c", code]
+    command = [run, "-np", "2", "--gloo", *python(), "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.findall(r"sum \d+ of \d", done.stdout) == [f"sum {2**41 + 1} of 2"] * 2

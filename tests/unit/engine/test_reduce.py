@@ -271,3 +271,19 @@ def test_plain_sum_keeps_what_is_not_finite():
     (got,) = PlainSum().sum(part_of([np.float32([[np.nan, 1.0], [0.0, 1.0]])]), SINGLE).gradients
     assert np.isnan(got[0])
     assert got[1] == 2.0
+
+
+def test_packed_parts_have_the_sums_of_unpacked_ones():
+    shapes, rng = [(3, 5), (130,), (1,)], np.random.default_rng(0)
+    gradients = [rng.normal(size=(4, *shape)).astype(np.float32) for shape in shapes]
+    whole = part_of(gradients)
+    single = [tf.nest.map_structure(lambda one, n=n: one[n], whole) for n in range(4)]
+    signature = tf.nest.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), single[0])
+    for reduction in (ExactSum(4), PlainSum()):
+        packed = [reduction.pack(part) for part in single]
+        expected = tf.nest.flatten(reduction.packed(signature))
+        assert [one.shape for one in tf.nest.flatten(packed[0])] == [spec.shape for spec in expected]
+        stacked = tf.nest.map_structure(lambda *same: tf.stack(same), *packed)
+        total = reduction.unpack(reduction.sum(stacked, SINGLE), signature)
+        for got, sums in zip(total.gradients, reduction.sum(whole, SINGLE).gradients, strict=True):
+            np.testing.assert_array_equal(got, sums)

@@ -9,11 +9,10 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 
 import pytest
-from helpers.small_runs import command_line, on, rows, summary, train, tree, vaeflow, write_digits
+from helpers.small_runs import command_line, on, python, rows, summary, train, tree, vaeflow, write_digits
 from helpers.tiers import few, repeated
 
 from vaeflow.cli import main
@@ -169,7 +168,7 @@ main(sys.argv[1:])
 def test_a_kill_between_lock_and_config(tmp_path, digits, finished):
     run = tmp_path / "run"
     arguments = ["train", "mnist-2d", "--run-dir", str(run), "--resume", "auto", *on(digits, *SETTINGS)]
-    done = subprocess.run([sys.executable, "-c", KILL_BEFORE_CONFIG, *arguments], capture_output=True)
+    done = subprocess.run([*python(), "-c", KILL_BEFORE_CONFIG, *arguments], capture_output=True)
     assert done.returncode == -signal.SIGKILL
     assert [path.name for path in run.iterdir()] == [".lock"]
     done = vaeflow("resume", run)
