@@ -40,17 +40,19 @@ SIZES = {
 }
 REAL = "binarization=none"
 OF_LIKELIHOOD = {"bernoulli": ()}  # the others take x that is not binary
-FOR_GPUS = ("kl-f4-shapes-full",)  # hours on a CPU; its model is that of kl-f4-shapes, with more channels
+FOR_GPUS = {"kl-f4-shapes-full": (10, ("steps=1", "batch_size=2", "evaluate.batch_size=10", "learning_rate=1e-5"))}
+"""Recipes whose model takes seconds for an example on a CPU: how many examples at most, and settings."""
 CLASSES = ("condition.labels=true", "prior={name='diagonal-gaussian', per_class=true}")
 
 
-def cases(examples: int) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Return a recipe and settings by what is tried."""
+def cases(examples: int) -> dict[str, tuple[str, tuple[str, ...], int]]:
+    """Return a recipe, settings and the number of examples by what is tried."""
     from vaeflow.plugins.registry import Registry
 
     registry = Registry.load()
     digits = _data("mnist", examples)
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    counts: dict[str, int] = {}
     for kind, other in (("encoder", "decoder"), ("decoder", "encoder")):
         for name in registry.names(kind):
             both = f"{other}={name}" if name in registry.names(other) else f"{other}=mlp"
@@ -66,10 +68,12 @@ def cases(examples: int) -> dict[str, tuple[str, tuple[str, ...]]]:
     for width in ("float32", "mixed_bfloat16", "mixed_float16"):
         found[f"labels, `{width}`"] = ("mnist-2d", (digits, *CLASSES, f"precision={width}"))
     for recipe in registry.recipes():
-        if recipe.name in FOR_GPUS:
-            continue
-        found[f"recipe `{recipe.name}`"] = (recipe.name, (_data(_data_of(recipe.name, registry), examples),))
-    return found
+        most, settings = FOR_GPUS.get(recipe.name, (examples, ()))
+        count = min(most, examples)
+        case = f"recipe `{recipe.name}`" + (f", {count} examples" if count < examples else "")
+        found[case] = (recipe.name, (_data(_data_of(recipe.name, registry), count), *settings))
+        counts[case] = count
+    return {case: (*one, counts.get(case, examples)) for case, one in found.items()}
 
 
 def _data_of(recipe: str, registry: Any) -> str:
@@ -187,13 +191,13 @@ def main() -> None:
     parser.add_argument("--stage", choices=["make", "keras", "saved-model"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.stage == "make":
-        for number, (case, (recipe, settings)) in enumerate(cases(options.examples).items()):
+        for number, (case, (recipe, settings, count)) in enumerate(cases(options.examples).items()):
             folder = options.folder / f"{number:02d}"
             wanted = not options.only or any(text in case for text in options.only)
             if wanted and not (folder / "case.json").exists():
                 folder.mkdir(exist_ok=True)
                 started = time.perf_counter()
-                make(case, recipe, settings, folder, options.examples)
+                make(case, recipe, settings, folder, count)
                 print(f"{case}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
         return
     if options.stage:

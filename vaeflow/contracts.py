@@ -14,6 +14,7 @@ from vaeflow.plugins.contracts.distributions import (
     Posterior,
     Prior,
     PriorContext,
+    StartsFromExamples,
 )
 from vaeflow.plugins.contracts.evaluation import Features, Findings, Histogram, SplitMetric, WholeSplit
 from vaeflow.plugins.contracts.model import LatentGroup, LatentVariableModel, ModelContext, Parts
@@ -45,6 +46,7 @@ __all__ = [
     "Schedule",
     "Split",
     "SplitMetric",
+    "StartsFromExamples",
     "Terms",
     "Timeline",
     "Transform",

@@ -131,6 +131,7 @@ class Training:
     optimizer: keras.optimizers.Optimizer | None = None
     loss_scale: LossScale = field(default_factory=LossScale)
     clip_norm: float | None = None
+    skip_norm: float | None = None
     ema: float | None = None
     xla: bool = False
 
@@ -154,7 +155,7 @@ class Training:
         )
         average = MovingAverage(self.model.trainable_variables, self.ema)
         reduction = self.reduction or ExactSum(self.microbatches)
-        return TrainStep(microbatches, optimizer, average, SingleStrategy(), reduction, self.clip_norm)
+        return TrainStep(microbatches, optimizer, average, SingleStrategy(), reduction, self.clip_norm, self.skip_norm)
 
 
 def elbo_by_hand(weights: Sequence[Any], x: np.ndarray, eps: np.ndarray) -> tf.Tensor:

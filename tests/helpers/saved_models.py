@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,12 +73,41 @@ def require_same_when_saved(model: GenerativeModel, folder: Path, x: np.ndarray,
     model.export(folder / "model")
     again = keras.models.load_model(folder / "model.keras")
     require_close(results_of(again, x, labels), expected)
+    network = model.computation.network
+    if ">" in keras.saving.get_registered_name(type(network)):  # else it is a model of a test
+        require_same_network_when_saved(network, folder, x, *labels, classes=model.classes)
     bare = tf.saved_model.load(str(folder / "model"))
     found = {name: getattr(bare, name)(x, *labels) for name in ("serve", "encode")}
     found |= {"decode": bare.decode(expected["encode"], *labels), "sample": bare.sample(of_p, *labels)}
     if not has_codes(model):
         found["log_prob"] = bare.log_prob(x, of_q, *labels)
     require_close({**found, "elbo": bare.elbo(x, of_q, *labels)}, expected)
+
+
+def require_same_network_when_saved(network: Any, folder: Path, x: np.ndarray, *labels: Any, classes: int = 0) -> None:
+    """The same for the latent-variable model itself, which Keras saves by `get_config` and its walk along layers."""
+    import keras
+    import tensorflow as tf
+
+    from vaeflow.model.latents import generation_noise_size, noise_size
+
+    rng = np.random.default_rng(8)
+    of_q = tf.constant(rng.normal(size=(2, len(x), noise_size(network.latents))), tf.float32)
+    of_p = tf.constant(rng.normal(size=(len(x), generation_noise_size(network.latents))), tf.float32)
+    one_hot = {"labels": tf.one_hot(labels[0], classes)} if labels else {}
+
+    def results(one: Any) -> Any:
+        terms = one.terms(tf.constant(x), of_q, **one_hot)
+        means = one.encode(tf.constant(x), **one_hot)
+        given = (terms.log_likelihood, terms.log_q, dict(terms.kl_terms), means)
+        return (*given, one.decode(means, **one_hot).mean(), one.generate(of_p, **one_hot).mean())
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy, by Keras's save itself
+        network.save(folder / "network.keras")
+    again = keras.models.load_model(folder / "network.keras")
+    assert type(again) is type(network)
+    require_close(results(again), results(network))
 
 
 def require_same_parts_when_saved(model: GenerativeModel, folder: Path, x: np.ndarray, *labels: Any) -> None:

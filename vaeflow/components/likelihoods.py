@@ -3,53 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import tensorflow as tf
-
-    from vaeflow.contracts import Distribution, Likelihood
-
-
-@dataclass(frozen=True)
-class ParametricLikelihood:
-    """A likelihood without variables.
-
-    Attributes:
-        parameters_shape: P, the shape of the decoder's output for one example.
-        distribution: turns parameters [..., *P] into p(x given z).
-    """
-
-    parameters_shape: tuple[int, ...]
-    distribution: Callable[[tf.Tensor], Distribution]
-
-
-def _around_means(
-    x_shape: tuple[int, ...], density: Callable[..., Distribution], log_width: float, *, decoded: bool
-) -> Likelihood:
-    """Return a likelihood around decoded means, of one fixed width, or of a decoded width for each element.
-
-    Args:
-        x_shape: X.
-        density: built from means, a logarithm of widths and `rank`.
-        log_width: the logarithm of the width; with `decoded` it is added to the decoder's.
-        decoded: the decoder returns a logarithm of the width beside each mean.
-    """
-    if not decoded:
-        return ParametricLikelihood(x_shape, lambda mu: density(mu, log_width, rank=len(x_shape)))
-
-    def of_both(parameters: tf.Tensor) -> Distribution:
-        import tensorflow as tf
-
-        mu, log_ratio = tf.split(parameters, 2, axis=-1)
-        return density(mu, log_ratio + log_width, rank=len(x_shape))
-
-    return ParametricLikelihood((*x_shape[:-1], 2 * x_shape[-1]), of_both)
+    from vaeflow.contracts import Likelihood
 
 
 def bernoulli(x_shape: tuple[int, ...]) -> Likelihood:
@@ -58,9 +17,9 @@ def bernoulli(x_shape: tuple[int, ...]) -> Likelihood:
     Args:
         x_shape: X; the decoder returns one logit per element.
     """
-    from vaeflow.model.distributions import Bernoulli
+    from vaeflow.components.parametric import BernoulliLikelihood
 
-    return ParametricLikelihood(x_shape, lambda logits: Bernoulli(logits, rank=len(x_shape)))
+    return BernoulliLikelihood(x_shape)
 
 
 def continuous_bernoulli(x_shape: tuple[int, ...]) -> Likelihood:
@@ -69,9 +28,9 @@ def continuous_bernoulli(x_shape: tuple[int, ...]) -> Likelihood:
     Args:
         x_shape: X; the decoder returns one logit per element.
     """
-    from vaeflow.model.distributions import ContinuousBernoulli
+    from vaeflow.components.parametric import ContinuousBernoulliLikelihood
 
-    return ParametricLikelihood(x_shape, lambda logits: ContinuousBernoulli(logits, rank=len(x_shape)))
+    return ContinuousBernoulliLikelihood(x_shape)
 
 
 def gaussian(
@@ -89,11 +48,11 @@ def gaussian(
         scale: sigma, in units of x. With `decoded` it multiplies the decoder's sigma.
     """
     from vaeflow.components.heads import SharedVarianceHead
-    from vaeflow.model.distributions import Normal
+    from vaeflow.components.parametric import AroundMeansLikelihood
 
     if variance == "shared":
         return SharedVarianceHead(x_shape, scale)
-    return _around_means(x_shape, Normal, 2.0 * math.log(scale), decoded=variance == "decoded")
+    return AroundMeansLikelihood(x_shape, "normal", 2.0 * math.log(scale), decoded=variance == "decoded")
 
 
 def laplace(
@@ -111,11 +70,11 @@ def laplace(
         scale: b, the expected distance from the mean, in units of x. With `decoded` it multiplies the decoder's b.
     """
     from vaeflow.components.heads import SharedScaleHead
-    from vaeflow.model.distributions import Laplace
+    from vaeflow.components.parametric import AroundMeansLikelihood
 
     if variance == "shared":
         return SharedScaleHead(x_shape, scale)
-    return _around_means(x_shape, Laplace, math.log(scale), decoded=variance == "decoded")
+    return AroundMeansLikelihood(x_shape, "laplace", math.log(scale), decoded=variance == "decoded")
 
 
 def poisson(x_shape: tuple[int, ...], *, counts_per_unit: Annotated[float, Field(gt=0)] = 1.0) -> Likelihood:
@@ -128,9 +87,9 @@ def poisson(x_shape: tuple[int, ...], *, counts_per_unit: Annotated[float, Field
         counts_per_unit: the count that x = 1 stands for: 1 if float data are counts (with `dataset.check=false`), 255
             if bytes are counts, because bytes are divided by 255, and c if float data are counts divided by c.
     """
-    from vaeflow.model.distributions import Poisson
+    from vaeflow.components.parametric import PoissonLikelihood
 
-    return ParametricLikelihood(x_shape, lambda log_rate: Poisson(log_rate, len(x_shape), counts_per_unit))
+    return PoissonLikelihood(x_shape, counts_per_unit)
 
 
 def categorical(x_shape: tuple[int, ...], *, levels: Annotated[int, Field(ge=2)] = 256) -> Likelihood:
@@ -142,15 +101,9 @@ def categorical(x_shape: tuple[int, ...], *, levels: Annotated[int, Field(ge=2)]
         x_shape: X; the decoder returns K logits per element.
         levels: K.
     """
-    from vaeflow.model.distributions import Categorical
+    from vaeflow.components.parametric import CategoricalLikelihood
 
-    def distribution(parameters: tf.Tensor) -> Distribution:
-        import tensorflow as tf
-
-        shape = tf.concat([tf.shape(parameters)[:-1], (x_shape[-1], levels)], axis=0)
-        return Categorical(tf.reshape(parameters, shape), rank=len(x_shape))
-
-    return ParametricLikelihood((*x_shape[:-1], levels * x_shape[-1]), distribution)
+    return CategoricalLikelihood(x_shape, levels)
 
 
 def discretized_logistic_mixture(
@@ -171,10 +124,6 @@ def discretized_logistic_mixture(
         mixtures: M, the number of logistics.
         levels: K; 256 for bytes.
     """
-    from vaeflow.model.distributions import DiscretizedLogisticMixture
+    from vaeflow.components.parametric import DiscretizedLogisticMixtureLikelihood
 
-    width = mixtures * DiscretizedLogisticMixture.numbers_per_logistic(x_shape)
-    shape = (*x_shape[:-1], width if len(x_shape) == 3 else width * x_shape[-1])
-    return ParametricLikelihood(
-        shape, lambda parameters: DiscretizedLogisticMixture.of(parameters, x_shape, mixtures, levels)
-    )
+    return DiscretizedLogisticMixtureLikelihood(x_shape, mixtures, levels)

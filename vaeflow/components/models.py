@@ -15,12 +15,11 @@ def single_layer(context: ModelContext) -> LatentVariableModel:
     appended to x (as maps along the last axis) for the encoder and to z for the decoder, and a prior with a method
     `given` gets them. A prior with a method `connect` gets the model's posteriors.
     """
-    from vaeflow.contracts import PriorContext
     from vaeflow.model.vae import VAE
 
     parts, x_shape, size = context.parts, context.x_shape, context.latent_size
     likelihood = parts.likelihood(x_shape)  # initial weights depend on the order in which parts are built
-    model = VAE(
+    return VAE(
         x_shape=x_shape,
         latent_size=size,
         encoder=parts.encoder((*x_shape[:-1], x_shape[-1] + context.classes)),
@@ -28,8 +27,5 @@ def single_layer(context: ModelContext) -> LatentVariableModel:
         prior=parts.prior(size),
         decoder=parts.decoder(size + context.classes, likelihood.parameters_shape),
         likelihood=likelihood,
+        classes=context.classes,
     )
-    connect = getattr(model.prior, "connect", None)
-    if connect is not None:
-        connect(PriorContext(x_shape, context.classes, model.posterior_of))
-    return model

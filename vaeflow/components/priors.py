@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -61,6 +61,7 @@ def vamp(
     latent_size: int,
     *,
     components: Annotated[int, Field(ge=1)] = 100,
+    start: Literal["noise", "examples"] = "noise",
     mean: float = 0.5,
     spread: Annotated[float, Field(gt=0)] = 0.1,
 ) -> Prior:
@@ -73,10 +74,12 @@ def vamp(
     Args:
         latent_size: D.
         components: K; each step encodes K pseudo-inputs per microbatch.
-        mean: of the initial pseudo-inputs, which are random; 0.5 suits pixels in [0, 1].
-        spread: their standard deviation.
+        start: of the pseudo-inputs: `noise` around `mean`, or training `examples` that the seed chooses, as the model
+            gets them, with the same noise around them.
+        mean: of the initial pseudo-inputs that are noise; 0.5 suits pixels in [0, 1].
+        spread: the noise's standard deviation.
     """
     from vaeflow.components.vamp_prior import VampPrior
 
     del latent_size  # that of the posterior
-    return VampPrior(components, mean, spread)
+    return VampPrior(components, mean, spread, from_examples=start == "examples")

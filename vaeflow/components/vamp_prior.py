@@ -23,17 +23,20 @@ class VampPrior(MixturePrior):
         components: K.
         mean: of the initial pseudo-inputs.
         spread: their standard deviation.
+        from_examples: whether examples are added to the initial pseudo-inputs, without their mean.
     """
 
-    def __init__(self, components: int, mean: float, spread: float) -> None:
+    def __init__(self, components: int, mean: float, spread: float, *, from_examples: bool = False) -> None:
         super().__init__(name="prior", dtype="float32")
         self._components, self._mean, self._spread = components, mean, spread
+        self.start_examples = components if from_examples else 0
         self._initial = keras.initializers.RandomNormal(mean=mean, stddev=spread)
         self._context: PriorContext | None = None
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        return {"components": self._components, "mean": self._mean, "spread": self._spread}
+        config = {"components": self._components, "mean": self._mean, "spread": self._spread}
+        return {**config, "from_examples": self.start_examples > 0}
 
     def connect(self, context: PriorContext) -> None:
         """Create the pseudo-inputs, [K, *X].
@@ -45,6 +48,14 @@ class VampPrior(MixturePrior):
             raise UsageError("prior 'vamp' is the same for all labels: it can't be used with condition.labels = true")
         self._context, shape = context, (self._components, *context.x_shape)
         self.pseudo_inputs = self.add_weight(shape=shape, initializer=self._initial, name="pseudo_inputs")
+
+    def start(self, examples: tf.Tensor) -> None:
+        """Set the pseudo-inputs to examples [K, *X] with noise, as Tomczak and Welling's code can.
+
+        Args:
+            examples: as the model gets them.
+        """
+        self.pseudo_inputs.assign(examples + (tf.convert_to_tensor(self.pseudo_inputs) - self._mean))
 
     def _mixture(self) -> DiagonalNormalMixture:
         if self._context is None:

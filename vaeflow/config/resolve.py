@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 METRICS_OF_VAEFLOW = ("elbo", "log_likelihood", "kl", "active_units", "penalty")
 
-ADDED = ("model", "condition")
+ADDED = ("model", "condition", "skip_norm")
 """Keys that runs of earlier versions do not have. They are not written at their defaults, so such a run is the same.
 
 So is `plots.formats`."""

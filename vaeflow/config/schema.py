@@ -211,6 +211,11 @@ class Config(Section):
         description="Gradients of the mean loss (nats per example) are clipped to this global norm; 'none' disables "
         "clipping.",
     )
+    skip_norm: Positive | None = Field(
+        None,
+        description="A step whose gradient has a larger global norm than this is skipped on all replicas (Child 2021), "
+        "and counted in train/skipped_steps; 'none' skips none.",
+    )
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
         description="If set, an exponential moving average of the weights with this decay per step is used for "

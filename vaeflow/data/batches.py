@@ -109,6 +109,15 @@ class Batches:
         row = tf.cast(first, tf.int64) + tf.range(rows, dtype=tf.int64)
         return self._batch(row % self.examples, row < self.examples, 0, first, rows, training=False)
 
+    def first_of_order(self, count: int) -> tf.Tensor:
+        """Return different examples that the seed chooses, [count, *X], as in evaluations.
+
+        Args:
+            count: at most N.
+        """
+        index, _ = Order(self.order.seed, self.examples, count).rows(tf.constant(0, tf.int64), tf.constant(0), count)
+        return self._batch(index, tf.ones((count,)), 0, tf.constant(0), count, training=False).x
+
     def _batch(
         self, index: tf.Tensor, valid: tf.Tensor, step: tf.Tensor, first: tf.Tensor, rows: int, *, training: bool
     ) -> Batch:

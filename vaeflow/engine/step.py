@@ -28,13 +28,15 @@ class Update(NamedTuple):
     Attributes:
         gradients: of the mean loss per example, one per variable of `Microbatches.trained`; the model's are clipped.
         state: new values of the layers' state.
-        finite: whether the update is applied.
+        finite: whether all sums are finite.
+        applied: whether the update is applied.
         row: a packed `StepRow`.
     """
 
     gradients: list[tf.Tensor]
     state: list[tf.Tensor]
     finite: tf.Tensor
+    applied: tf.Tensor
     row: tf.Tensor
 
 
@@ -49,6 +51,7 @@ class TrainStep:
         strategy: runs the replicas.
         reduction: sums microbatches.
         clip_norm: largest global norm of the gradient of the mean loss; None does not clip.
+        skip_norm: a step whose gradient has a larger norm is not applied; None skips none.
     """
 
     microbatches: Microbatches
@@ -57,19 +60,22 @@ class TrainStep:
     strategy: Strategy
     reduction: Reduction
     clip_norm: float | None
+    skip_norm: float | None = None
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         """Train on the batch of a step; return its packed `StepRow`."""
         update = self.strategy.run(self._differentiate, step)
         # Outside the replicas, because tf.distribute can't update variables inside a conditional in a replica.
-        tf.cond(self.strategy.local(update.finite), lambda: self._run(self._apply, update), lambda: None)
+        tf.cond(self.strategy.local(update.applied), lambda: self._run(self._apply, update), lambda: None)
         self._run(self._rescale, update)
         return self.strategy.local(update.row)
 
     def is_bad(self, row: tf.Tensor) -> tf.Tensor:
-        """Return whether a step was skipped for another reason than an overflow of a dynamic loss scale."""
+        """Return whether a step was skipped as not finite, and not by an overflow of a dynamic loss scale."""
         unpacked = StepRow.unpack(row)
         skipped = unpacked.skipped > 0.0
+        if self.skip_norm is not None:  # a large gradient that is finite was skipped on purpose
+            skipped &= ~(tf.math.is_finite(unpacked.loss) & (unpacked.gradient_norm > self.skip_norm))
         return skipped & ~tf.math.is_finite(unpacked.loss) if self.microbatches.loss_scale.dynamic else skipped
 
     def _run(self, function: Callable[[Update], None], update: Update) -> None:
@@ -86,10 +92,11 @@ class TrainStep:
         finite = tf.math.is_finite(norm) & tf.math.is_finite(total.sums[1])
         if of_players:
             finite &= tf.math.is_finite(tf.linalg.global_norm(of_players))
+        applied = finite if self.skip_norm is None else finite & (norm <= self.skip_norm)
         if self.clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)
-        state, row = [s / examples for s in total.state], self._row(step, total, norm, finite)
-        return Update([*gradients, *of_players], state, finite, row.pack())
+        state, row = [s / examples for s in total.state], self._row(step, total, norm, applied)
+        return Update([*gradients, *of_players], state, finite, applied, row.pack())
 
     def total(self, step: tf.Tensor) -> Part:
         """Return the sum over the microbatches of all replicas."""
@@ -117,7 +124,7 @@ class TrainStep:
     def _packed_part(self, step: tf.Tensor, number: tf.Tensor) -> Part:
         return self.reduction.pack(self.microbatches.part(step, number))
 
-    def _row(self, step: tf.Tensor, total: Part, norm: tf.Tensor, finite: tf.Tensor) -> StepRow:
+    def _row(self, step: tf.Tensor, total: Part, norm: tf.Tensor, applied: tf.Tensor) -> StepRow:
         examples, summed = total.sums[0], total.sums[1:]
         loss, elbo, log_likelihood, kl = tf.unstack((summed / examples)[:4])
         return StepRow(
@@ -130,7 +137,7 @@ class TrainStep:
             learning_rate=tf.cast(self.optimizer.learning_rate, tf.float32),
             kl_weight=self.microbatches.schedule.weight(step),
             loss_scale=tf.identity(self.microbatches.loss_scale.scale),
-            skipped=1.0 - tf.cast(finite, tf.float32),
+            skipped=1.0 - tf.cast(applied, tf.float32),
             kl_terms=(summed / examples)[4:],
         )
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from vaeflow.contracts import LatentGroup, Terms
+from vaeflow.contracts import LatentGroup, PriorContext, Terms
 from vaeflow.model import elbo
 from vaeflow.model.modes import in_mode
 from vaeflow.model.path_gradient import log_q_along_samples
+from vaeflow.model.saved import SavedByArguments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,8 @@ GROUP = "z"
 """The name of the only group of latents."""
 
 
-class VAE(keras.Model):
+@keras.saving.register_keras_serializable(package="vaeflow")
+class VAE(SavedByArguments):
     """q(z given x), p(z) and p(x given z), with one group of latents: a `vaeflow.contracts.LatentVariableModel`.
 
     Args:
@@ -33,6 +35,10 @@ class VAE(keras.Model):
         prior: p(z); with labels, p(z given the label) if it has a method `given`.
         decoder: z [B, D] to the likelihood's parameters [B, *P]; with labels, [B, D + C].
         likelihood: parameters to p(x given z).
+        classes: C of a conditional model, else 0.
+
+    Raises:
+        UsageError: if the prior's method `connect` refuses this model.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class VAE(keras.Model):
         prior: Prior,
         decoder: keras.Model,
         likelihood: Likelihood,
+        classes: int = 0,
     ) -> None:
         super().__init__(name="vae")
         self.x_shape = tuple(x_shape)
@@ -54,6 +61,15 @@ class VAE(keras.Model):
         self.prior = prior
         self.decoder = decoder
         self.likelihood = likelihood
+        self.classes = classes
+        connect = getattr(prior, "connect", None)
+        if connect is not None:
+            connect(PriorContext(self.x_shape, classes, self.posterior_of))
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the constructor: its five parts, and three sizes."""
+        sizes = {"x_shape": list(self.x_shape), "latent_size": self.latent_size, "classes": self.classes}
+        return {**sizes, **self.parts}
 
     @property
     def latents(self) -> tuple[LatentGroup, ...]:

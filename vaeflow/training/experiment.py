@@ -26,6 +26,7 @@ from vaeflow.model.moving_average import MovingAverage
 from vaeflow.model.trained_vae import TrainedVAE
 from vaeflow.training.build_model import build_model
 from vaeflow.training.sanity_check import Built, sanity_check
+from vaeflow.training.start_from_examples import start_from_examples
 from vaeflow.training.timeline import timeline_of
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ def build(resolved: Resolved, dataset: Dataset, strategy: Strategy) -> Experimen
             classes,
         )
         sanity_check(resolved, built)
+        start_from_examples(model, batches["train"])
         step = _train_step(resolved, built, batches["train"], timeline, strategy)
     return Experiment(
         resolved=resolved,
@@ -287,6 +289,7 @@ def _train_step(
         strategy=strategy,
         reduction=_reduction(config),
         clip_norm=config.clip_norm,
+        skip_norm=config.skip_norm,
     )
 
 

@@ -60,9 +60,12 @@ class NonFiniteSteps:
         when = (
             f"for {many} steps in a row, up to step {step}; those steps were" if many > 1 else f"at step {step}; it was"
         )
+        limit = self.experiment.config.skip_norm
+        large = "" if limit is None else f", or its gradient's norm was above skip_norm = {limit:g},"
         return NonFiniteError(
-            f"the loss or its gradient was not finite {when} skipped, and the state is saved. `{resume}` continues "
-            "with the same config. To change the config, start a new run: try a smaller learning_rate or clip_norm"
+            f"the loss or its gradient was not finite{large} {when} skipped, and the state is saved. "
+            f"`{resume}` continues with the same config. To change the config, start a new run: try a smaller "
+            "learning_rate or clip_norm"
         )
 
     def diagnosis(self, step: int) -> list[str]:

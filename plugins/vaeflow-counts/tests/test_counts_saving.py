@@ -15,7 +15,8 @@ COUNTS = np.random.default_rng(0).poisson(4.0, (3, 6)).astype(np.float32)
 
 @pytest.mark.parametrize("zeros", [True, False])
 def test_the_layer_is_the_same_after_a_round_trip(zeros):
-    assert set(layer_classes.layer_classes("vaeflow_counts")) == {"DispersedCounts"}
+    assert set(layer_classes.layer_classes("vaeflow_counts")) == {"DispersedCounts", "CountsModel"}
+    assert not layer_classes.unsaved_classes("vaeflow_counts")
     logs = tf.constant(np.random.default_rng(1).normal(size=(3, 12 if zeros else 6)), tf.float32)
     layer = DispersedCounts((6,), 1.0, 2.0, zeros=zeros)
     layer_classes.require_round_trip("vaeflow_counts", layer, lambda one: one.distribution(logs).log_prob(COUNTS))

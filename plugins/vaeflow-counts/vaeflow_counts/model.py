@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
 from vaeflow.contracts import LatentGroup, Terms
 from vaeflow.model.distributions import DiagonalNormal, StandardNormal
+from vaeflow.model.saved import SavedByArguments
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from vaeflow.contracts import Distribution
     from vaeflow_counts.heads import DispersedCounts
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 GROUP = "z"
 
 
-class CountsModel(keras.Model):
+@keras.saving.register_keras_serializable(package="vaeflow_counts")
+class CountsModel(SavedByArguments):
     """q(z given x, batch) is Gaussian; counts have the mean total * softmax(decoder(z, batch)).
 
     Where there is no example, in `generate` and `decode`, the total is the average of the training examples.
@@ -33,15 +35,20 @@ class CountsModel(keras.Model):
     """
 
     def __init__(
-        self, *, features: int, latent_size: int, batches: int, hidden: tuple[int, ...], likelihood: DispersedCounts
+        self, *, features: int, latent_size: int, batches: int, hidden: Sequence[int], likelihood: DispersedCounts
     ) -> None:
         super().__init__(name="counts")
-        self.x_shape, self.likelihood = (features,), likelihood
+        self.x_shape, self.likelihood, self.classes = (features,), likelihood, batches
+        self._sizes = {"features": features, "latent_size": latent_size, "batches": batches, "hidden": list(hidden)}
         self.latents = (LatentGroup(GROUP, (latent_size,), latent_size),)
         self.encoder = _dense(features + batches, hidden, 2 * latent_size, "encoder")
         outputs = likelihood.parameters_shape[0]
         self.decoder = _dense(latent_size + batches, tuple(reversed(hidden)), outputs, "decoder")
         self.average = self.add_weight(shape=(), initializer="ones", trainable=False, dtype="float32", name="total")
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {**self._sizes, "likelihood": self.likelihood}
 
     @property
     def parts(self) -> dict[str, object]:
@@ -106,7 +113,7 @@ class CountsModel(keras.Model):
         self.average.assign(0.99 * self.average + 0.01 * now)
 
 
-def _dense(inputs: int, hidden: tuple[int, ...], outputs: int, name: str) -> keras.Model:
+def _dense(inputs: int, hidden: Sequence[int], outputs: int, name: str) -> keras.Model:
     layers = [keras.layers.Dense(units, "relu") for units in hidden]
     return keras.Sequential([keras.Input((inputs,)), *layers, keras.layers.Dense(outputs, dtype="float32")], name=name)
 

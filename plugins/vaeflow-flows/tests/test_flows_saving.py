@@ -60,6 +60,7 @@ LAYERS = {
 
 def test_every_layer_is_tried_here():
     assert set(layer_classes.layer_classes("vaeflow_flows")) == {*LAYERS, *BASES}
+    assert not layer_classes.unsaved_classes("vaeflow_flows")
 
 
 @pytest.mark.parametrize("name", LAYERS)

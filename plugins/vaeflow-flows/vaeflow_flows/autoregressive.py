@@ -58,20 +58,28 @@ class AutoregressiveStep(Layer):
         activation: of the hidden layers, the name of a Keras activation.
         number: of the step, from 0; every other step ranks the last latent first.
         conditional: whether there are features.
+        scale: factor of the network's outputs.
     """
 
     transform: ClassVar[type[Any]]
 
     def __init__(
-        self, latent_size: int, hidden: Sequence[int], activation: str, *, number: int, conditional: bool = True
+        self,
+        latent_size: int,
+        hidden: Sequence[int],
+        activation: str,
+        *,
+        number: int,
+        conditional: bool = True,
+        scale: float = 1.0,
     ) -> None:
         super().__init__(f"step_{number}")
         self._config = {"latent_size": latent_size, "hidden": list(hidden), "activation": activation}
-        self._config |= {"number": number, "conditional": conditional}
+        self._config |= {"number": number, "conditional": conditional, "scale": scale}
         reverse = number % 2 == 1
         self.rank = masks.ranks(latent_size, reverse=reverse)
         layers = masks.autoregressive(latent_size, hidden, reverse=reverse)
-        self.conditioner = Conditioner(layers, activation, conditional=conditional)
+        self.conditioner = Conditioner(layers, activation, conditional=conditional, scale=scale)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""

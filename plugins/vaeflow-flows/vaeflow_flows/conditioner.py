@@ -34,11 +34,14 @@ class Conditioner(Layer):
             (autoregressive in one latent), the network depends on the features only, without unused variables.
         activation: of the hidden layers, the name of a Keras activation.
         conditional: whether there are features.
+        scale: factor of the outputs. An optimizer such as Adam changes each weight by its learning rate, whatever the
+            gradient, so the factor slows down what the network computes.
     """
 
-    def __init__(self, masks: Sequence[np.ndarray], activation: str, *, conditional: bool) -> None:
+    def __init__(self, masks: Sequence[np.ndarray], activation: str, *, conditional: bool, scale: float = 1.0) -> None:
         super().__init__("conditioner")
         first, *between, last = self._masks = list(masks)
+        self.scale = scale
         self.activation = keras.activations.get(activation)
         self.features = dense(first.shape[1], "features") if conditional else None
         self.latents = MaskedDense(first, "latents", bias=not conditional) if first.any() else None
@@ -52,6 +55,7 @@ class Conditioner(Layer):
             "masks": [mask.tolist() for mask in self._masks],
             "activation": activation,
             "conditional": conditional,
+            "scale": self.scale,
         }
 
     @classmethod
@@ -69,7 +73,8 @@ class Conditioner(Layer):
             h = self.activation(seen + context_BH)
             for layer in self.between:
                 h = self.activation(layer(h))
-            shift, raw = tf.split(self.last(h), 2, axis=-1)
+            outputs = self.last(h) if self.scale == 1.0 else self.scale * self.last(h)
+            shift, raw = tf.split(outputs, 2, axis=-1)
             return shift, raw
 
         return network

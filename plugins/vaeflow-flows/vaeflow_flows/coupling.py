@@ -67,18 +67,26 @@ class CouplingStep(Layer):
         activation: of the hidden layers, the name of a Keras activation.
         number: of the step, from 0; every other step keeps the second half of the latents instead of the first.
         conditional: whether there are features.
+        scale: factor of the network's outputs.
     """
 
     def __init__(
-        self, latent_size: int, hidden: Sequence[int], activation: str, *, number: int, conditional: bool = True
+        self,
+        latent_size: int,
+        hidden: Sequence[int],
+        activation: str,
+        *,
+        number: int,
+        conditional: bool = True,
+        scale: float = 1.0,
     ) -> None:
         super().__init__(f"step_{number}")
         self._config = {"latent_size": latent_size, "hidden": list(hidden), "activation": activation}
-        self._config |= {"number": number, "conditional": conditional}
+        self._config |= {"number": number, "conditional": conditional, "scale": scale}
         self.first, self.swap = latent_size // 2, number % 2 == 1
         kept = latent_size - self.first if self.swap else self.first
         layers = masks.full(kept, hidden, 2 * (latent_size - kept))
-        self.conditioner = Conditioner(layers, activation, conditional=conditional)
+        self.conditioner = Conditioner(layers, activation, conditional=conditional, scale=scale)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""

@@ -27,7 +27,10 @@ def real_nvp(latent_size: int, *, depth: Depth = 6, hidden: tuple[int, ...] = (6
     from vaeflow_flows.coupling import CouplingStep
     from vaeflow_flows.flow_prior import FlowPrior
 
-    steps = [CouplingStep(latent_size, hidden, activation, number=k, conditional=False) for k in range(depth)]
+    steps = [
+        CouplingStep(latent_size, hidden, activation, number=k, conditional=False, scale=1.0 / depth)
+        for k in range(depth)
+    ]
     return FlowPrior(latent_size, steps)
 
 
@@ -50,7 +53,8 @@ def maf(latent_size: int, *, depth: Depth = 4, hidden: tuple[int, ...] = (64,), 
     from vaeflow_flows.maf import MaskedAutoregressiveStep
 
     steps = [
-        MaskedAutoregressiveStep(latent_size, hidden, activation, number=k, conditional=False) for k in range(depth)
+        MaskedAutoregressiveStep(latent_size, hidden, activation, number=k, conditional=False, scale=1.0 / depth)
+        for k in range(depth)
     ]
     return FlowPrior(latent_size, steps)
 

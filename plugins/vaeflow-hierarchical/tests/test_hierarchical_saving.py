@@ -19,7 +19,9 @@ MODELS = {
 
 
 def test_the_layer_is_the_same_after_a_round_trip():
-    assert set(layer_classes.layer_classes("vaeflow_hierarchical")) == {"Start"}
+    models = {"Ladder", "ResidualHierarchy", "StochasticLayers"}
+    assert set(layer_classes.layer_classes("vaeflow_hierarchical")) == {"Start", "LevelsModel", *models}
+    assert not layer_classes.unsaved_classes("vaeflow_hierarchical")
     layer_classes.require_round_trip("vaeflow_hierarchical", Start((2, 2, 3)), lambda start: start(tf.constant(2)))
 
 

@@ -6,7 +6,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from vaeflow import Component, hookimpl
-from vaeflow_hierarchical import models
+from vaeflow_hierarchical import balancing, models
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,10 +17,11 @@ RECIPES = ("burda-2", "burda-2-full", "ladder-mnist", "ladder-mnist-full", "resi
 
 @hookimpl
 def vaeflow_components() -> Iterator[Component]:
-    """Return the models; all are built with the config's likelihood."""
+    """Return the models, all built with the config's likelihood, and the objective."""
     yield Component("model", "stochastic-layers", models.stochastic_layers, uses=("likelihood",))
     yield Component("model", "ladder", models.ladder, uses=("likelihood",))
     yield Component("model", "residual-hierarchy", models.residual_hierarchy, uses=("likelihood",))
+    yield Component("objective", "kl-balancing", balancing.kl_balancing)
 
 
 @hookimpl

@@ -13,10 +13,11 @@ import tensorflow as tf
 from vaeflow.contracts import LatentGroup, Terms
 from vaeflow.model.distributions import DiagonalNormal, StandardNormal, diagonal_normal_kl
 from vaeflow.model.latents import split_noise
+from vaeflow_hierarchical.levels import LevelsModel
 from vaeflow_hierarchical.networks import dense, flat, likelihood_of, mean_over_samples, over_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from vaeflow.contracts import Distribution, Likelihood
     from vaeflow_hierarchical.models import Level
@@ -27,7 +28,8 @@ SMALLEST = 1e-4
 """Added to each variance, so that precisions are at most 10,000."""
 
 
-class Ladder(keras.Model):
+@keras.saving.register_keras_serializable(package="vaeflow_hierarchical")
+class Ladder(LevelsModel):
     """Latents z1 (next to x) to zL, a `vaeflow.contracts.LatentVariableModel`: Sonderby et al. 2016, section 2.
 
     Args:
@@ -42,14 +44,12 @@ class Ladder(keras.Model):
         self,
         x_shape: tuple[int, ...],
         likelihood: Likelihood,
-        levels: tuple[Level, ...],
+        levels: Sequence[Level],
         activation: str,
         *,
         batch_norm: bool,
     ) -> None:
-        super().__init__(name="ladder")
-        self.x_shape = tuple(x_shape)
-        self.likelihood = likelihood
+        super().__init__("ladder", x_shape, likelihood, levels, activation, batch_norm=batch_norm)
         names = [f"z{number}" for number in range(1, len(levels) + 1)]
         sizes = [level.latent_size for level in levels]
         self.latents = tuple(LatentGroup(n, (d,), d) for n, d in zip(reversed(names), reversed(sizes), strict=True))

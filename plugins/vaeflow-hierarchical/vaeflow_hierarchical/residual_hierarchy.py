@@ -12,6 +12,7 @@ import tensorflow as tf
 from vaeflow.contracts import LatentGroup, Terms
 from vaeflow.model.distributions import diagonal_normal_kl
 from vaeflow.model.latents import split_noise
+from vaeflow.model.saved import SavedByArguments
 from vaeflow_hierarchical.maps import FULL, NormalMaps, Start, block, conv, repeated, upsampled, with_lead
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ LIMIT = 5.0
 """Log-variances of the prior, and of a posterior relative to it, are between -LIMIT and LIMIT."""
 
 
-class ResidualHierarchy(keras.Model):
+@keras.saving.register_keras_serializable(package="vaeflow_hierarchical")
+class ResidualHierarchy(SavedByArguments):
     """Groups of latent maps, from coarse to fine, a `vaeflow.contracts.LatentVariableModel`.
 
     Residual normal posteriors: Vahdat and Kautz, "NVAE", 2020, section 3.2. Blocks from the top down: Child, "Very Deep
@@ -43,6 +45,7 @@ class ResidualHierarchy(keras.Model):
         super().__init__(name="residual_hierarchy")
         self.x_shape = tuple(x_shape)
         self.likelihood = likelihood
+        self._sizes = {"groups": list(groups), "channels": channels, "width": width}
         height, long = x_shape[:2]
         sides = [(height >> level, long >> level) for level in range(len(groups), 0, -1)]
         shapes = [(*side, channels) for side, count in zip(sides, groups, strict=True) for _ in range(count)]
@@ -64,6 +67,10 @@ class ResidualHierarchy(keras.Model):
             self.down.append(block(width, width, name=f"down_{group.name}", scale=scale))
         per_pixel = math.prod(likelihood.parameters_shape[2:])
         self.outputs_of = block(width, per_pixel, name="outputs", dtype=FULL)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {"x_shape": list(self.x_shape), "likelihood": self.likelihood, **self._sizes}
 
     @property
     def parts(self) -> Mapping[str, Any]:

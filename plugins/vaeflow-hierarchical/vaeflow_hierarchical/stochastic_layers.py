@@ -14,16 +14,18 @@ import tensorflow as tf
 from vaeflow.contracts import LatentGroup, Terms
 from vaeflow.model.distributions import DiagonalNormal, StandardNormal
 from vaeflow.model.latents import split_noise
+from vaeflow_hierarchical.levels import LevelsModel
 from vaeflow_hierarchical.networks import dense, flat, likelihood_of, mean_over_samples, normal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from vaeflow.contracts import Distribution, Likelihood
     from vaeflow_hierarchical.models import Level
 
 
-class StochasticLayers(keras.Model):
+@keras.saving.register_keras_serializable(package="vaeflow_hierarchical")
+class StochasticLayers(LevelsModel):
     """Latents z1 (next to x) to zL, a `vaeflow.contracts.LatentVariableModel`, of Burda et al. 2015.
 
     Args:
@@ -38,14 +40,12 @@ class StochasticLayers(keras.Model):
         self,
         x_shape: tuple[int, ...],
         likelihood: Likelihood,
-        levels: tuple[Level, ...],
+        levels: Sequence[Level],
         activation: str,
         *,
         batch_norm: bool,
     ) -> None:
-        super().__init__(name="stochastic_layers")
-        self.x_shape = tuple(x_shape)
-        self.likelihood = likelihood
+        super().__init__("stochastic_layers", x_shape, likelihood, levels, activation, batch_norm=batch_norm)
         sizes = [math.prod(x_shape), *(level.latent_size for level in levels)]
         self.names = [f"z{number}" for number in range(1, len(sizes))]
         groups = zip(reversed(self.names), reversed(sizes), strict=False)

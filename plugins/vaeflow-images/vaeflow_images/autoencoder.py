@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
 from vaeflow.contracts import LatentGroup, Terms
 from vaeflow.model.distributions import DiagonalNormal, StandardNormal
+from vaeflow.model.saved import SavedByArguments
 from vaeflow_images import networks
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class Maps:
         return tf.reshape(vectors, tf.concat([tf.shape(vectors)[:-1], self.shape], axis=0))
 
 
-class AutoencoderKL(keras.Model):
+@keras.saving.register_keras_serializable(package="vaeflow_images")
+class AutoencoderKL(SavedByArguments):
     """q(z given x) is a diagonal Gaussian over maps [h, w, C], p(z) is standard normal.
 
     Args:
@@ -64,13 +66,18 @@ class AutoencoderKL(keras.Model):
         self, likelihood: Likelihood, x_shape: tuple[int, ...], channels: int, widths: Sequence[int], blocks: int
     ) -> None:
         super().__init__(name="autoencoder_kl")
-        self.likelihood, self.x_shape = likelihood, x_shape
+        self.likelihood, self.x_shape = likelihood, tuple(x_shape)
+        self._sizes = {"channels": channels, "widths": list(widths), "blocks": blocks}
         grid = tuple(side >> (len(widths) - 1) for side in x_shape[:2])
         self.z_shape = (*grid, channels)
         size = prod(self.z_shape)
         self.latents = (LatentGroup(GROUP, self.z_shape, size),)
-        self.encoder = networks.to_map(x_shape, 2 * channels, widths, blocks)
+        self.encoder = networks.to_map(self.x_shape, 2 * channels, widths, blocks)
         self.decoder = networks.from_map(self.z_shape, likelihood.parameters_shape, widths[::-1], blocks)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {"likelihood": self.likelihood, "x_shape": list(self.x_shape), **self._sizes}
 
     @property
     def parts(self) -> dict[str, object]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import keras
 import tensorflow as tf
 
 from vaeflow.model.distributions import log_rising
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from vaeflow.contracts import Terms
 
 
+@keras.saving.register_keras_serializable(package="vaeflow_images")
 @dataclass(frozen=True)
 class BetaBinomialLikelihood:
     """A likelihood without variables.
@@ -30,6 +32,15 @@ class BetaBinomialLikelihood:
     def parameters_shape(self) -> tuple[int, ...]:
         """P: log alpha and log beta for each element, beside each other on the last axis."""
         return (*self.x_shape[:-1], 2 * self.x_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {"x_shape": list(self.x_shape), "levels": self.levels}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> BetaBinomialLikelihood:
+        """Return the likelihood of a config."""
+        return cls(tuple(config["x_shape"]), config["levels"])
 
     def distribution(self, parameters: tf.Tensor) -> BetaBinomial:
         """Return p(x given z) for parameters [..., *P]."""

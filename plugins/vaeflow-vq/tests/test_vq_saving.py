@@ -27,7 +27,8 @@ LAYERS = {
 
 
 def test_every_layer_is_tried_here():
-    assert set(layer_classes.layer_classes("vaeflow_vq")) == set(LAYERS)
+    assert set(layer_classes.layer_classes("vaeflow_vq")) == {*LAYERS, "VectorQuantized"}
+    assert not layer_classes.unsaved_classes("vaeflow_vq")
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
 from vaeflow.contracts import LatentGroup, Terms
+from vaeflow.model.saved import SavedByArguments
 from vaeflow_vq.distributions import CodesFromPrior, Quantized
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 GROUP = "codes"
 
 
-class VectorQuantized(keras.Model):
+@keras.saving.register_keras_serializable(package="vaeflow_vq")
+class VectorQuantized(SavedByArguments):
     """q puts all probability on one map of codes, so KL(q, p) = -log p(codes), and the ELBO is log p(x, codes).
 
     The decoder's gradient passes the quantization as if it were the identity. The prior learns the codes; its gradient
@@ -51,9 +53,13 @@ class VectorQuantized(keras.Model):
     ) -> None:
         super().__init__(name="vector_quantized")
         self.encoder, self.codebook, self.prior, self.decoder = encoder, codebook, prior, decoder
-        self.likelihood, self.x_shape, self.commitment = likelihood, x_shape, commitment
+        self.likelihood, self.x_shape, self.commitment = likelihood, tuple(x_shape), commitment
         shape = (*prior.grid, codebook.size)
         self.latents = (LatentGroup(GROUP, shape, 0, deterministic=True, prior_noise_size=prior.positions),)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {**self.parts, "x_shape": list(self.x_shape), "commitment": self.commitment}
 
     @property
     def parts(self) -> dict[str, object]:

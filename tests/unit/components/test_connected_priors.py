@@ -11,11 +11,13 @@ import tensorflow as tf
 from helpers import builders
 from scipy import special, stats
 
-from vaeflow.components import likelihoods, models, networks, posteriors, priors
-from vaeflow.contracts import ModelContext
+from vaeflow.components import binarizations, likelihoods, models, networks, posteriors, priors
+from vaeflow.contracts import ModelContext, Split
+from vaeflow.data.batches import Batches
 from vaeflow.errors import UsageError
 from vaeflow.model.distributions import DiagonalNormal
 from vaeflow.model.modes import in_mode
+from vaeflow.training.start_from_examples import start_from_examples
 
 WIDTH, LATENT, CLASSES = 6, 3, 4
 TIGHT = {"rtol": 1e-5, "atol": 1e-5}
@@ -71,6 +73,30 @@ def test_vamp_begins_at_its_mean_and_spread():
     assert fresh.pseudo_inputs.shape == (500, WIDTH)
     assert float(np.mean(fresh.pseudo_inputs)) == pytest.approx(0.3, abs=0.01)
     assert float(np.std(fresh.pseudo_inputs)) == pytest.approx(0.05, rel=0.1)
+
+
+def test_vamp_begins_at_examples_that_the_seed_chooses():
+    pixels = np.arange(40 * WIDTH, dtype=np.float32).reshape(40, WIDTH)
+    starts = []
+    for seed in (1, 1, 2):
+        split = Split(pixels)
+        batches = Batches.of("train", split, binarizations.none(), seed=seed, batch_size=7)
+        keras.utils.set_random_seed(0)
+        prior = priors.vamp(LATENT, components=40, start="examples", mean=0.3, spread=0.01)
+        prior.connect(SimpleNamespace(x_shape=(WIDTH,), classes=0, posterior_of=None))
+        start_from_examples(SimpleNamespace(parts={"prior": prior}), batches)
+        starts.append(np.asarray(prior.pseudo_inputs))
+    np.testing.assert_array_equal(starts[0], starts[1])
+    assert not np.array_equal(starts[0], starts[2])
+    np.testing.assert_array_equal(np.sort(np.round(starts[2]), axis=0), pixels)  # each example once
+    assert float(np.std(starts[0] - np.round(starts[0]))) == pytest.approx(0.01, rel=0.2)
+
+
+def test_vamp_can_not_begin_at_more_examples_than_there_are():
+    model = model_of(priors.vamp(LATENT, components=41, start="examples"))
+    batches = Batches.of("train", Split(np.zeros((40, WIDTH), np.float32)), binarizations.none(), seed=1, batch_size=7)
+    with pytest.raises(UsageError, match="prior starts from 41 examples, but there are 40 to train with"):
+        start_from_examples(model, batches)
 
 
 def test_vamp_trains_pseudo_inputs_and_the_encoder():

@@ -6,24 +6,24 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers.layer_classes import layer_classes, require_round_trip
+from helpers.layer_classes import keras_classes, require_round_trip, unsaved_classes
 
 import vaeflow.training.keras_models
-from vaeflow.components import networks
+from vaeflow.components import likelihoods, networks
 from vaeflow.components.convolutions import Conv2D, Conv2DTranspose
 from vaeflow.components.heads import DiagonalGaussianHead, SharedScaleHead, SharedVarianceHead
 from vaeflow.components.layers import Bias
 from vaeflow.components.learned_priors import DiagonalGaussianPrior, MixtureOfGaussiansPrior
 from vaeflow.components.vamp_prior import VampPrior
 from vaeflow.contracts import PriorContext
-from vaeflow.model.distributions import DiagonalNormal
+from vaeflow.model.distributions import DiagonalNormal, StandardNormal
 
 IMAGES = tf.constant(np.random.default_rng(0).normal(size=(2, 4, 4, 3)), tf.float32)
 VECTORS = tf.constant(np.random.default_rng(1).normal(size=(2, 3)), tf.float32)
-NO_PART = {"_Call", "MixturePrior"}
-"""A call around a computation, which is in no model; a base class without weights."""
-BY_CONFIG = {"RunModel", "GenerativeModel", "Encoder", "Decoder"}
-"""Models of a run: test_keras_model.py."""
+NO_PART = {"_Call", "MixturePrior", "ParametricLikelihood", "SavedByArguments"}
+"""A call around a computation, which is in no model; classes that others derive from."""
+BY_CONFIG = {"RunModel", "GenerativeModel", "Encoder", "Decoder", "VAE"}
+"""Models: test_keras_model.py."""
 
 
 def connected(prior, classes=0):
@@ -44,11 +44,31 @@ LAYERS = {
     "DiagonalGaussianPrior": (lambda: DiagonalGaussianPrior(3, per_class=True), lambda p: connected(p, classes=2)),
     "MixtureOfGaussiansPrior": (lambda: MixtureOfGaussiansPrior(3, 4, 0.5), lambda p: p.log_prob(VECTORS)),
     "VampPrior": (lambda: VampPrior(5, 0.2, 0.1), connected),
+    "StandardNormal": (lambda: StandardNormal(3), lambda p: p.log_prob(VECTORS)),
+}
+LIKELIHOODS = {
+    "BernoulliLikelihood": likelihoods.bernoulli,
+    "ContinuousBernoulliLikelihood": likelihoods.continuous_bernoulli,
+    "AroundMeansLikelihood": lambda shape: likelihoods.laplace(shape, variance="decoded", scale=0.3),
+    "PoissonLikelihood": lambda shape: likelihoods.poisson(shape, counts_per_unit=2.0),
+    "CategoricalLikelihood": lambda shape: likelihoods.categorical(shape, levels=3),
+    "DiscretizedLogisticMixtureLikelihood": lambda shape: likelihoods.discretized_logistic_mixture(shape, mixtures=2),
 }
 
 
-def test_every_layer_is_tried_here():
-    assert set(layer_classes("vaeflow")) == {*LAYERS, *NO_PART, *BY_CONFIG}
+def test_every_class_is_tried_here():
+    assert set(keras_classes("vaeflow")) == {*LAYERS, *LIKELIHOODS, *NO_PART, *BY_CONFIG}
+
+
+def test_every_class_has_its_own_config_and_is_registered():
+    assert unsaved_classes("vaeflow") == {"_Call"}
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_a_likelihood_is_the_same_after_a_round_trip(name):
+    likelihood = LIKELIHOODS[name]((4, 4, 3))
+    parameters = tf.constant(np.random.default_rng(3).normal(size=(2, *likelihood.parameters_shape)), tf.float32)
+    require_round_trip("vaeflow", likelihood, lambda one: one.distribution(parameters).log_prob(tf.round(IMAGES) ** 2))
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -59,7 +79,8 @@ def test_a_layer_is_the_same_after_a_round_trip(name):
 
 def test_importing_the_models_registers_them():
     modules = {module.__name__ for module in vaeflow.training.keras_models.REGISTERED}
-    assert {layer_classes("vaeflow")[name].__module__ for name in LAYERS} == modules
+    found = keras_classes("vaeflow")
+    assert {found[name].__module__ for name in (*LAYERS, *LIKELIHOODS, "VAE")} == modules
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # by Keras's save itself

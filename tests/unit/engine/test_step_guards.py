@@ -16,6 +16,22 @@ from vaeflow.engine.step import Trainer
 FULL = 0  # a step whose batch is full
 
 
+def test_a_step_with_a_large_gradient_is_skipped_and_not_bad():
+    free = Training(microbatches=2).step()(tf.constant(FULL, tf.int64)).numpy()
+    size = column(free, "gradient_norm")
+    for limit, skipped in ((0.99 * size, 1.0), (1.01 * size, 0.0)):
+        training = Training(microbatches=2, skip_norm=float(limit), optimizer=keras.optimizers.Adam(0.1), ema=0.5)
+        step = training.step()
+        variables = [v.value for v in (*training.model.variables, *step.optimizer.variables)] + step.average.variables
+        before = [v.numpy().copy() for v in variables]
+        row = step(tf.constant(FULL, tf.int64))
+        assert column(row.numpy(), "skipped") == skipped
+        assert column(row.numpy(), "gradient_norm") == size
+        assert not step.is_bad(row)
+        same = [np.array_equal(v, old) for v, old in zip(variables, before, strict=True)]
+        assert all(same) if skipped else not all(same)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("microbatches", [1, 3])
 @pytest.mark.parametrize("value", [np.nan, np.inf])

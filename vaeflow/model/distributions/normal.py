@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import keras
 import tensorflow as tf
 
 from vaeflow.model.distributions.axes import sum_example
@@ -66,6 +67,7 @@ def diagonal_normal_kl(q: DiagonalNormal, p: DiagonalNormal) -> tf.Tensor:
     return 0.5 * (tf.exp(difference) + tf.square(q.mu - p.mu) * tf.exp(-p.log_var) - 1.0 - difference)
 
 
+@keras.saving.register_keras_serializable(package="vaeflow")
 @dataclass(frozen=True)
 class StandardNormal:
     """N(0, I) over D latents, p(z) in the article.
@@ -75,6 +77,15 @@ class StandardNormal:
     """
 
     size: int
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {"size": self.size}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> StandardNormal:
+        """Return the prior of a config."""
+        return cls(**config)
 
     def sample(self, noise: tf.Tensor) -> tf.Tensor:
         """Return the standard normal noise [..., D] unchanged."""

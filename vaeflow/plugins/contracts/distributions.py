@@ -85,6 +85,21 @@ class ConnectedPrior(Protocol):
         """
 
 
+class StartsFromExamples(Protocol):
+    """What a part of a model, such as a prior, may have too: initial weights that are computed from examples."""
+
+    @property
+    def start_examples(self) -> int:
+        """K, the number of examples; 0 for none."""
+
+    def start(self, examples: tf.Tensor) -> None:
+        """Set the initial weights. It is called once, before the first step, and the same on every rank.
+
+        Args:
+            examples: K training examples that the seed chooses, [K, *X], as the model gets them in evaluations.
+        """
+
+
 class Likelihood(Protocol):
     """p(x given z), from a decoder's outputs."""
 

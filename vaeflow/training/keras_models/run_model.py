@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 SAVED_MODEL = "tf_saved_model"
 
+TO_LOAD = "from vaeflow import GenerativeModel, before keras.models.load_model"
+"""In every saved config: Keras prints the config if it does not know the class."""
+
 
 class Layers(Sequence[Any]):
     """A sequence that is neither list nor tuple: Keras would write the layers in one a second time.
@@ -76,8 +79,8 @@ class RunModel(keras.Model):
     # What is saved
 
     def get_config(self) -> dict[str, Any]:
-        """Return the architecture and the name."""
-        return {**self.architecture.to_config(), "name": self.name}
+        """Return how to load it, the architecture and the name."""
+        return {"to_load": TO_LOAD, **self.architecture.to_config(), "name": self.name}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> Self:  # noqa: ARG003  # as Keras calls it
