@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 def vaeflow_recipes() -> list[Traversable]:
     """Return the files of this package, by name."""
     files = [file for file in resources.files(__name__).iterdir() if file.name.endswith(SUFFIX)]
-    return sorted(files, key=lambda file: file.name)
+    return sorted(files, key=lambda file: file.name.removesuffix(SUFFIX))
 
 
 def recipes() -> list[Recipe]:
     """Return every built-in recipe, by name.
 
     >>> [recipe.name for recipe in recipes()]
-    ['fashion-2d', 'mnist-2d', 'mnist-mlp-20']
+    ['burda-1', 'burda-1-full', 'fashion-2d', 'mnist-2d', 'mnist-mlp-20']
     """
     return read_recipes(vaeflow_recipes(), Origin(__name__, "vaeflow", version_of_vaeflow()))
 
