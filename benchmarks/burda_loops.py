@@ -2,7 +2,7 @@
 
     python benchmarks/burda_loops.py plain|fit|torch MNIST.npz STEPS
 
-Prints images a second, as a number. `plain` is a compiled TensorFlow step per batch, `fit` Keras's own loop with that
+Prints images per second, as a number. `plain` is a compiled TensorFlow step per batch, `fit` Keras's own loop with that
 step, `torch` the same in PyTorch. All of them use logits, and all threads that their library takes.
 """
 

@@ -2,7 +2,7 @@
 
     python benchmarks/plain_loop.py MNIST.npz STEPS
 
-Prints images a second, as a number.
+Prints images per second, as a number.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Images a second of two Horovod ranks with a core each, beside one process with one core.
+"""Images per second of two Horovod ranks with a core each, beside one process with one core.
 
     python benchmarks/two_ranks.py [--rounds 3] [--steps 40] [RECIPE [KEY=VALUE]...]
 

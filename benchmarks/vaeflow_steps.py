@@ -2,7 +2,7 @@
 
     python benchmarks/vaeflow_steps.py STEPS [--recipe=NAME] [KEY=VALUE]...
 
-Prints images a second, as a number.
+Prints images per second, as a number.
 """
 
 from __future__ import annotations

@@ -16,9 +16,11 @@ from vaeflow.cli.shared import (
     require_alone,
     settings_argument,
     strategy_option,
+    with_short_options,
 )
 from vaeflow.distributed.job.job import Job
 from vaeflow.errors import UsageError
+from vaeflow.files.write import write_text
 
 
 @click.command(
@@ -69,8 +71,7 @@ def bench(
     Nothing is trained or kept. The parts are measured in turn, each together with those before it: input, forward,
     backward, exchange (the sum over microbatches and replicas), update. Run it on a quiet machine.
     """
-    if strategy is not None:
-        settings = (*settings, f"strategy={strategy}")
+    wanted = with_short_options(settings, strategy)
     if json_ is not None and json_.exists():
         raise UsageError(f"--json {json_} exists; choose a new file")
     if replicas is not None:
@@ -81,7 +82,7 @@ def bench(
         from vaeflow.distributed.launching.train_command import plugin_options
 
         options = [*plugin_options(modules), *([f"--data-dir={data_dir}"] if data_dir else [])]
-        words = [recipe, *settings, f"--rounds={rounds}", f"--steps={steps}", *options]
+        words = [recipe, *wanted, f"--rounds={rounds}", f"--steps={steps}", *options]
         compared = compare_replicas(words, numbers_of(replicas))
         _write(json_, compared.records)
         click.echo("\n".join(compared.lines()))
@@ -91,7 +92,7 @@ def bench(
     from vaeflow.plugins.registry import Registry
 
     registry = Registry.load(modules)
-    resolved = resolve(compose(recipe, settings, registry.recipe), registry)
+    resolved = resolve(compose(recipe, wanted, registry.recipe), registry)
     from vaeflow.commands.bench import bench as measure
 
     measured = measure(resolved, folders(data_dir), rounds=rounds, steps=steps, profile=profile)
@@ -102,4 +103,4 @@ def bench(
 
 def _write(path: Path | None, record: object) -> None:
     if path is not None:
-        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(record, indent=2) + "\n")

@@ -99,6 +99,12 @@ settings_argument = click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...
 run_argument = click.argument("run", type=click.Path(path_type=Path), shell_complete=complete_run)
 
 
+def with_short_options(settings: tuple[str, ...], strategy: str | None, init_from: str | None = None) -> list[str]:
+    """Return the settings after those that --strategy and --init-from stand for."""
+    short = {"strategy": strategy, "init_from": init_from}
+    return [*(f"{key}={value}" for key, value in short.items() if value), *settings]
+
+
 def profiled(steps: int | None) -> tuple[Called, ...]:
     """Return the callback of --profile."""
     from vaeflow.callbacks.group import Called

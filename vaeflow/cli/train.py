@@ -25,6 +25,7 @@ from vaeflow.cli.shared import (
     settings_argument,
     strategy_option,
     wants_resume,
+    with_short_options,
 )
 from vaeflow.distributed.job.job import Job
 from vaeflow.errors import UsageError
@@ -98,7 +99,7 @@ def train(
 
     def find() -> Resolved:
         registry = Registry.load(modules)
-        composed = compose(recipe, _settings(settings, strategy, init_from), registry.recipe)
+        composed = compose(recipe, with_short_options(settings, strategy, init_from), registry.recipe)
         # In a job of several processes, rank 0 reports this after the rendezvous; the others would wait for it.
         if run_dir is not None and not dry_run and Job.current().processes == 1:
             require_free(run_dir, resume=resume)
@@ -137,7 +138,7 @@ def resume(
         require_run(run)
     from vaeflow.training.run import resume as resume_run
 
-    wanted = _settings(settings, strategy)
+    wanted = with_short_options(settings, strategy)
     resume_run(
         run,
         modules,
@@ -146,8 +147,3 @@ def resume(
         accept_changes=accept_changes,
         observers=profiled(profile),
     )
-
-
-def _settings(settings: tuple[str, ...], strategy: str | None, init_from: str | None = None) -> list[str]:
-    short = {"strategy": strategy, "init_from": init_from}
-    return [*(f"{key}={value}" for key, value in short.items() if value), *settings]

@@ -8,8 +8,7 @@ of replicas gives the same bits. Numbers with a shared scale are called block fl
 
 from __future__ import annotations
 
-import functools
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Protocol
 
 import tensorflow as tf
@@ -245,7 +244,7 @@ def _folded(
     join: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], chunks: list[tf.Tensor], over: Callable[..., tf.Tensor]
 ) -> tf.Tensor:
     """Return the sum or the maximum over all parts in some chunks, [B, L]."""
-    return over(chunks[0], axis=0) if chunks[0].shape.rank > 2 else functools.reduce(join, chunks)
+    return over(chunks[0], axis=0) if chunks[0].shape.rank > 2 else reduce(join, chunks)
 
 
 def _two_to(powers: tf.Tensor) -> tf.Tensor:
