@@ -24,7 +24,7 @@ saved_models = pytest.importorskip("helpers.saved_models")
 FEATURES = tf.constant(np.random.default_rng(0).normal(size=(2, 5)), tf.float32)
 Z = tf.constant(np.random.default_rng(1).normal(size=(4, 2, 3)), tf.float32)
 MASKS = autoregressive(3, (4, 6), reverse=False)
-BASES = {"Layer", "AutoregressiveStep"}
+BASES = {"Layer", "ConditionedStep", "AutoregressiveStep"}
 """Base classes without weights of their own."""
 
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import tensorflow as tf
 
 from vaeflow_flows import masks
-from vaeflow_flows.conditioner import Conditioner
-from vaeflow_flows.layers import Layer
+from vaeflow_flows.conditioned_step import ConditionedStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,7 +46,7 @@ def solve(
     return x, second
 
 
-class AutoregressiveStep(Layer):
+class AutoregressiveStep(ConditionedStep):
     """The variables of one step: a network whose outputs depend on latents of lower rank and the features.
 
     A subclass says by `transform` which step it is: what makes one of the network and the ranks [D].
@@ -63,27 +62,10 @@ class AutoregressiveStep(Layer):
 
     transform: ClassVar[type[Any]]
 
-    def __init__(
-        self,
-        latent_size: int,
-        hidden: Sequence[int],
-        activation: str,
-        *,
-        number: int,
-        conditional: bool = True,
-        scale: float = 1.0,
-    ) -> None:
-        super().__init__(f"step_{number}")
-        self._config = {"latent_size": latent_size, "hidden": list(hidden), "activation": activation}
-        self._config |= {"number": number, "conditional": conditional, "scale": scale}
-        reverse = number % 2 == 1
+    def arranged(self, latent_size: int, hidden: Sequence[int], *, reverse: bool) -> list[np.ndarray]:
+        """Keep the ranks of the latents, and return the masks of the network's layers."""
         self.rank = masks.ranks(latent_size, reverse=reverse)
-        layers = masks.autoregressive(latent_size, hidden, reverse=reverse)
-        self.conditioner = Conditioner(layers, activation, conditional=conditional, scale=scale)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor."""
-        return dict(self._config)
+        return masks.autoregressive(latent_size, hidden, reverse=reverse)
 
     def given(self, features_BF: tf.Tensor | None) -> Transform:
         """Return the step for features [B, F], or for none."""

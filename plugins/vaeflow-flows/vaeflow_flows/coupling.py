@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import keras
 import tensorflow as tf
 
 from vaeflow_flows import masks
-from vaeflow_flows.conditioner import Conditioner, bounded
-from vaeflow_flows.layers import Layer
+from vaeflow_flows.conditioned_step import ConditionedStep
+from vaeflow_flows.conditioner import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
 
     from vaeflow_flows.conditioner import Network
 
@@ -58,7 +60,7 @@ class Coupling:
 
 
 @keras.saving.register_keras_serializable(package="vaeflow_flows")
-class CouplingStep(Layer):
+class CouplingStep(ConditionedStep):
     """The variables of one step.
 
     Args:
@@ -70,27 +72,11 @@ class CouplingStep(Layer):
         scale: factor of the network's outputs.
     """
 
-    def __init__(
-        self,
-        latent_size: int,
-        hidden: Sequence[int],
-        activation: str,
-        *,
-        number: int,
-        conditional: bool = True,
-        scale: float = 1.0,
-    ) -> None:
-        super().__init__(f"step_{number}")
-        self._config = {"latent_size": latent_size, "hidden": list(hidden), "activation": activation}
-        self._config |= {"number": number, "conditional": conditional, "scale": scale}
-        self.first, self.swap = latent_size // 2, number % 2 == 1
+    def arranged(self, latent_size: int, hidden: Sequence[int], *, reverse: bool) -> list[np.ndarray]:
+        """Keep which half is changed, and return the masks of the network's layers."""
+        self.first, self.swap = latent_size // 2, reverse
         kept = latent_size - self.first if self.swap else self.first
-        layers = masks.full(kept, hidden, 2 * (latent_size - kept))
-        self.conditioner = Conditioner(layers, activation, conditional=conditional, scale=scale)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor."""
-        return dict(self._config)
+        return masks.full(kept, hidden, 2 * (latent_size - kept))
 
     def given(self, features_BF: tf.Tensor | None) -> Coupling:
         """Return the step for features [B, F], or for none."""
