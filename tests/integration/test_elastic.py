@@ -7,13 +7,12 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Self
 
 import pytest
-from helpers.fork_server import worker_of
+from helpers.fork_server import server, worker_of
 from helpers.jobs import HOROVOD, finish, job, start, summary_of
 from helpers.paths import ROOT
 from helpers.small_runs import command_line, on, write_digits
@@ -32,7 +31,7 @@ def slow(*, until: str) -> Callback:
     class Slow(Callback):
         def on_steps(self, run, step):
             Path(until).with_name("taken").write_text(str(step))
-            time.sleep(0.0 if Path(until).exists() else 0.2)
+            time.sleep(0.0 if Path(until).exists() else 0.7)
     return Slow()
 
 @hookimpl
@@ -40,8 +39,8 @@ def vaeflow_components():
     yield Component("callback", "slow", slow)
 '''
 SETTINGS = (
-    *("microbatches=12", "batch_size=24", "epochs=40", "optimizer=adam", "ema=0.9", "binarization=dynamic"),
-    *("evaluate.every_epochs=20", "log.every_steps=50", "encoder.hidden=[32]", "decoder.hidden=[32]"),
+    *("microbatches=12", "batch_size=24", "epochs=16", "optimizer=adam", "ema=0.9", "binarization=dynamic"),
+    *("evaluate.every_epochs=8", "log.every_steps=50", "encoder.hidden=[32]", "decoder.hidden=[32]"),
 )
 
 
@@ -51,7 +50,6 @@ class ElasticJob:
     def __init__(self, folder: Path, hosts: tuple[str, ...], *arguments: object) -> None:
         self.run, self.hosts, self.out, self.place = folder / "run", folder / "hosts", folder / "out", 0
         self.set_hosts(*hosts)
-        programs = Path(sys.executable).parent  # horovodrun and vaeflow
         variables = {
             "HOSTS_FILE": str(self.hosts),
             "RUN_DIR": str(folder / "run"),
@@ -60,7 +58,7 @@ class ElasticJob:
             "MOST": "3",
             "COOLDOWN": "2 4",
             "INTERFACE": "lo",
-            "PATH": f"{programs}:{os.environ['PATH']}",
+            "PATH": f"{server().programs}:{os.environ['PATH']}",  # horovodrun
         }
         shell = ["sh", "-c", f'exec "$@" > {self.out} 2>&1', "sh", str(SCRIPT), "mnist-2d"]
         self.process = start([*shell, *map(str, arguments)], **variables)

@@ -17,7 +17,7 @@ from helpers.small_runs import on, vaeflow, write_digits
 from helpers.tiers import few
 
 KILLS = int(os.environ.get("VAEFLOW_KILLS", "0"))
-NUMBERS = range(KILLS) if KILLS else few(range(8), 2)  # 2: two ranks of Horovod
+NUMBERS = range(KILLS) if KILLS else few(range(8))
 SETTINGS = ("microbatches=12", "batch_size=24", "epochs=10", "log.every_steps=50", "checkpoint.every_steps=25")
 SIZE = ("encoder.hidden=[300]", "decoder.hidden=[300]", "optimizer=adam", "ema=0.9", "binarization=dynamic")
 STEPS = 10 * 21  # of 500 digits
@@ -79,16 +79,19 @@ def test_killed_at_a_random_moment(tmp_path, settings, undisturbed, number):
 
 @pytest.mark.horovod
 @HOROVOD
-def test_moved_twice_in_the_middle_of_an_epoch(tmp_path, settings, undisturbed):
-    run = tmp_path / "run"
-    for kind, count, command in (
-        ("mirrored", 2, ["train", "mnist-2d", "--run-dir", run, *settings]),
-        ("horovod", 3, ["resume", run]),
+def test_killed_moved_and_stopped_in_the_middle_of_an_epoch(tmp_path, settings, undisturbed):
+    """Horovod, a rank of which is killed at a random moment, then replicas, which are told to stop, then one device."""
+    drawn, run = random.Random(0), tmp_path / "run"
+    for kind, count, number, command in (
+        ("horovod", 3, signal.SIGKILL, ["train", "mnist-2d", "--run-dir", run, *settings]),
+        ("mirrored", 2, signal.SIGTERM, ["resume", run]),
     ):
         before = newest(run)
         processes = begin(kind, count, *command)
         wait_for(lambda before=before: newest(run) > max(before, 0), processes)
-        os.kill(process_of_rank(kind, 0, processes, run), signal.SIGTERM)
+        time.sleep(drawn.uniform(0.0, 0.3) if number == signal.SIGKILL else 0.0)
+        rank = drawn.randrange(count) if kind == "horovod" else 0
+        os.kill(process_of_rank(kind, rank, processes, run), number)
         finish(processes)
         assert before < newest(run) < STEPS
     finished = job("single", 1, "resume", run)
