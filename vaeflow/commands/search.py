@@ -1,4 +1,4 @@
-"""A search for settings by Optuna: each trial is a run of its own, and a search that was killed goes on.
+"""A search for settings by Optuna: each trial is a run of its own, and a killed search resumes.
 
 Optuna's journal in the folder of the sweep has the settings and values of all trials. What it proposes for a trial
 depends on the search's seed, the trial's number, and the trials that have ended. So with one run at a time a search is

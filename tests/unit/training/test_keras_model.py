@@ -262,7 +262,7 @@ def test_another_version_is_a_warning(small, caplog):
 def test_a_config_is_plain_data(small):
     config = json.loads(json.dumps(small.get_config()))
     assert GenerativeModel.from_config(config).get_config() == config
-    with pytest.raises(UsageError, match="its config is damaged: KeyError: 'x_shape'"):
+    with pytest.raises(UsageError, match="its config is corrupt: KeyError: 'x_shape'"):
         GenerativeModel.from_config({key: value for key, value in config.items() if key != "x_shape"})
 
 

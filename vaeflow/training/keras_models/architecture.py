@@ -117,7 +117,7 @@ class Architecture:
             shape = tuple(int(size) for size in config["x_shape"])
             return cls(str(config["config"]), shape, int(config["classes"]), plugins, str(config["vaeflow"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"{PLACE}: its config is damaged: {type(error).__name__}: {error}") from error
+            raise UsageError(f"{PLACE}: its config is corrupt: {type(error).__name__}: {error}") from error
 
     def resolved(self) -> Resolved:
         """Return the config and the components that it selects.
