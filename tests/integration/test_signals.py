@@ -13,7 +13,7 @@ import pytest
 from helpers.small_runs import RUN, command_line, on, python, summary, train, vaeflow, write_digits
 from helpers.tiers import few, repeated
 
-SECONDS = 60  # in which a process must have come to a moment
+SECONDS = 120  # in which a process must have come to a moment
 LONG = ("microbatches=4", "steps=5000", "batch_size=8", "log.every_steps=500", "checkpoint.every_steps=50")
 
 SLOW = """
@@ -32,7 +32,7 @@ def pause(where):
         for _ in range(2):
             os.kill(os.getpid(), NUMBER)
             time.sleep(0.1)
-        time.sleep(30)
+        time.sleep(600)
 
 
 def slow_plot():
@@ -156,12 +156,10 @@ def test_two_interrupts_end_a_run_at_any_moment(where, tmp_path, digits):
     if where == "exception":
         settings += ["nonfinite.stop_after=1", "nonfinite.action=stop", "learning_rate=1e38", "optimizer=sgd"]
     command = ("train", "mnist-2d", "--plugin", plugin, "--run-dir", tmp_path / "run", *settings)
-    began = time.monotonic()
     plain = where in ("import", "start")
-    done = vaeflow(*command, plain=plain, env={**os.environ, "SLOW": where}, timeout=SECONDS)
+    done = vaeflow(*command, plain=plain, env={**os.environ, "SLOW": where}, timeout=SECONDS)  # less than the pause
     assert done.returncode == 130, (done.returncode, done.stderr)
     assert done.stderr.strip() == "vaeflow: interrupted"
-    assert time.monotonic() - began < 35
 
 
 @pytest.mark.parametrize("pause", few([0.0, 0.02, 0.1, 0.3], 0.1))
