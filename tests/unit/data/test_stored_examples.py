@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaeflow.components import file_datasets
@@ -51,6 +51,7 @@ def arrays(path, **options):
 # Rows
 
 
+@settings(deadline=None)
 @given(index=INDICES | SLICES | st.integers(-60, 59))
 def test_rows_are_those_of_the_array(stored, index):
     shards = Shards([X[:1], Part(stored, 1, 30), X[31:]])

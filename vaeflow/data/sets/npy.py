@@ -74,18 +74,24 @@ def open_npy(path: Path, offset: int = 0) -> np.ndarray:
     return _opened(path, offset, lambda at: np.memmap(path, at.dtype, "r", at.start, at.shape, at.order))
 
 
-def open_large_npy(path: Path, offset: int = 0) -> np.ndarray | LazyRows:
-    """Open the array of a .npy file, read-only: mapped, or not even that if it has more than `HELD_BYTES`.
+def open_large_npy(path: Path, offset: int = 0, *, mapped_bytes: int | None = None) -> np.ndarray | LazyRows:
+    """Open the array of a .npy file, read-only: mapped, or not even that if it is large.
 
-    Rows of a large array are read when they are indexed, so a limit of the address space does not matter. An array in
-    Fortran's order is mapped.
+    Rows of a large array are read when they are indexed: single rows cost less than pages of a map, and a limit of the
+    address space does not matter. An array in Fortran's order is mapped.
+
+    Args:
+        path: the file.
+        offset: where in the file the array's header starts, in bytes.
+        mapped_bytes: size of the largest array that is mapped; `HELD_BYTES` by default.
 
     Raises:
         DataError: as `open_npy`.
     """
+    most = HELD_BYTES if mapped_bytes is None else mapped_bytes
 
     def opened(at: Header) -> np.ndarray | LazyRows:
-        if at.nbytes > HELD_BYTES and at.order == "C":
+        if at.nbytes > most and at.order == "C":
             return StoredRows(path, at.start, at.shape, at.dtype)
         return open_npy(path, offset)
 

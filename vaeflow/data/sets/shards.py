@@ -49,7 +49,7 @@ def _named(folder: Path, name: str, shards: dict[int, Path], count: int) -> Name
     if missing or len(shards) != count:
         which = f"number {missing[0]} is missing" if missing else f"their numbers must be 0 to {count - 1}"
         raise DataError(f"{folder}: {name} has {len(shards)} of {count} shards: {which}")
-    parts = [open_large_npy(shards[number]) for number in range(count)]
+    parts = [open_large_npy(shards[number], mapped_bytes=0) for number in range(count)]
     for number, part in enumerate(parts):
         _require_alike(shards[number], part, parts[0])
     return Named(

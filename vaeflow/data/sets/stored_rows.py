@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import weakref
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,7 @@ class StoredRows(LazyRows):
         with open_regular(path, follow=True) as file:
             self._descriptor = os.dup(file.fileno())
         weakref.finalize(self, os.close, self._descriptor)
+        os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # what lies behind a row is not read as well
         size = os.fstat(self._descriptor).st_size
         if size < start + self.nbytes:
             raise DataError(f"{path}: it has {size} bytes, but its array needs {start + self.nbytes}")
@@ -61,10 +63,11 @@ class StoredRows(LazyRows):
         found = np.empty((len(rows), *self.shape[1:]), self.dtype)
         memory = found.reshape(-1).view(np.uint8).data
         ends = [*(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)] if len(rows) else []
-        first = 0
-        for end in ends:  # rows that lie one after another are one read
-            self._fill(memory[first * self._row : end * self._row], self.start + int(rows[first]) * self._row)
-            first = end
+        runs = [(first, end, self.start + int(rows[first]) * self._row) for first, end in pairwise([0, *ends])]
+        for first, end, position in runs if len(runs) > 1 else ():  # the disk gets all requests, then they are awaited
+            os.posix_fadvise(self._descriptor, position, (end - first) * self._row, os.POSIX_FADV_WILLNEED)
+        for first, end, position in runs:  # rows that lie one after another are one read
+            self._fill(memory[first * self._row : end * self._row], position)
         return found
 
     def _fill(self, memory: memoryview, position: int) -> None:
