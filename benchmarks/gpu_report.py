@@ -178,7 +178,7 @@ def checks_of(report: Report, *, gpu: bool) -> dict[str, Callable[[], str]]:
         return measured
 
     def plain() -> str:
-        loop = [sys.executable, str(HERE / "plain_loop.py"), str(fetch("mnist", Folders.default())), "200"]
+        loop = [sys.executable, str(HERE / "article_loops.py"), "plain", str(fetch("mnist", Folders.default())), "200"]
         done = subprocess.run(loop, capture_output=True, text=True, check=False)
         require(done.returncode == 0, done.stderr[-300:])
         return f"{float(done.stdout.split()[-1]):,.0f} images/s"

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
 import scipy.sparse
+from array_record.python.array_record_module import ArrayRecordWriter
 from docstrings import cell, table
 from PIL import Image
 
@@ -33,6 +34,7 @@ REQUIRED: dict[tuple[str, str], dict[str, object]] = {
     ("learning_rate", "piecewise-constant-decay"): {"boundaries": [5], "values": [1e-3, 1e-4]},
     ("learning_rate", "polynomial-decay"): {"initial_learning_rate": 1e-3},
     ("dataset", "sparse-counts"): {"path": "made-sparse.npz"},
+    ("dataset", "array-record"): {"path": "records", "shape": [8, 8]},
     ("dataset", "arrays"): {"path": "made.npz"},
     ("dataset", "idx"): {"train_images": "made-idx3-ubyte"},
     ("dataset", "image-folder"): {"path": "images", "size": [8, 8], "channels": 1},
@@ -80,6 +82,11 @@ def _make_files(folder: Path) -> None:
     scipy.sparse.save_npz(folder / "made-sparse.npz", scipy.sparse.csr_matrix(pixels.reshape(20, 64) // 128))
     header = bytes([0, 0, 8, 3]) + b"".join(side.to_bytes(4, "big") for side in pixels.shape)
     (folder / "made-idx3-ubyte").write_bytes(header + pixels.tobytes())
+    (folder / "records").mkdir()
+    writer = ArrayRecordWriter(str(folder / "records" / "train.array_record"), "group_size:1")
+    for image in pixels:
+        writer.write(image.tobytes())
+    writer.close()
     (folder / "images").mkdir()
     for number, image in enumerate(pixels):
         Image.fromarray(image).save(folder / "images" / f"{number}.png")

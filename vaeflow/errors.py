@@ -186,11 +186,14 @@ def _without_traceback(message: str) -> str:
     'out of memory'
     >>> _without_traceback("{{function_node __wrapped__AddV2_device_CPU:0}} incompatible shapes [Op:AddV2]")
     'incompatible shapes'
+    >>> _without_traceback("assertion failed: [\'x.npy: it was truncated\'] [[{{node Assert}}]]")
+    'x.npy: it was truncated'
     """
     places = ("Graph execution error:", "Detected at node", "File ", "<stack traces unavailable>", "Stack trace for op")
     lines = [line.strip() for line in message.splitlines() if not line.strip().startswith(places)]
     text = re.sub(r"^\{\{function_node \S+\}\} | \[Op:\w+\]", "", " ".join(" ".join(lines).split()))
-    return re.split(r" \[\[| Additional GRPC error", text)[0]
+    first = re.split(r" \[\[| Additional GRPC error", text)[0]
+    return re.sub(r"^assertion failed: \[['\"]?(.*?)['\"]?\]$", r"\1", first)
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -261,7 +261,7 @@ def test_mapped_data_give_the_bits_of_resident_ones(tmp_path, digits, monkeypatc
     resident = looped(tmp_path / "resident", digits, "binarization=dynamic")
     monkeypatch.setattr(source, "RESIDENT_BYTES", 1000)
     mapped = looped(tmp_path / "mapped", digits, "binarization=dynamic")
-    assert isinstance(mapped.experiment.batches["train"].source, source.MappedSource)
+    assert isinstance(mapped.experiment.batches["train"].source, source.ReadingSource)
     assert isinstance(mapped.experiment.dataset.train.x.base, np.memmap)
     assert mapped.experiment.state.sha256() == resident.experiment.state.sha256()
     assert mapped.position.metrics == resident.position.metrics

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vaeflow.components import (
     binarizations,
     datasets,
+    file_datasets,
     learning_rates,
     likelihoods,
     metrics,
@@ -114,9 +115,10 @@ def _data() -> Iterator[Component]:
     yield Component("dataset", "fashion-mnist", datasets.fashion_mnist)
     yield Component("dataset", "digits", datasets.digits)
     yield Component("dataset", "shapes", datasets.shapes)
-    yield Component("dataset", "arrays", datasets.arrays)
-    yield Component("dataset", "idx", datasets.idx)
-    yield Component("dataset", "image-folder", datasets.image_folder)
+    yield Component("dataset", "arrays", file_datasets.arrays)
+    yield Component("dataset", "idx", file_datasets.idx)
+    yield Component("dataset", "image-folder", file_datasets.image_folder)
+    yield Component("dataset", "array-record", file_datasets.array_record)
     yield Component("transform", "pad", transforms.pad)
     yield Component("transform", "downsample", transforms.downsample)
     yield Component("transform", "shift", transforms.shift)

@@ -14,7 +14,7 @@ from vaeflow.data.order import Order
 from vaeflow.data.source import Source, source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from vaeflow.contracts import Binarization, Split, Transform
 
@@ -102,12 +102,21 @@ class Batches:
     def shuffled(self, step: tf.Tensor, first: tf.Tensor, rows: int) -> Batch:
         """Return rows [first, first + rows) of a training step's global batch."""
         index, valid = self.order.rows(step, first, rows)
-        return self._batch(index, valid, step, first, rows, training=True)
+
+        def following() -> tf.Tensor:
+            return self.order.rows(step + 1, first, rows)[0]
+
+        return self._batch(index, valid, step, first, rows, training=True, following=following)
 
     def in_order(self, first: tf.Tensor, rows: int) -> Batch:
         """Return examples [first, first + rows) as they are stored; rows after the last one are padding."""
         row = tf.cast(first, tf.int64) + tf.range(rows, dtype=tf.int64)
-        return self._batch(row % self.examples, row < self.examples, 0, first, rows, training=False)
+        index, valid = row % self.examples, row < self.examples
+
+        def following() -> tf.Tensor:
+            return (row + rows) % self.examples
+
+        return self._batch(index, valid, 0, first, rows, training=False, following=following)
 
     def first_of_order(self, count: int) -> tf.Tensor:
         """Return different examples that the seed chooses, [count, *X], as in evaluations.
@@ -119,7 +128,15 @@ class Batches:
         return self._batch(index, tf.ones((count,)), 0, tf.constant(0), count, training=False).x
 
     def _batch(
-        self, index: tf.Tensor, valid: tf.Tensor, step: tf.Tensor, first: tf.Tensor, rows: int, *, training: bool
+        self,
+        index: tf.Tensor,
+        valid: tf.Tensor,
+        step: tf.Tensor,
+        first: tf.Tensor,
+        rows: int,
+        *,
+        training: bool,
+        following: Callable[[], tf.Tensor] | None = None,
     ) -> Batch:
         def uniform(name: str, kind: str, width: int) -> tf.Tensor | None:
             if kind == "none":
@@ -128,7 +145,7 @@ class Batches:
                 return Noise(FIXED_SEED, f"{name}/{self.split}").uniform_of(index, width)
             return Noise(self.order.seed, f"{name}/{self.split}").uniform(step, first, rows, width)
 
-        pixels = self.source.gather(index)
+        pixels = self.source.gather(index, following)
         for number, transform in enumerate(self.transforms):
             if training or not transform.training_only:
                 pixels = transform(pixels, uniform(f"transform/{number}", transform.noise, transform.noise_size))

@@ -1,4 +1,4 @@
-"""Read examples by index in a compiled step, from device memory, a memory map, or an array that computes them."""
+"""Read examples by index in a compiled step: from device memory, or ahead of time from files or what computes them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,30 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import tensorflow as tf
 
+from vaeflow.data.read_ahead import ReadAhead
 from vaeflow.data.sets.checks import blocks
+from vaeflow.data.sets.lazy import HELD_BYTES
+from vaeflow.errors import VaeflowError
 from vaeflow.runtime.memory import fits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vaeflow.contracts import LazyArray
 
-RESIDENT_BYTES = 2 * 1024**3
+RESIDENT_BYTES = HELD_BYTES
 
 
 class Source(Protocol):
     """Pixels of examples by their indices."""
 
-    def gather(self, index: tf.Tensor) -> tf.Tensor:
-        """Return pixels [rows, *X] float32 for indices [rows]; bytes are divided by 255."""
+    def gather(self, index: tf.Tensor, following: Callable[[], tf.Tensor] | None = None) -> tf.Tensor:
+        """Return pixels [rows, *X] float32 for indices [rows]; bytes are divided by 255.
+
+        Args:
+            index: of the examples.
+            following: returns the indices of the next call, which are then read ahead; None reads nothing ahead.
+        """
 
 
 @dataclass(frozen=True)
@@ -34,35 +44,50 @@ class ResidentSource:
 
     x: tf.Tensor
 
-    def gather(self, index: tf.Tensor) -> tf.Tensor:
+    def gather(
+        self,
+        index: tf.Tensor,
+        following: Callable[[], tf.Tensor] | None = None,  # noqa: ARG002
+    ) -> tf.Tensor:
         """Return pixels [rows, *X] float32 for indices [rows]."""
         return _as_pixels(tf.gather(self.x, index))
 
 
-@dataclass(frozen=True)
-class MappedSource:
-    """Examples that are read or computed when a step needs them.
+class ReadingSource:
+    """Examples that are read or computed when a step needs them, ahead of time if the step says what is next.
 
-    Attributes:
-        x: [N, *X], uint8 or float32, usually a memory map.
+    Args:
+        x: [N, *X], uint8 or float32.
     """
 
-    x: np.ndarray | LazyArray
+    def __init__(self, x: np.ndarray | LazyArray) -> None:
+        self.x = x
+        self._ahead = ReadAhead(lambda index: np.ascontiguousarray(x[index]))
 
-    def gather(self, index: tf.Tensor) -> tf.Tensor:
-        """Return pixels [rows, *X] float32 for indices [rows]."""
-        rows = tf.numpy_function(self._read, [index], tf.as_dtype(self.x.dtype), stateful=False)
-        return _as_pixels(tf.ensure_shape(rows, (*index.shape, *self.x.shape[1:])))
+    def gather(self, index: tf.Tensor, following: Callable[[], tf.Tensor] | None = None) -> tf.Tensor:
+        """Return pixels [rows, *X] float32 for indices [rows].
 
-    def _read(self, index: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(self.x[index])
+        The step ends with tf.errors.InvalidArgumentError, whose message says why, if examples can't be read.
+        """
+        then = tf.zeros((0,), index.dtype) if following is None else following()
+        types = (tf.as_dtype(self.x.dtype), tf.string)
+        rows, error = tf.numpy_function(self._read, [index, then], types, stateful=False)
+        with tf.control_dependencies([tf.debugging.Assert(tf.equal(error, ""), [error], summarize=1)]):
+            return _as_pixels(tf.ensure_shape(rows, (*index.shape, *self.x.shape[1:])))
+
+    def _read(self, index: np.ndarray, following: np.ndarray) -> tuple[np.ndarray, str]:
+        """Return rows and an empty text, or no rows and the error: TensorFlow would print an exception's traceback."""
+        try:
+            return self._ahead.rows(index, following), ""
+        except (VaeflowError, OSError) as error:
+            return np.zeros((0, *self.x.shape[1:]), self.x.dtype), str(error)
 
 
 def source_of(x: np.ndarray | LazyArray) -> Source:
     """Return a source for examples [N, *X]: in device memory up to 2 GiB if it fits, else read as needed."""
     if x.nbytes <= RESIDENT_BYTES and fits(x.nbytes):
         return ResidentSource(tf.constant(_held(x)))
-    return MappedSource(x)
+    return ReadingSource(x)
 
 
 def _held(x: np.ndarray | LazyArray) -> np.ndarray:

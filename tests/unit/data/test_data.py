@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaeflow.components import binarizations, datasets
+from vaeflow.components import binarizations, datasets, file_datasets
 from vaeflow.data.sets import Folders
 from vaeflow.data.sets.npy import open_npy, open_npz, write_npz
 from vaeflow.errors import DataError, VaeflowError
@@ -20,7 +20,7 @@ IMAGES = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3)
 
 
 def arrays(path, **options):
-    return datasets.arrays(NOWHERE, path=str(path), **options)
+    return file_datasets.arrays(NOWHERE, path=str(path), **options)
 
 
 def is_mapped(array):
@@ -271,9 +271,9 @@ def test_a_map_is_not_loaded(tmp_path):
     code = """
 import re, sys
 from pathlib import Path
-from vaeflow.components import datasets
+from vaeflow.components import file_datasets
 from vaeflow.data.sets import Folders
-found = datasets.arrays(Folders(None, Path()), path=sys.argv[1], check=False, validation=1000)
+found = file_datasets.arrays(Folders(None, Path()), path=sys.argv[1], check=False, validation=1000)
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 print(found.train.x.shape, peak < 300_000, "tensorflow" in sys.modules)
 """
@@ -306,7 +306,7 @@ def test_idx_files(packed, tmp_path):
         data = idx_bytes(array)
         (tmp_path / name).write_bytes(gzip.compress(data) if packed else data)
     x, y = str(tmp_path / "x"), str(tmp_path / "y")
-    found = datasets.idx(NOWHERE, train_images=x, train_labels=y, test_images=x, validation=2, test_examples=1)
+    found = file_datasets.idx(NOWHERE, train_images=x, train_labels=y, test_images=x, validation=2, test_examples=1)
     assert [len(split) for split in found.splits().values()] == [4, 2, 1]
     np.testing.assert_array_equal(found.train.x[..., 0], IMAGES[:4])
     assert found.train.y.tolist() == [0, 1, 2, 3]
@@ -316,10 +316,10 @@ def test_idx_files(packed, tmp_path):
 
 def test_idx_floats_are_checked_like_other_floats(tmp_path):
     (tmp_path / "x").write_bytes(idx_bytes((IMAGES / 255).astype(">f4"), 0x0D))
-    assert datasets.idx(NOWHERE, train_images=str(tmp_path / "x")).train.x.dtype == np.float32
+    assert file_datasets.idx(NOWHERE, train_images=str(tmp_path / "x")).train.x.dtype == np.float32
     (tmp_path / "x").write_bytes(idx_bytes(with_value(np.nan).astype(">f4"), 0x0D))
     with pytest.raises(DataError, match=r"x\[4, 2, 1\] is nan"):
-        datasets.idx(NOWHERE, train_images=str(tmp_path / "x"))
+        file_datasets.idx(NOWHERE, train_images=str(tmp_path / "x"))
 
 
 GOOD = idx_bytes(IMAGES)
@@ -353,7 +353,7 @@ PACKED = gzip.compress(GOOD)
 def test_damaged_idx_files(data, message, tmp_path):
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(DataError, match=message) as caught:
-        datasets.idx(NOWHERE, train_images=str(tmp_path / "x"))
+        file_datasets.idx(NOWHERE, train_images=str(tmp_path / "x"))
     assert "\n" not in str(caught.value)
 
 
@@ -361,11 +361,11 @@ def test_idx_options_that_do_not_fit(tmp_path):
     x = tmp_path / "x"
     x.write_bytes(GOOD)
     with pytest.raises(DataError, match="labels without images"):
-        datasets.idx(NOWHERE, train_images=str(x), test_labels=str(x))
+        file_datasets.idx(NOWHERE, train_images=str(x), test_labels=str(x))
     with pytest.raises(DataError, match="there is no test split"):
-        datasets.idx(NOWHERE, train_images=str(x), test_examples=3)
+        file_datasets.idx(NOWHERE, train_images=str(x), test_examples=3)
     with pytest.raises(DataError, match="missing: No such file"):
-        datasets.idx(NOWHERE, train_images=str(tmp_path / "missing"))
+        file_datasets.idx(NOWHERE, train_images=str(tmp_path / "missing"))
 
 
 # Binarizations

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from vaeflow.cli import main
-from vaeflow.components import datasets
+from vaeflow.components import file_datasets
 from vaeflow.data.sets import Folders, image_files
 from vaeflow.data.sets.image_folder import Fractions
 from vaeflow.errors import DataError
+from vaeflow.plugin_kit.checks.lazy_arrays import require_lazy_array
 
 NOWHERE = Folders(None, Path("nowhere"))
 RNG = np.random.default_rng(0)
@@ -24,7 +25,7 @@ GREY = COLOUR[..., 0]
 
 
 def folder(path, size=(6, 5), **options):
-    return datasets.image_folder(NOWHERE, path=str(path), size=size, **{"test_fraction": 0.0} | options)
+    return file_datasets.image_folder(NOWHERE, path=str(path), size=size, **{"test_fraction": 0.0} | options)
 
 
 def write(path, pixels, **options):
@@ -283,11 +284,24 @@ def test_loose_images_beside_classes(colours):
         folder(colours)
 
 
-def test_images_that_do_not_fit_into_memory(colours, monkeypatch):
+def test_images_that_do_not_fit_are_decoded_when_read(colours, monkeypatch):
+    held = folder(colours, test_fraction=0.3, validation_fraction=0.2, train_examples=11)
     monkeypatch.setattr(image_files, "fits", lambda _: False)
-    with pytest.raises(
-        DataError, match=r"40 images of \(6, 5, 3\) take 0 MiB of memory, more than is available: lower"
-    ):
+    decoded = []
+    plain = image_files.Decoder.decode
+    monkeypatch.setattr(image_files.Decoder, "decode", lambda *args: decoded.append(args[1]) or plain(*args))
+    lazy = folder(colours, test_fraction=0.3, validation_fraction=0.2, train_examples=11)
+    assert not decoded
+    for name, split in held.splits().items():
+        require_lazy_array(lazy.splits()[name].x, name)
+        np.testing.assert_array_equal(lazy.splits()[name].x[:], split.x)
+    assert lazy.splits().keys() == {"train", "validation", "test"}
+
+
+def test_a_header_is_checked_before_the_run(colours, monkeypatch):
+    monkeypatch.setattr(image_files, "fits", lambda _: False)
+    write(colours / "grey.png", GREY[0])
+    with pytest.raises(DataError, match=r"grey\.png: the image has mode L, but channels=3"):
         folder(colours)
 
 

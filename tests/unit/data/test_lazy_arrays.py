@@ -63,19 +63,19 @@ def test_a_small_one_is_read_once(monkeypatch):
 
 
 def test_batches_have_the_bits_of_arrays_in_memory(monkeypatch):
-    steps = [tf.constant(step, tf.int64) for step in (0, 5, 9, 12)]
+    steps = [tf.constant(step, tf.int64) for step in (0, 1, 2, 9)]
     wanted = [batches(HELD).shuffled(step, tf.constant(0), 32) for step in steps]
     monkeypatch.setattr(source, "RESIDENT_BYTES", 1000)
     lazy = Lazy(HELD)
     made = batches(lazy)
-    assert isinstance(made.source, source.MappedSource)
+    assert isinstance(made.source, source.ReadingSource)
     assert lazy.read == []
     compiled = tf.function(made.shuffled)
     for step, want in zip(steps, wanted, strict=True):
         got = compiled(step, tf.constant(0), 32)
         np.testing.assert_array_equal(got.x, want.x)
         np.testing.assert_array_equal(got.valid, want.valid)
-    assert lazy.read == [32] * len(steps)
+    assert set(lazy.read) == {32}
 
 
 @pytest.mark.parametrize("exact", [2**31, 1000])

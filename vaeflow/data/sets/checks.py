@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vaeflow.contracts import Split
+from vaeflow.data.sets.lazy import Converted
 from vaeflow.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,11 +25,11 @@ class Named:
     """An array and its name for error messages.
 
     Attributes:
-        array: as stored in the file.
+        array: as stored in the file, or in several files.
         where: the file, and the array's name if the file has several.
     """
 
-    array: np.ndarray
+    array: np.ndarray | LazyArray
     where: str
 
 
@@ -36,8 +37,9 @@ def checked_split(x: Named, y: Named | None, *, pixels: bool) -> Split:
     """Check the arrays of a split and return it.
 
     Args:
-        x: images [N, H, W] or [N, H, W, C], or vectors [N, K]. uint8 and float32 are used as they are, and stay mapped;
-            other floats and booleans are converted in memory (4 bytes and 1 byte per pixel).
+        x: images [N, H, W] or [N, H, W, C], or vectors [N, K]. uint8 and float32 are used as they are, and stay on the
+            disk; other floats and booleans are converted in memory (4 bytes and 1 byte per pixel), those of a
+            `LazyArray` when they are read.
         y: labels [N], whole numbers, or None.
         pixels: whether to check every pixel, too.
 
@@ -51,15 +53,15 @@ def checked_split(x: Named, y: Named | None, *, pixels: bool) -> Split:
     _check_type(x)
     if pixels:
         _check_pixels(x)
-    images = _as_stored(x.array)
-    labels = None if y is None else _labels(y, len(images))
-    return Split(images[..., np.newaxis] if images.ndim == 3 else images, labels)
+    labels = None if y is None else _labels(y, len(x.array))
+    x_shape = tuple(x.array.shape[1:])
+    return Split(_converted(x.array, (*x_shape, 1) if len(x_shape) == 2 else x_shape), labels)
 
 
 def _check_shape(x: Named) -> None:
-    if x.array.ndim < 2:
+    if len(x.array.shape) < 2:
         raise DataError(f"{x.where}: the shape is {x.array.shape}; allowed are [N, K], [N, H, W] and [N, H, W, C]")
-    if x.array.size == 0:
+    if 0 in x.array.shape:
         raise DataError(f"{x.where}: the data set is empty, its shape is {x.array.shape}")
 
 
@@ -116,19 +118,26 @@ def blocks(x: np.ndarray | LazyArray, count: int | None = None) -> Iterator[tupl
         yield start, x[start : min(start + rows, end)]
 
 
+def _converted(x: np.ndarray | LazyArray, x_shape: tuple[int, ...]) -> np.ndarray | LazyArray:
+    """Return examples of a type that a run takes, [N, *x_shape]."""
+    if isinstance(x, np.ndarray):
+        return _as_stored(x).reshape((len(x), *x_shape))
+    dtype = _as_stored(np.empty(0, x.dtype)).dtype
+    return x if (x.dtype, x.shape[1:]) == (dtype, x_shape) else Converted(x, x_shape, dtype, _as_stored)
+
+
 def _as_stored(x: np.ndarray) -> np.ndarray:
     if x.dtype == np.bool_:
         return x.view(np.uint8) * np.uint8(255)
     return x if x.dtype in (np.uint8, np.float32) and x.dtype.isnative else x.astype(np.float32)
 
 
-def _labels(y: Named, examples: int) -> np.ndarray:
-    if y.array.dtype.kind not in "iu":
-        raise DataError(f"{y.where}: the type of the labels is {y.array.dtype}; they must be whole numbers")
-    if y.array.ndim != 1:
-        raise DataError(
-            f"{y.where}: the shape of the labels is {y.array.shape}; it must be [N], one number per example"
-        )
-    if len(y.array) != examples:
-        raise DataError(f"{y.where}: there are {len(y.array)} labels for {examples} examples")
-    return y.array.astype(y.array.dtype.newbyteorder("="))
+def _labels(named: Named, examples: int) -> np.ndarray:
+    y, where = named.array, named.where
+    if y.dtype.kind not in "iu":
+        raise DataError(f"{where}: the type of the labels is {y.dtype}; they must be whole numbers")
+    if len(y.shape) != 1:
+        raise DataError(f"{where}: the shape of the labels is {y.shape}; it must be [N], one number per example")
+    if len(y) != examples:
+        raise DataError(f"{where}: there are {len(y)} labels for {examples} examples")
+    return y[:].astype(y.dtype.newbyteorder("="))

@@ -12,6 +12,7 @@ import numpy as np
 
 from vaeflow.contracts import Dataset, Split
 from vaeflow.data.sets.image_files import Decoder, decoded
+from vaeflow.data.sets.lazy import part_of
 from vaeflow.errors import DataError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Fractions:
 def open_image_folder(
     folder: Path, decoder: Decoder, fractions: Fractions, *, train_examples: int | None, test_examples: int | None
 ) -> Dataset:
-    """Return the images of a folder as bytes in memory, [N, *size, channels] uint8.
+    """Return the images of a folder, [N, *size, channels] uint8: decoded, or decoded when they are indexed.
 
     Args:
         folder: its PNG and JPEG files, at any depth. If they are all in sub-folders, the first sub-folder of each is
@@ -93,12 +94,12 @@ def open_image_folder(
     classes = _classes(folder, names)
     number = {name: label for label, name in enumerate(classes)}
     chosen = _chosen(folder, names, fractions, {"train": train_examples, "test": test_examples})
-    pixels = decoded(folder, [name for some in chosen.values() for name in some], decoder)
+    pixels, first = decoded(folder, [name for some in chosen.values() for name in some], decoder), 0
     splits: dict[str, Split] = {}
     for split, some in chosen.items():
         y = np.array([number[_class_of(name)] for name in some], np.int64) if classes else None
-        splits[split] = Split(pixels[: len(some)], y)
-        pixels = pixels[len(some) :]
+        splits[split] = Split(part_of(pixels, first, len(some)), y)
+        first += len(some)
     source = f"{folder}: {len(names)} images{_listed(classes)}"
     return Dataset("image-folder", splits["train"], splits.get("validation"), splits.get("test"), source)
 

@@ -1,4 +1,4 @@
-"""Read and write .npy and .npz files: mapped if possible, never unpickled, written atomically."""
+"""Read and write .npy and .npz files: mapped or read row by row if possible, never unpickled, written atomically."""
 
 from __future__ import annotations
 
@@ -6,20 +6,59 @@ import math
 import struct
 import zipfile
 import zlib
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
+from vaeflow.data.sets.lazy import HELD_BYTES
+from vaeflow.data.sets.stored_rows import StoredRows
 from vaeflow.errors import DataError, FileError, VaeflowError
 from vaeflow.files.read import open_regular
 from vaeflow.files.write import written_aside
 from vaeflow.runtime.memory import fits, format_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from vaeflow.data.sets.lazy import LazyRows
+
+A = TypeVar("A")
+
 LOCAL_HEADER = struct.Struct("<26xHH")  # of a zip file's member; it ends with the lengths of its name and extra field
+
+
+class Header(NamedTuple):
+    """The header of an array in the .npy format.
+
+    Attributes:
+        shape: (N, *X).
+        dtype: of the elements.
+        order: "C" or "F", Fortran's.
+        start: position of the first element in the file.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    order: Literal["C", "F"]
+    start: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @classmethod
+    def read(cls, file: BinaryIO) -> Header:
+        """Read the header at a file's position.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        version = np.lib.format.read_magic(file)
+        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = reader(file)
+        return cls(shape, dtype, "F" if fortran else "C", file.tell())
 
 
 def open_npy(path: Path, offset: int = 0) -> np.ndarray:
@@ -32,24 +71,31 @@ def open_npy(path: Path, offset: int = 0) -> np.ndarray:
     Raises:
         DataError: if there is no such array, or it contains Python objects.
     """
-    try:
-        with open_regular(path, follow=True) as file:
-            file.seek(offset)
-            shape, fortran, dtype = _header(file)
-            start = file.tell()
-        if dtype.hasobject:
-            raise DataError(
-                f"{path}: an array of Python objects needs pickle, which is not allowed; save plain numbers"
-            )
-        if math.prod(shape) == 0:
-            return np.empty(shape, dtype)
-        return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
-    except FileError as error:
-        raise DataError(str(error)) from error
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, OverflowError) as error:
-        raise DataError(f"{path}: not a complete .npy array ({_first_line(error)})") from error
+    return _opened(path, offset, lambda at: np.memmap(path, at.dtype, "r", at.start, at.shape, at.order))
+
+
+def open_large_npy(path: Path, offset: int = 0, *, mapped_bytes: int | None = None) -> np.ndarray | LazyRows:
+    """Open the array of a .npy file, read-only: mapped, or not even that if it is large.
+
+    Rows of a large array are read when they are indexed: single rows cost less than pages of a map, and a limit of the
+    address space does not matter. An array in Fortran's order is mapped.
+
+    Args:
+        path: the file.
+        offset: where in the file the array's header starts, in bytes.
+        mapped_bytes: size of the largest array that is mapped; `HELD_BYTES` by default.
+
+    Raises:
+        DataError: as `open_npy`.
+    """
+    most = HELD_BYTES if mapped_bytes is None else mapped_bytes
+
+    def opened(at: Header) -> np.ndarray | LazyRows:
+        if at.nbytes > most and at.order == "C":
+            return StoredRows(path, at.start, at.shape, at.dtype)
+        return open_npy(path, offset)
+
+    return _opened(path, offset, opened)
 
 
 def open_npz(path: Path) -> dict[str, np.ndarray]:
@@ -60,10 +106,46 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
     Raises:
         DataError: if the file is missing or corrupt, or an array contains Python objects.
     """
+    return _members(path, open_npy)
+
+
+def open_large_npz(path: Path) -> dict[str, np.ndarray | LazyRows]:
+    """Open every array of a .npz file: uncompressed ones as `open_large_npy` does, compressed ones are loaded.
+
+    Raises:
+        DataError: as `open_npz`.
+    """
+    return _members(path, open_large_npy)
+
+
+def _opened(path: Path, offset: int, open_at: Callable[[Header], A]) -> A | np.ndarray:
+    try:
+        with open_regular(path, follow=True) as file:
+            file.seek(offset)
+            header = Header.read(file)
+        if header.dtype.hasobject:
+            raise DataError(
+                f"{path}: an array of Python objects needs pickle, which is not allowed; save plain numbers"
+            )
+        return open_at(header) if header.nbytes else np.empty(header.shape, header.dtype)
+    except FileError as error:
+        raise DataError(str(error)) from error
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"{path}: not a complete .npy array ({_first_line(error)})") from error
+
+
+def _members(path: Path, open_one: Callable[[Path, int], A]) -> dict[str, A | np.ndarray]:
     try:
         with open_regular(path, follow=True) as file, zipfile.ZipFile(file) as archive:
             members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
-            return {member.filename.removesuffix(".npy"): _open_member(path, archive, member) for member in members}
+            return {
+                member.filename.removesuffix(".npy"): open_one(path, _payload(path, member))
+                if member.compress_type == zipfile.ZIP_STORED
+                else _loaded(path, archive, member)
+                for member in members
+            }
     except FileError as error:
         raise DataError(str(error)) from error
     except zipfile.BadZipFile as error:
@@ -72,9 +154,7 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{path}: {error.strerror or error}") from error
 
 
-def _open_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    if member.compress_type == zipfile.ZIP_STORED:
-        return open_npy(path, _payload(path, member))
+def _loaded(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     if not fits(member.file_size):
         raise DataError(
             f"{path}: {member.filename} is compressed and needs {format_bytes(member.file_size)} of memory, more than "
@@ -99,13 +179,6 @@ def _payload(path: Path, member: zipfile.ZipInfo) -> int:
     if len(header) < LOCAL_HEADER.size:
         raise DataError(f"{path}: {member.filename} is past the end of the file")
     return member.header_offset + LOCAL_HEADER.size + sum(LOCAL_HEADER.unpack(header))
-
-
-def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    return np.lib.format.read_array_header_2_0(file)
 
 
 def _first_line(error: Exception) -> str:

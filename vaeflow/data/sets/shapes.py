@@ -13,7 +13,6 @@ Legend: N or B examples.
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +20,7 @@ import numpy as np
 
 from vaeflow.contracts import Dataset, Split
 from vaeflow.data.sets.drawing import OUTLINES, colour, coverage
+from vaeflow.data.sets.lazy import LazyRows, rows_of
 from vaeflow.errors import DataError, UsageError, nearest
 from vaeflow.runtime.memory import fits, format_bytes
 
@@ -130,7 +130,7 @@ def render(drawn: Factors) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Shapes:
+class Shapes(LazyRows):
     """Pictures of examples [first, first + count) of a seed, drawn when they are indexed; a `LazyArray`.
 
     Attributes:
@@ -153,19 +153,9 @@ class Shapes:
         """uint8."""
         return np.dtype(np.uint8)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all pictures, as if they were held in memory."""
-        return math.prod(self.shape)
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: Any, /) -> np.ndarray:
-        """Return pictures, uint8: [64, 64, 3] for an integer, [B, 64, 64, 3] for a slice or indices [B]."""
-        rows = self._index(index)
-        pictures = render(factors(rows.reshape(-1), self.seed))
-        return pictures.reshape((*rows.shape, *self.shape[1:]))
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Return pictures, [B, 64, 64, 3] uint8, for rows [B]."""
+        return render(factors(self.first + rows, self.seed))
 
     def factors(self, index: Any = slice(None)) -> Factors:
         """Return the factors of examples.
@@ -190,14 +180,7 @@ class Shapes:
 
     def _index(self, index: Any) -> np.ndarray:
         """Return the indices of the data set, int64: a scalar for an integer, else [B]."""
-        if isinstance(index, slice):
-            start, stop, step = index.indices(self.count)
-            return self.first + np.arange(start, stop, step, dtype=np.int64)
-        rows = np.asarray(index)
-        if rows.dtype.kind not in "iu" or (rows.size and not (-self.count <= rows.min() and rows.max() < self.count)):
-            raise IndexError(f"index {index!r} is not of integers from {-self.count} to {self.count - 1}")
-        rows = rows.astype(np.int64)
-        return self.first + np.where(rows < 0, rows + self.count, rows)
+        return self.first + rows_of(index, self.count)
 
 
 def shapes_of(counts: Mapping[str, int], label: str | None, seed: int) -> Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vaeflow.contracts import Dataset, Split
+from vaeflow.data.sets.lazy import part_of
 from vaeflow.errors import DataError
 
 
@@ -68,7 +69,7 @@ def _first(split: Split, count: int | None, option: str) -> Split:
 
 
 def _rows(split: Split, start: int, end: int) -> Split:
-    return Split(split.x[start:end], None if split.y is None else split.y[start:end])
+    return Split(part_of(split.x, start, end - start), None if split.y is None else split.y[start:end])
 
 
 def _check_shapes(dataset: Dataset) -> None:
