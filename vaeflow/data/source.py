@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from vaeflow.data.mapped_files import MappedFiles
 from vaeflow.data.sets.checks import blocks
 from vaeflow.runtime.memory import fits
 
@@ -20,6 +21,10 @@ RESIDENT_BYTES = 2 * 1024**3
 class Source(Protocol):
     """Pixels of examples by their indices."""
 
+    @property
+    def files(self) -> MappedFiles:
+        """The files that are read while the run trains."""
+
     def gather(self, index: tf.Tensor) -> tf.Tensor:
         """Return pixels [rows, *X] float32 for indices [rows]; bytes are divided by 255."""
 
@@ -30,9 +35,11 @@ class ResidentSource:
 
     Attributes:
         x: [N, *X], uint8 or float32.
+        files: none.
     """
 
     x: tf.Tensor
+    files: MappedFiles = field(default_factory=MappedFiles)
 
     def gather(self, index: tf.Tensor) -> tf.Tensor:
         """Return pixels [rows, *X] float32 for indices [rows]."""
@@ -45,9 +52,11 @@ class MappedSource:
 
     Attributes:
         x: [N, *X], uint8 or float32, usually a memory map.
+        files: those that x is mapped from, as they were when the source was made.
     """
 
     x: np.ndarray | LazyArray
+    files: MappedFiles
 
     def gather(self, index: tf.Tensor) -> tf.Tensor:
         """Return pixels [rows, *X] float32 for indices [rows]."""
@@ -62,7 +71,7 @@ def source_of(x: np.ndarray | LazyArray) -> Source:
     """Return a source for examples [N, *X]: in device memory up to 2 GiB if it fits, else read as needed."""
     if x.nbytes <= RESIDENT_BYTES and fits(x.nbytes):
         return ResidentSource(tf.constant(_held(x)))
-    return MappedSource(x)
+    return MappedSource(x, MappedFiles.of(x))
 
 
 def _held(x: np.ndarray | LazyArray) -> np.ndarray:
