@@ -154,8 +154,8 @@ def test_a_checkpoint_without_its_record_is_refused(run, capsys):
     assert tree(run) == before
 
 
-def test_other_versions_are_said_and_recorded(run, capsys):
-    """The record of a checkpoint that an earlier Keras saved, signed as it would have been."""
+def saved_by_an_earlier_keras(run):
+    """Change the record of the newest checkpoint, signed as it would have been."""
     checkpoint = max((run / "checkpoints").iterdir())
     record, manifest = checkpoint / "provenance.json", checkpoint / "manifest.json"
     record.write_text(record.read_text().replace('"keras": "', '"keras": "2.'))
@@ -163,10 +163,23 @@ def test_other_versions_are_said_and_recorded(run, capsys):
     signed["sha256"][record.name] = hashlib.sha256(record.read_bytes()).hexdigest()
     signed["bytes"][record.name] = record.stat().st_size
     manifest.write_text(json.dumps(signed))
+
+
+def test_other_versions_are_said_and_recorded(run, capsys):
+    saved_by_an_earlier_keras(run)
     assert command("resume", str(run)) == 0
     said = capsys.readouterr().out
     assert "from now on the weights may differ, bit for bit, from those of an uninterrupted run: keras was '2." in said
     assert "step 4: keras was '2." in summary(run)["changes"][0]
+
+
+def test_other_versions_do_not_change_a_finished_run(run, capsys):
+    whole = run.with_name("whole")
+    saved_by_an_earlier_keras(whole)
+    before = tree(whole)
+    assert command("resume", str(whole)) == 0
+    assert capsys.readouterr().out.startswith(f"{whole}: already finished at step 8 of 8; nothing was changed\n")
+    assert tree(whole) == before
 
 
 def test_weights_of_another_activation_are_named(run, tmp_path, capsys):

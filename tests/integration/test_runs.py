@@ -27,6 +27,7 @@ from vaeflow.data import source
 from vaeflow.data.sets import Folders
 from vaeflow.distributed.job.stop_signals import StopRequest
 from vaeflow.distributed.strategies.processes import Processes
+from vaeflow.errors import DataError
 from vaeflow.plugins.registry import Registry
 from vaeflow.training.checkpoints.background import BackgroundSaves
 from vaeflow.training.checkpoints.folder import CheckpointFolder, Progress
@@ -230,6 +231,18 @@ def test_equal_seeds_give_equal_runs_and_other_seeds_others(tmp_path, run, digit
     assert other["weights_sha256"] != summary(run)["weights_sha256"]
 
 
+@pytest.mark.parametrize("default", [("floatx", "float64"), ("image_data_format", "channels_first")])
+def test_keras_defaults_change_no_bits(tmp_path, run, digits, default, capfd):
+    """A `keras.json` in a home directory and a notebook can set them; this process stands for both."""
+    name, value = default
+    usual = getattr(keras.config, name)()
+    getattr(keras.config, f"set_{name}")(value)
+    again = train(tmp_path / "again", digits)
+    assert f"warning: Keras's {name} is {value!r} here" in capfd.readouterr().err
+    assert getattr(keras.config, name)() == usual
+    assert summary(again)["state_sha256"] == summary(run)["state_sha256"]
+
+
 @pytest.mark.slow
 def test_microbatches_fix_the_bits_on_any_number_of_cores(tmp_path, digits):
     cores = sorted(os.sched_getaffinity(0))
@@ -265,6 +278,37 @@ def test_mapped_data_give_the_bits_of_resident_ones(tmp_path, digits, monkeypatc
     assert isinstance(mapped.experiment.dataset.train.x.base, np.memmap)
     assert mapped.experiment.state.sha256() == resident.experiment.state.sha256()
     assert mapped.position.metrics == resident.position.metrics
+
+
+class Writer(Callback):
+    """Writes to a file after some steps, or replaces it by another one of that name."""
+
+    def __init__(self, path, *, replace):
+        self.path, self.replace = path, replace
+
+    def on_steps(self, run, step):
+        if step == 10:
+            content = self.path.read_bytes()
+            if self.replace:
+                self.path.unlink()
+            self.path.write_bytes(content[:-5000] + bytes(5000))
+
+
+def test_data_that_are_overwritten_are_not_saved(tmp_path, mnist_content, monkeypatch):
+    data = write_digits(tmp_path / "digits.npz", mnist_content)
+    monkeypatch.setattr(source, "RESIDENT_BYTES", 1000)
+    line = f"{data} was written to while the run read it.*vaeflow resume {tmp_path / 'run'}"
+    with pytest.raises(DataError, match=line):
+        looped(tmp_path / "run", data, recorder=Writer(data, replace=False))
+    assert [path.name for path in sorted((tmp_path / "run").iterdir())] == ["step-000000000", "step-000000008"]
+
+
+def test_data_that_are_replaced_stay_mapped(tmp_path, mnist_content, monkeypatch):
+    data = write_digits(tmp_path / "digits.npz", mnist_content)
+    undisturbed = looped(tmp_path / "undisturbed", data)
+    monkeypatch.setattr(source, "RESIDENT_BYTES", 1000)
+    replaced = looped(tmp_path / "replaced", data, recorder=Writer(data, replace=True))
+    assert replaced.experiment.state.sha256() == undisturbed.experiment.state.sha256()
 
 
 # Settings

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from vaeflow.data.files_in_use import FilesInUse
 from vaeflow.data.read_ahead import ReadAhead
 from vaeflow.data.sets.checks import blocks
 from vaeflow.data.sets.lazy import HELD_BYTES
@@ -25,6 +26,10 @@ RESIDENT_BYTES = HELD_BYTES
 class Source(Protocol):
     """Pixels of examples by their indices."""
 
+    @property
+    def files(self) -> FilesInUse:
+        """The files that are read while the run trains."""
+
     def gather(self, index: tf.Tensor, following: Callable[[], tf.Tensor] | None = None) -> tf.Tensor:
         """Return pixels [rows, *X] float32 for indices [rows]; bytes are divided by 255.
 
@@ -40,9 +45,11 @@ class ResidentSource:
 
     Attributes:
         x: [N, *X], uint8 or float32.
+        files: none.
     """
 
     x: tf.Tensor
+    files: FilesInUse = field(default_factory=FilesInUse)
 
     def gather(
         self,
@@ -58,10 +65,13 @@ class ReadingSource:
 
     Args:
         x: [N, *X], uint8 or float32.
+
+    Attributes:
+        files: those that x is read from, as they were when the source was made.
     """
 
     def __init__(self, x: np.ndarray | LazyArray) -> None:
-        self.x = x
+        self.x, self.files = x, FilesInUse.of(x)
         self._ahead = ReadAhead(lambda index: np.ascontiguousarray(x[index]))
 
     def gather(self, index: tf.Tensor, following: Callable[[], tf.Tensor] | None = None) -> tf.Tensor:

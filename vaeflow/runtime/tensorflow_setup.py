@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING
 
 from vaeflow.distributed.job.cores import cores
 from vaeflow.errors import UsageError, VaeflowError
+from vaeflow.runtime.console import warn
 from vaeflow.runtime.ordered_sums import add_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+KERAS_DEFAULTS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
+"""Keras's global defaults, on which the bits of layers and optimizers depend; no key of a config has them."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ def set_environment() -> None:
 
 
 def start_tensorflow(runtime: Runtime | None = None) -> None:
-    """Import TensorFlow without messages, fix the order of sums and, given a runtime, the threads.
+    """Import TensorFlow without messages, fix Keras's defaults, the order of sums and, given a runtime, the threads.
 
     Args:
         runtime: the threads, which can be set only before the first operation of a process.
@@ -54,6 +58,7 @@ def start_tensorflow(runtime: Runtime | None = None) -> None:
 
         tf.config.list_physical_devices()
     tf.get_logger().setLevel("ERROR")
+    _set_keras_defaults()
     add_in_order()
     if runtime is not None:
         _configure(runtime)
@@ -74,6 +79,17 @@ def _quiet_stderr() -> Iterator[None]:
     finally:
         os.dup2(terminal, 2)
         os.close(terminal)
+
+
+def _set_keras_defaults() -> None:
+    """Set what `keras.json` in a home directory or a notebook may have changed: the bits would depend on it."""
+    import keras
+
+    for name, value in KERAS_DEFAULTS.items():
+        there = getattr(keras.config, name)()
+        if there != value:
+            getattr(keras.config, f"set_{name}")(value)
+            warn(f"warning: Keras's {name} is {there!r} here (by keras.json or a call), but vaeflow uses {value!r}")
 
 
 def _set_threads(wanted: int) -> None:

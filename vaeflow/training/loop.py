@@ -13,6 +13,7 @@ from vaeflow.distributed.strategies.verify import Agreement
 from vaeflow.engine.evaluation import figures
 from vaeflow.errors import LeavingError, MembersChangedError, StoppedError
 from vaeflow.training.nonfinite import NonFiniteSteps, rollback_line
+from vaeflow.training.same_data import require_same_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -254,8 +255,9 @@ class Loop:
         return Record(self.position.step, epoch, scalars, per_dimension, final=final)
 
     def _save(self, *, evaluated: bool = False) -> None:
-        """Start to save the state, after the previous save has finished."""
+        """Start to save the state, after the previous save has finished; if the data are still the same."""
         self._committed(wait=True)
+        require_same_data(self.experiment.batches.values(), self._processes, self.view.directory)
         if evaluated:
             self.position.compare_best()
         self._snapshot()  # otherwise a checkpoint could be newer than the snapshot that an elastic job continues from

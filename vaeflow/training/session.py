@@ -253,7 +253,7 @@ class Session:
 
     def _finished(self, progress: Progress) -> str:
         """Return a text about what was done for a run that is finished; an empty text if it is not."""
-        if progress.step < self.experiment.timeline.total_steps and not progress.stopped:
+        if not progress.is_final(self.experiment.timeline.total_steps):
             return ""
         clean(self.directory.path)
         return settle(self.directory, self.resolved, self.experiment, progress)

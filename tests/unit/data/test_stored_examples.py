@@ -1,5 +1,6 @@
 """Examples that stay in files until a step reads them: rows by position, shards, ArrayRecord, reading ahead."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from vaeflow.components import file_datasets
+from vaeflow.data.files_in_use import FilesInUse
 from vaeflow.data.read_ahead import ReadAhead
-from vaeflow.data.sets import Folders, npy
+from vaeflow.data.sets import Folders, image_files, npy
 from vaeflow.data.sets.lazy import Part, Shards
 from vaeflow.data.sets.stored_rows import StoredRows
 from vaeflow.errors import DataError
@@ -212,6 +215,47 @@ def test_wrong_records_are_one_line(tmp_path, kind):
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(DataError, match="missing: there is no such folder"):
         records(tmp_path / "missing")
+
+
+# Files that change while they are in use
+
+
+@pytest.mark.usefixtures("nothing_is_mapped")
+def test_a_shard_that_is_overwritten_is_found(tmp_path):
+    found = arrays(write_shards(tmp_path), validation=7)
+    in_use = FilesInUse.of(found.validation.x)
+    assert len(in_use.states) == 4
+    np.save(tmp_path / "x_test.npy", X)
+    assert not in_use.changed()
+    path = tmp_path / "x_train-00002-of-00004.npy"
+    with path.open("r+b") as file:
+        file.seek(200)
+        file.write(b"other")
+    os.utime(path, ns=(0, 0))
+    assert in_use.changed() == str(path)
+
+
+@pytest.mark.usefixtures("nothing_is_mapped")
+def test_a_shard_that_is_replaced_stays_open(tmp_path):
+    found = arrays(write_shards(tmp_path))
+    in_use, path = FilesInUse.of(found.train.x), tmp_path / "x_train-00002-of-00004.npy"
+    np.save(tmp_path / "new.npy", X[:15] + 1)
+    (tmp_path / "new.npy").replace(path)
+    assert not in_use.changed()
+    np.testing.assert_array_equal(found.train.x[:][..., 0], X)
+
+
+def test_an_image_that_is_replaced_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_files, "HELD_BYTES", 100)
+    for number, image in enumerate(X):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    found = file_datasets.image_folder(NOWHERE, path=str(tmp_path), size=(5, 4), channels=1)
+    in_use = FilesInUse.of(found.train.x)
+    assert not in_use.changed()
+    path = tmp_path / found.train.x.sources[0].names[found.train.x.first]
+    Image.fromarray(X[0] + 1).save(tmp_path / "new.tmp", "PNG")
+    (tmp_path / "new.tmp").replace(path)
+    assert in_use.changed() == str(path)
 
 
 # Reading ahead

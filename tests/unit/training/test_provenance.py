@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -66,6 +67,63 @@ def test_a_package_counts_as_a_whole(tmp_path, plugin, monkeypatch):
     (package / "table.csv").write_text("1,3\n")
     assert {name for name, digest in code_of("packaged").items() if before[name] != digest} == {"packaged"}
     monkeypatch.delitem(sys.modules, "packaged")
+
+
+IMPORTS = {  # what a plugin writes, and the file that it leads to
+    "from blocks import sizes": "blocks/sizes.py",
+    "import blocks.sizes": "blocks/sizes.py",
+    "from blocks.deep.sizes import width": "blocks/deep/sizes.py",
+    "import importlib; importlib.import_module('blocks.sizes')": "blocks/sizes.py",
+}
+
+
+@pytest.mark.parametrize("statement", IMPORTS)
+def test_imports_from_folders_without_init(tmp_path, monkeypatch, statement):
+    """Python imports from a folder without `__init__.py`, which has no file itself."""
+    monkeypatch.syspath_prepend(tmp_path)
+    helper = tmp_path / IMPORTS[statement]
+    helper.parent.mkdir(parents=True, exist_ok=True)
+    helper.write_text("width = 4\n")
+    (tmp_path / "mine.py").write_text(PLUGIN.replace("from mine_helper import activation", statement))
+    assert changed_by(tmp_path / "mine.py", helper) == {helper.name}
+
+
+@pytest.mark.parametrize("statement", ["from . import sizes", "from .sizes import width"])
+def test_relative_imports_without_init(tmp_path, monkeypatch, statement):
+    """A plugin that is given by its name may lie in a folder without `__init__.py`, and import what lies beside it."""
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    (folder / "sizes.py").write_text("width = 4\n")
+    (folder / "mine.py").write_text(PLUGIN.replace("from mine_helper import activation", statement))
+    assert changed_by("bare.mine", folder / "sizes.py") == {"sizes.py"}
+    for name in ("bare", "bare.mine"):
+        sys.modules.pop(name, None)
+
+
+def test_a_linked_folder_of_a_package_counts(tmp_path, plugin, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "sizes.py").write_text("width = 4\n")
+    (tmp_path / "elsewhere" / "round").symlink_to("..")  # a circle
+    package = tmp_path / "linked"
+    package.mkdir()
+    (package / "__init__.py").write_text(plugin.read_text())
+    (package / "shared").symlink_to("../elsewhere")
+    assert changed_by("linked", tmp_path / "elsewhere" / "sizes.py") == {"linked"}
+    monkeypatch.delitem(sys.modules, "linked")
+
+
+def test_the_version_of_a_package_with_another_name(plugin):
+    """The distribution of `dateutil` is `python-dateutil`."""
+    plugin.write_text(plugin.read_text() + "import dateutil\n")
+    assert code_of(plugin)["dateutil"] == f"version {metadata.version('python-dateutil')}"
+
+
+def changed_by(module, helper):
+    """Return the names whose fingerprints a change of a file changes."""
+    before = code_of(module)
+    helper.write_text("width = 5\n")
+    return {name for name, digest in code_of(module).items() if before.get(name) != digest}
 
 
 def test_an_installed_plugin_counts_by_its_files():

@@ -14,7 +14,7 @@ from vaeflow.data.sets.npy import open_npy
 from vaeflow.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 SUFFIX = ".array_record"
@@ -72,6 +72,11 @@ class RecordFile(LazyRows):
     def dtype(self) -> np.dtype[Any]:
         """Of the elements of an example."""
         return self.records.dtype
+
+    @property
+    def files(self) -> Iterable[Path]:
+        """The file, which stays open."""
+        return (self.path,)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Return examples [B, *X].

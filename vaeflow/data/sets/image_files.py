@@ -21,7 +21,7 @@ from vaeflow.files.read import open_regular
 from vaeflow.runtime.memory import fits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from PIL import Image
@@ -173,6 +173,16 @@ class ImageFiles(LazyRows):
     def dtype(self) -> np.dtype[Any]:
         """uint8."""
         return np.dtype(np.uint8)
+
+    @property
+    def files(self) -> Iterable[Path]:
+        """All image files; each reading opens those that it needs."""
+        return (self.folder / name for name in self.names)
+
+    @property
+    def opens_again(self) -> bool:
+        """True."""
+        return True
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Return images [B, height, width, channels], decoded in several threads.

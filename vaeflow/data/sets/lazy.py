@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from vaeflow.contracts import LazyArray
 
@@ -34,6 +35,21 @@ class LazyRows(ABC):
     @abstractmethod
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Return examples [B, *X] for rows [B] int64, each from 0 to N - 1, in any order; several threads call it."""
+
+    @property
+    def files(self) -> Iterable[Path]:
+        """The files that rows are read from; those of `sources` are not among them."""
+        return ()
+
+    @property
+    def opens_again(self) -> bool:
+        """Whether each reading opens `files` by their names; if not, they stay open."""
+        return False
+
+    @property
+    def sources(self) -> Iterable[np.ndarray | LazyArray]:
+        """Other examples that rows are read from."""
+        return ()
 
     @property
     def nbytes(self) -> int:
@@ -99,6 +115,11 @@ class Part(LazyRows):
         """As of the whole."""
         return self.whole.dtype
 
+    @property
+    def sources(self) -> Iterable[np.ndarray | LazyArray]:
+        """The whole."""
+        return (self.whole,)
+
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Return examples [B, *X]."""
         return self.whole[self.first + rows]
@@ -139,6 +160,11 @@ class Converted(LazyRows):
         """Of the converted examples."""
         return self._dtype
 
+    @property
+    def sources(self) -> Iterable[np.ndarray | LazyArray]:
+        """The examples before their conversion."""
+        return (self.stored,)
+
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Return examples [B, *x_shape]."""
         return self.convert(self.stored[rows]).reshape((len(rows), *self.x_shape))
@@ -164,6 +190,11 @@ class Shards(LazyRows):
     def dtype(self) -> np.dtype[Any]:
         """As of the parts."""
         return self.parts[0].dtype
+
+    @property
+    def sources(self) -> Iterable[np.ndarray | LazyArray]:
+        """The parts."""
+        return self.parts
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Return examples [B, *X]."""

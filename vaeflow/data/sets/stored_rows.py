@@ -15,6 +15,7 @@ from vaeflow.errors import DataError
 from vaeflow.files.read import open_regular
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 
@@ -53,6 +54,11 @@ class StoredRows(LazyRows):
     def dtype(self) -> np.dtype[Any]:
         """As stored."""
         return self._dtype
+
+    @property
+    def files(self) -> Iterable[Path]:
+        """The file, which stays open."""
+        return (self.path,)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Return examples [B, *X].

@@ -69,6 +69,14 @@ class Progress:
     evaluation_is_due: bool = False
     changes: list[str] = field(default_factory=list)
 
+    def is_final(self, total_steps: int) -> bool:
+        """Return whether no step is left: all were taken, or a callback ended the run.
+
+        Args:
+            total_steps: of the run.
+        """
+        return self.step >= total_steps or bool(self.stopped)
+
     def to_json(self) -> str:
         """Return it as JSON."""
         return json.dumps(dataclasses.asdict(self))

@@ -68,7 +68,7 @@ def restore_to_train(
         accept_changes: whether config, code and data may have changed.
 
     Returns:
-        The progress of the run, including changes so far.
+        The progress of the run, including changes so far. For a finished run, these are the checkpoint's.
 
     Raises:
         CheckpointError: if there is no valid checkpoint, or it is one of another model.
@@ -89,6 +89,8 @@ def restore_to_train(
         say(f"since the checkpoint of step {step}: {line}; it does not affect the weights")
     if found.serious:
         say(f"warning: accepted by --accept-changes: since the checkpoint of step {step}, {found.listed}")
+    if progress.is_final(experiment.timeline.total_steps):
+        return progress  # no step is left that a change could affect
     return with_changes(progress, found)
 
 

@@ -1,24 +1,22 @@
 """Fingerprints of code: the files of vaeflow, and those of the plugins that a run uses.
 
 Plugins are often edited without a new version, so their files are hashed: the plugin's package or file, and what it
-imports. For installed distributions that it imports, the version is used. Imports are found in the source, including
-those inside functions; code that a plugin opens or executes in other ways is not found.
+imports, see `vaeflow.training.provenance.imports`. For installed distributions that it imports, the version is used.
 """
 
 from __future__ import annotations
 
-import ast
+import functools
 import hashlib
 import importlib.metadata
-import importlib.util
 import inspect
+import os
 import site
-import sys
 import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaeflow.training.provenance.environment import COMPUTE
+from vaeflow.training.provenance.imports import file_of, imported_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -56,13 +54,11 @@ def fingerprints(components: Iterable[Bound]) -> dict[str, str]:
         if root in digests or root.name == VAEFLOW:
             continue
         digests[root] = _digest(root)
-        for name in sorted(_imported_by(root) - sys.stdlib_module_names - set(COMPUTE)):
-            file = _file_of(name)
-            if file is None:
-                continue
-            if _is_installed(file):
-                versions |= _version_of(name)
-            else:
+        for name, file in imported_by(root, _files_of(root)):
+            version = _version_of(name) if _is_installed(file) else {}
+            versions |= version
+            alone = not version and _root_of(file).is_file()  # a file that somebody put beside distributions
+            if alone or not _is_installed(file):
                 waiting.append(file)
     return dict(sorted((versions | _named(digests) | _without_file(components)).items()))
 
@@ -80,7 +76,7 @@ def _files_behind(components: Iterable[Bound]) -> set[Path]:
 
 def _files_of_one(bound: Bound) -> set[Path]:
     modules = (getattr(_function_of(bound), "__module__", None), bound.registered.origin.module)
-    return {file for module in modules if (file := _file_of(module)) is not None}
+    return {file for module in modules if (file := file_of(module)) is not None}
 
 
 def _without_file(components: Iterable[Bound]) -> dict[str, str]:
@@ -118,22 +114,6 @@ def _named(digests: Mapping[Path, str]) -> dict[str, str]:
     return named
 
 
-def _file_of(module: str | None) -> Path | None:
-    """Return a module's file, by its name or by the path given to --plugin; None if it has none."""
-    if not module or module in sys.builtin_module_names:
-        return None
-    if module.endswith(".py"):
-        return Path(module).resolve()
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None:
-        try:
-            spec = importlib.util.find_spec(module.partition(":")[0])
-        except (ImportError, ValueError, AttributeError):
-            return None
-        file = spec.origin if spec and spec.has_location else None
-    return Path(file).resolve() if file else None
-
-
 def _root_of(file: Path) -> Path:
     """Return the outermost package that contains a file, or the file."""
     root = file
@@ -148,22 +128,38 @@ def _is_installed(file: Path) -> bool:
 
 
 def _version_of(name: str) -> dict[str, str]:
-    """Return the version of the distribution with the same name as a package, if there is one."""
+    """Return the version of the distribution that a package belongs to, if there is one."""
     try:
         return {name: f"version {importlib.metadata.version(name)}"}
-    except importlib.metadata.PackageNotFoundError:
-        return {}
+    except importlib.metadata.PackageNotFoundError:  # another name, such as `scikit-learn` of `sklearn`
+        versions = [importlib.metadata.version(distribution) for distribution in _distributions().get(name, ())]
+        return {name: f"version {', '.join(versions)}"} if versions else {}
 
 
-def _files_of(root: Path) -> Iterator[Path]:
-    """Yield a package's files in the order of their names, including data files, except its recipes."""
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Return the distributions of each top-level package, such as that of `sklearn`: `scikit-learn`."""
+    return importlib.metadata.packages_distributions()
+
+
+def _files_of(root: Path) -> list[Path]:
+    """Return a package's files in the order of their names, including data files and linked folders, but no recipes."""
     if root.is_file():
-        yield root
+        return [root]
+    suffix, recipes = ".py" if root.name == VAEFLOW else "", root / RECIPES
+    paths = (path for folder in _folders_of(root, set()) for path in folder.iterdir() if path.name.endswith(suffix))
+    return sorted(path for path in paths if path.is_file() and not (path.suffix == ".toml" and path.parent == recipes))
+
+
+def _folders_of(root: Path, seen: set[str]) -> Iterator[Path]:
+    """Yield a folder and those below it, linked ones too, each once."""
+    if root.name == "__pycache__" or (place := os.path.realpath(root)) in seen:
         return
-    for path in sorted(root.rglob("*.py" if root.name == VAEFLOW else "*")):
-        is_recipe = path.suffix == ".toml" and path.parent == root / RECIPES
-        if "__pycache__" not in path.parts and path.is_file() and not is_recipe:
-            yield path
+    seen.add(place)
+    yield root
+    for path in sorted(root.iterdir()):
+        if path.is_dir():
+            yield from _folders_of(path, seen)
 
 
 def _digest(root: Path) -> str:
@@ -174,26 +170,3 @@ def _digest(root: Path) -> str:
         if size <= LARGEST:
             digest.update(path.read_bytes())
     return f"sha256 {digest.hexdigest()[:16]}"
-
-
-def _imported_by(root: Path) -> set[str]:
-    """Return the top-level names that a package's or file's source imports."""
-    names: set[str] = set()
-    for path in _files_of(root):
-        if path.suffix == ".py":
-            names |= _imports_in(path)
-    return names - {root.stem}
-
-
-def _imports_in(path: Path) -> set[str]:
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
-        return set()
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module.partition(".")[0])
-    return names
