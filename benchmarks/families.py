@@ -94,10 +94,10 @@ def state(run_dir: Path) -> str:
 def trained(strategy: str, replicas: int, run_dir: Path, settings: tuple[str, ...]) -> str:
     """Train, unless that was done; return the state's hash."""
     log = Path(f"{run_dir}.log")
-    if not (run_dir / "summary.json").exists() and start(
-        log, "vaeflow", *command(strategy, replicas, run_dir, settings)
-    ):
-        raise SystemExit(f"failed: see {log}")
+    if not (run_dir / "summary.json").exists():
+        code = start(log, "vaeflow", *command(strategy, replicas, run_dir, settings))
+        if code:
+            raise SystemExit(f"exit code {code}: see {log}")
     return state(run_dir)
 
 

@@ -35,6 +35,12 @@ BROKEN = {
     ("model", "half-of-log-q"): ("importance", r"KL\(q, p\), the sum of kl_terms, and the mean of log q"),
     ("model", "still-group"): ("noise", r"z of top does not change with the noise of top"),
     ("model", "ignored-labels"): ("labels", r"the terms do not change with the labels"),
+    ("model", "labels-of-q-alone"): ("labels", r"generated examples do not change with the labels"),
+    ("model", "penalty-of-others"): ("rows", r"the penalty of examples beside other ones: .* apart"),
+    ("model", "player-of-the-decoder"): (
+        "shapes",
+        r"model 'player-of-the-decoder' of .* player 'critic' would train 'decoder/.*', which is a weight of the model",
+    ),
     ("model", "silent-group"): ("shapes", r"group 'low-maps' has noise_size = 0, so its latents can't be random"),
     ("model", "undeclared-part"): ("shapes", r"builds the config's prior, but does not declare it"),
     ("model", "state-that-sums"): ("rows", r"average after a step with each example twice \(it must be an average"),
