@@ -176,6 +176,43 @@ def ignored_labels(context):
     return model
 
 
+def labels_of_q_alone(context):
+    """A conditional model that generates the same for each label."""
+    import tensorflow as tf
+
+    model = two_groups(context)
+    generate = model.generate
+
+    def other(noise, *, labels=None, **given):
+        return generate(noise, labels=None if labels is None else tf.zeros_like(labels), **given)
+
+    object.__setattr__(model, "generate", other)
+    return model
+
+
+def penalty_of_others(context):
+    """A penalty that is averaged over the batch."""
+    import tensorflow as tf
+
+    def change(terms, x, noise):
+        means = tf.reduce_mean(tf.square(terms.z["top"]), axis=(0, 2))
+        return replace(terms, penalty=tf.zeros_like(means) + tf.reduce_mean(means))
+
+    return changed(context, change)
+
+
+def player_of_the_decoder(context):
+    """A second player that trains a network of the model."""
+    import keras
+
+    from vaeflow.contracts import Player
+
+    model = two_groups(context)
+    loss = lambda terms, x, step: terms.kl  # noqa: E731
+    model.players = (Player("critic", model.decoder, keras.optimizers.SGD(0.1), loss),)
+    return model
+
+
 def silent_group(context):
     """A group without noise."""
     model = two_groups(context)
@@ -225,6 +262,9 @@ MODELS = (
     half_of_log_q,
     still_group,
     ignored_labels,
+    labels_of_q_alone,
+    penalty_of_others,
+    player_of_the_decoder,
     silent_group,
     undeclared_part,
     state_that_sums,

@@ -48,7 +48,7 @@ START = f"import sys; sys.path.append({TESTS!r}); from helpers.fork_serve import
 PATIENCE = 20.0
 """Seconds after which a command that has not ended is killed: it hangs."""
 
-FIRST = 240.0  # seconds for the imports
+FIRST = 300.0  # seconds for the imports, on a machine with other work
 _SEEDED: list[ForkServer] = []  # by `seed_server`
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vaeflow import Component, hookimpl
 from vaeflow.contracts import Player
 
-MISTAKES = ("idle", "twice", "empty", "state")
+MISTAKES = ("idle", "twice", "shared", "empty", "state")
 
 
 def factor(*, gamma: float = 5.0, mistake: str = ""):
@@ -37,7 +37,8 @@ def factor(*, gamma: float = 5.0, mistake: str = ""):
             optimizer = keras.optimizers.Adam(0.0 if mistake == "idle" else 1e-2)
             trained = {"empty": keras.layers.ReLU(), "state": normalized}.get(mistake, network)
             player = Player("discriminator", trained, optimizer, discriminator_loss)
-            self.players = (player, player) if mistake == "twice" else (player,)
+            other = Player("another", network, keras.optimizers.Adam(1e-2), discriminator_loss)
+            self.players = (player, *{"twice": [player], "shared": [other]}.get(mistake, []))
 
         def loss(self, terms, _schedule, _step):
             logits = network(terms.z["z"][0])

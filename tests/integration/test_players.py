@@ -70,6 +70,7 @@ def test_resumed_from_the_middle(tmp_path, alone):
     ("mistake", "line"),
     [
         ("twice", "player 'discriminator' is there twice"),
+        ("shared", "player 'another' would train '"),
         ("empty", "player 'discriminator' has no weights: its network has no trainable variables"),
         ("state", "player 'discriminator' has '"),
     ],

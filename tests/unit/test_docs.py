@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import json
 import re
 import shlex
 import shutil
@@ -173,6 +174,22 @@ def test_the_plugins_of_the_docs_train(clone, mnist_folders):
     )
     assert re.search(r"^best test/elbo: -\d+\.\d\d nats at epoch 1(\.5)?$", printed, re.MULTILINE)
     assert "depth = 3" in (clone / "run" / "config.toml").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_the_runs_from_a_paper_to_a_plugin(clone):
+    """As the page has them, with fewer and smaller digits and steps; the two last ones have the same bits."""
+    path = "import sys; sys.path.insert(0, 'vaeflow-two-layers'); from vaeflow.cli import main; sys.exit(main())"
+    few = ("dataset={name='digits', train_examples=41, test_examples=33}", "batch_size=24", "steps=4", "plots.draw=[]")
+    shown = [one.line for one in commands() if one.page == "paper-to-plugin.md" and not one.output]
+    trained = [shlex.split(line) for line in shown if line.startswith("train ")]
+    assert len(trained) == 4
+    for words in trained:
+        run_python("-c", path, *words, *few, "log.tensorboard=false", cwd=clone)
+    two = [json.loads((clone / words[-1] / "summary.json").read_text()) for words in trained[2:]]
+    assert [one["replicas"] for one in two] == [1, 2]
+    assert two[0]["weights_sha256"] == two[1]["weights_sha256"]
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ def path_of(objective: Objective) -> PathGradient | None:
 def forward(
     model: LatentVariableModel, batch: Batch, noise: tf.Tensor, *, training: bool, path: PathGradient | None = None
 ) -> Terms:
-    """Return the terms of a batch, with its labels and its padding.
+    """Return the terms of a batch, with its examples, its labels and its padding.
 
     Args:
         model: any model.
@@ -34,7 +34,7 @@ def forward(
     """
     more: dict[str, Any] = {} if path is None else {"path": path}
     terms = model.terms(batch.x, noise, labels=batch.labels, valid=batch.valid, training=training, **more)
-    return replace(terms, valid=batch.valid, labels=batch.labels, y=batch.y, path=path)
+    return replace(terms, valid=batch.valid, labels=batch.labels, y=batch.y, x=batch.x, path=path)
 
 
 def loss_of(

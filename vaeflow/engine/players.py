@@ -29,11 +29,11 @@ def losses_of(players: Sequence[Player], terms: Terms, x: tf.Tensor, step: tf.Te
     return [in_mode(lambda one=one: one.loss(terms, x, step), training=True) for one in players]  # type: ignore[misc]
 
 
-def require_players(label: str, players: Sequence[Player], model: LatentVariableModel) -> None:
+def require_players(labels: Sequence[str], players: Sequence[Player], model: LatentVariableModel) -> None:
     """Check players whose networks are built.
 
     Args:
-        label: the component that has them.
+        labels: the component that has each of them.
         players: in their order.
         model: whose weights are not theirs.
 
@@ -43,7 +43,7 @@ def require_players(label: str, players: Sequence[Player], model: LatentVariable
     """
     owners = {id(v): "the model" for v in model.variables}
     names: set[str] = set()
-    for player in players:
+    for label, player in zip(labels, players, strict=True):
         if not isinstance(player, Player):
             raise PluginError(f"{label} has players {players!r}, not a tuple of vaeflow.contracts.Player")
         whose = f"{label}: player {player.name!r}"

@@ -54,3 +54,24 @@ def zero_inputs(
     """
     labels = tf.one_hot(tf.zeros((rows,), tf.int32), classes) if classes else None
     return tf.zeros((rows, *model.x_shape)), tf.zeros((samples, rows, noise_size(model.latents))), labels
+
+
+def beside_labels(values: tf.Tensor, labels: tf.Tensor | None) -> tf.Tensor:
+    """Return values with the labels appended along the last axis.
+
+    Args:
+        values: [..., B, D].
+        labels: one-hot, [B, C], or another shape that is broadcast to it; None returns the values unchanged.
+    """
+    if labels is None:
+        return values
+    classes = labels.shape[-1]
+    repeated = tf.broadcast_to(labels, tf.concat([tf.shape(values)[:-1], [classes]], axis=0))
+    return tf.concat([values, tf.ensure_shape(repeated, values.shape[:-1].concatenate(classes))], axis=-1)
+
+
+def maps_of(labels: tf.Tensor | None, rank: int) -> tf.Tensor | None:
+    """Return labels [B, C] as [B, 1, ..., C] with as many axes as x: constant maps, once they are broadcast."""
+    if labels is None:
+        return None
+    return tf.reshape(labels, (-1, *(1,) * (rank - 2), labels.shape[-1]))

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from vaeflow.contracts import LatentGroup, PriorContext, Terms
 from vaeflow.model import elbo
+from vaeflow.model.latents import beside_labels, maps_of
 from vaeflow.model.modes import in_mode
 from vaeflow.model.path_gradient import log_q_along_samples
 from vaeflow.model.saved import SavedByArguments
@@ -153,24 +154,3 @@ class VAE(SavedByArguments):
     def decode(self, z: Mapping[str, tf.Tensor], *, labels: tf.Tensor | None = None) -> Distribution:
         """Return p(x given z) for z [..., D]."""
         return self.likelihood_of(z[GROUP], labels=labels)
-
-
-def beside_labels(values: tf.Tensor, labels: tf.Tensor | None) -> tf.Tensor:
-    """Return values with the labels appended along the last axis.
-
-    Args:
-        values: [..., B, D].
-        labels: one-hot, [B, C], or another shape that is broadcast to it; None returns the values unchanged.
-    """
-    if labels is None:
-        return values
-    classes = labels.shape[-1]
-    repeated = tf.broadcast_to(labels, tf.concat([tf.shape(values)[:-1], [classes]], axis=0))
-    return tf.concat([values, tf.ensure_shape(repeated, values.shape[:-1].concatenate(classes))], axis=-1)
-
-
-def maps_of(labels: tf.Tensor | None, rank: int) -> tf.Tensor | None:
-    """Return labels [B, C] as [B, 1, ..., C] with as many axes as x: constant maps, once they are broadcast."""
-    if labels is None:
-        return None
-    return tf.reshape(labels, (-1, *(1,) * (rank - 2), labels.shape[-1]))

@@ -15,9 +15,9 @@ from vaeflow.data.sets.image_warnings import data_warnings
 from vaeflow.engine.forward import forward, loss_of
 from vaeflow.engine.layer_state import Updates
 from vaeflow.errors import UsageError
-from vaeflow.model.latents import noise_size
+from vaeflow.model.latents import beside_labels, noise_size
 from vaeflow.model.modes import in_mode
-from vaeflow.model.vae import VAE, beside_labels
+from vaeflow.model.vae import VAE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -115,6 +115,48 @@ def test_the_parts_add_up_to_the_divergence():
     np.testing.assert_allclose(two - one, (terms.log_q - terms.log_p).numpy().mean(0), rtol=1e-3, atol=1e-4)
 
 
+COV_TOP, CHAIN, OWN = np.array([[1.0, 0.8], [0.8, 1.0]]), np.array([[0.9, 0.9], [0.0, 0.5]]), 0.5
+
+
+def two_groups(rows, seed=3):
+    """Terms of a chain: x from N(0, COV_TOP), q(top given x) = N(x, OWN I), q(low given top) = N(top CHAIN, OWN I)."""
+    rng = np.random.default_rng(seed)
+    x = tf.constant(rng.multivariate_normal(np.zeros(2), COV_TOP, rows), tf.float32)
+    log_var, noise = (
+        tf.fill((rows, 2), np.float32(np.log(OWN))),
+        tf.constant(rng.normal(size=(2, 1, rows, 2)), tf.float32),
+    )
+    top = DiagonalNormal(x, log_var)
+    z = {"top": top.sample(noise[0])}
+    low = DiagonalNormal(z["top"] @ tf.constant(CHAIN, tf.float32), log_var[None])
+    z["low"] = low.sample(noise[1])
+    q, p = {"top": top, "low": low}, {"top": StandardNormal(2), "low": DiagonalNormal(0.5 * z["top"], 0.0 * z["top"])}
+    log_q = sum(q[name].log_prob(z[name]) for name in q)
+    kl_terms = {name: tf.reduce_mean(q[name].log_prob(z[name]) - p[name].log_prob(z[name]), 0)[:, None] for name in q}
+    return Terms(tf.zeros((1, rows)), kl_terms, z, log_q, q, p, StandardNormal(2))
+
+
+def test_the_total_correlation_of_two_groups():
+    """The sum of that of each group, in closed form: both aggregated posteriors are Gaussian."""
+    terms = two_groups(1000)
+    one, two = (components.beta_tc(beta=weight).loss(terms, PLAIN, STEP).numpy() for weight in (1.0, 2.0))
+    top = COV_TOP + OWN * np.eye(2)
+    exact = [
+        -0.5 * np.log(np.linalg.det(c / np.sqrt(np.outer(np.diag(c), np.diag(c)))))
+        for c in (top, CHAIN.T @ top @ CHAIN + OWN * np.eye(2))
+    ]
+    assert min(exact) > 0.1
+    found = two - one
+    assert abs(found.mean() - sum(exact)) < 0.02 + 3 * found.std() / np.sqrt(1000)
+
+
+def test_the_parts_of_two_groups_add_up_to_the_divergence():
+    terms = two_groups(7)
+    one, two = (components.beta_tc(alpha=w, beta=w, gamma=w).loss(terms, PLAIN, STEP).numpy() for w in (1.0, 2.0))
+    np.testing.assert_allclose(one, terms.kl, rtol=1e-5)
+    np.testing.assert_allclose(two - one, (terms.log_q - terms.log_p)[0], rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("variant", ["i", "ii"])
 def test_the_penalty_of_covariances(variant):
     mu, log_var, noise = drawn(rows=9)
@@ -215,5 +257,8 @@ def test_what_they_are_not_for_is_one_line():
     two = SimpleNamespace(z={"a": tf.zeros((1, 2, 3)), "b": tf.zeros((1, 2, 4))}, valid=None)
     with pytest.raises(UsageError, match=r"factor-vae needs a model with one group .* it has a \[3\], b \[4\]"):
         components.factor_vae().loss(two, PLAIN, STEP)
+    maps = SimpleNamespace(z={"a": tf.zeros((1, 2, 3)), "b": tf.zeros((1, 2, 4, 4, 1))}, valid=None)
+    with pytest.raises(UsageError, match=r"beta-tc needs groups of latents that are vectors; it has .* b \[4, 4, 1\]"):
+        components.beta_tc().loss(maps, PLAIN, STEP)
     with pytest.raises(UsageError, match=r"encoder 'conv-64' needs images .* shape is \[784\]"):
         components.conv_encoder((784,))

@@ -78,7 +78,9 @@ def test_the_callback_writes_the_scores_of_the_run(alone):
 def test_it_is_registered_with_its_recipes():
     registry = Registry.load(["vaeflow_disentangle"])
     assert registry.get("objective", "factor-vae").summary.startswith("FactorVAE (Kim and Mnih 2018)")
-    assert {"factor-shapes", "factor-shapes-full", "tc-shapes"} <= {one.name for one in registry.recipes()}
+    assert {"factor-shapes", "factor-shapes-full", "tc-shapes", "tc-shapes-full"} <= {
+        one.name for one in registry.recipes()
+    }
 
 
 @pytest.mark.slow

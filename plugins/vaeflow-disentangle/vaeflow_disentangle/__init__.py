@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from importlib.resources.abc import Traversable
 
-RECIPES = ("factor-shapes", "factor-shapes-full", "tc-shapes")
+RECIPES = ("factor-shapes", "factor-shapes-full", "tc-shapes", "tc-shapes-full")
 
 
 @hookimpl

@@ -33,8 +33,8 @@ def beta_tc(
     """The beta-TCVAE (Chen et al. 2018): weights for the parts of the KL divergence, beta for the total correlation.
 
     The parts are estimated over a microbatch, so the weights depend on the number of microbatches. `kl_schedule`
-    applies to the KL divergence of the ELBO; the parts are added with alpha - 1, beta - 1 and gamma - 1. The model must
-    have one group of latents, a vector, and the posterior `diagonal-gaussian`.
+    applies to the KL divergence of the ELBO; the parts are added with alpha - 1, beta - 1 and gamma - 1. Groups of
+    latents must be vectors with diagonal Gaussian posteriors; the parts of several groups are added.
 
     Args:
         alpha: weight of the mutual information of x and z.

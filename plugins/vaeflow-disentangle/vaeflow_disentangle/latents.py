@@ -1,4 +1,4 @@
-"""The one vector of latents that these objectives need, and which rows of a microbatch are examples.
+"""The vectors of latents that these objectives need, and which rows of a microbatch are examples.
 
 Shapes: L samples, B rows of a microbatch, D latent dimensions.
 """
@@ -50,13 +50,32 @@ def codes_of(terms: Terms, objective: str) -> Codes:
     Raises:
         UsageError: if there are several groups, or maps of latents.
     """
-    shapes = {name: tuple(z.shape[2:]) for name, z in terms.z.items()}
-    if len(shapes) != 1 or len(next(iter(shapes.values()))) != 1:
-        given = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
-        raise UsageError(f"objective {objective} needs a model with one group of latents, a vector; it has {given}")
-    ((name, z),) = terms.z.items()
-    valid = tf.ones((z.shape[1],)) if terms.valid is None else terms.valid
-    return Codes(z, terms.q[name], valid)
+    if len(terms.z) != 1:
+        raise UsageError(
+            f"objective {objective} needs a model with one group of latents, a vector; it has {_given(terms)}"
+        )
+    (codes,) = codes_by_group(terms, objective)
+    return codes
+
+
+def codes_by_group(terms: Terms, objective: str) -> list[Codes]:
+    """Return the latents of each group, from the top down; each must be a vector.
+
+    Args:
+        terms: of the model.
+        objective: named in the error.
+
+    Raises:
+        UsageError: if there are maps of latents.
+    """
+    if any(z.shape.rank != 3 for z in terms.z.values()):
+        raise UsageError(f"objective {objective} needs groups of latents that are vectors; it has {_given(terms)}")
+    valid = tf.ones((next(iter(terms.z.values())).shape[1],)) if terms.valid is None else terms.valid
+    return [Codes(z, terms.q[name], valid) for name, z in terms.z.items()]
+
+
+def _given(terms: Terms) -> str:
+    return ", ".join(f"{name} {list(z.shape[2:])}" for name, z in terms.z.items())
 
 
 def normal_of(codes: Codes, objective: str) -> DiagonalNormal:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
-from vaeflow_disentangle.latents import codes_of, normal_of
+from vaeflow_disentangle.latents import codes_by_group, normal_of
 
 if TYPE_CHECKING:
     from vaeflow.contracts import Schedule, Terms
@@ -42,6 +43,10 @@ class BetaTC:
     The three parts sum to log q(z given x) - log p(z), whose expectation is KL(q, p), so this is the paper's equation 4
     with the closed form of KL(q, p) in place of the sum of its estimated parts.
 
+    With several groups of latents, each part is a sum over groups. For a group z_l below z_l+1, q(z_l) is the mixture
+    over the microbatch of q(z_l given x, z_l+1), MI is the information of z_l and (x, z_l+1), and the divergence of
+    dimensions is that from p(z_l given z_l+1). So the three parts sum to log q - log p of each group.
+
     Attributes:
         samples: L, the samples of z per example in a training step.
         alpha: weight of the mutual information (MI).
@@ -61,17 +66,22 @@ class BetaTC:
 
     def loss(self, terms: Terms, schedule: Schedule, step: tf.Tensor) -> tf.Tensor:
         """Return the loss of each example, [B], nats."""
-        codes = codes_of(terms, NAME)
-        weights = stratified_weights(codes, self.examples or 1) if self.stratified else self._weighted(codes)
-        q = densities(codes, weights)
+        q = self._densities(codes_by_group(terms, NAME))
         information = terms.log_q - q.joint
         correlation = q.joint - q.product
         dimensions = q.product - terms.log_p
         more = (self.alpha - 1.0) * information + (self.beta - 1.0) * correlation + (self.gamma - 1.0) * dimensions
         return tf.reduce_mean(more - terms.log_likelihood, axis=0) + schedule.penalty(terms.kl, step)
 
-    def _weighted(self, codes: Codes) -> tf.Tensor:
-        return weighted_weights(codes, self.examples)
+    def _densities(self, groups: list[Codes]) -> Densities:
+        """Return the sums over groups of the estimated log-densities."""
+        codes = groups[0]  # the weights depend on the rows alone
+        stratified = self.stratified
+        weights = (
+            stratified_weights(codes, self.examples or 1) if stratified else weighted_weights(codes, self.examples)
+        )
+        each = [densities(one, weights) for one in groups]
+        return Densities(reduce(tf.add, [one.joint for one in each]), reduce(tf.add, [one.product for one in each]))
 
 
 def weighted_weights(codes: Codes, examples: int | None = None) -> tf.Tensor:
@@ -108,12 +118,14 @@ def densities(codes: Codes, log_weights: tf.Tensor) -> Densities:
     """Return log q(z) and the sum of log q(z_d) at all samples, from the posteriors of the microbatch's examples.
 
     Args:
-        codes: of a microbatch, with a normal posterior.
+        codes: of a microbatch, with a normal posterior; that of a lower group has parameters [L, B, D], given the
+            samples of the groups above.
         log_weights: [B, B], of the posterior of column j in the density at the samples of row i.
     """
     q = normal_of(codes, NAME)
-    apart = tf.square(codes.z[:, :, None, :] - q.mu) * tf.exp(-q.log_var)
-    each = -0.5 * (math.log(2.0 * math.pi) + q.log_var + apart)  # [L, B of samples, B of posteriors, D]
+    mu, log_var = ((one if one.shape.rank == 2 else one[:, None]) for one in (q.mu, q.log_var))
+    apart = tf.square(codes.z[:, :, None, :] - mu) * tf.exp(-log_var)
+    each = -0.5 * (math.log(2.0 * math.pi) + log_var + apart)  # [L, B of samples, B of posteriors, D]
     joint = tf.reduce_logsumexp(log_weights + tf.reduce_sum(each, axis=-1), axis=2)
     product = tf.reduce_sum(tf.reduce_logsumexp(log_weights[:, :, None] + each, axis=2), axis=-1)
     return Densities(joint, product)

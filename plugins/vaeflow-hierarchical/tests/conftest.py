@@ -33,8 +33,8 @@ def shaken(model, seed=1):
 
     from vaeflow.model.latents import zero_inputs
 
-    x, noise, _ = zero_inputs(model, rows=2)
-    model.terms(x, noise, valid=tf.ones((2,)))
+    x, noise, labels = zero_inputs(model, rows=2, classes=model.classes)
+    model.terms(x, noise, labels=labels, valid=tf.ones((2,)))
     rng = np.random.default_rng(seed)
     for variable in model.trainable_variables:
         variable.assign(variable + 0.3 * rng.normal(size=variable.shape))
@@ -47,9 +47,10 @@ def context_fixture():
     return context
 
 
-@pytest.fixture(params=TINY, scope="module")
+@pytest.fixture(params=[(name, classes) for name in TINY for classes in (0, 3)], ids=str, scope="module")
 def tiny(request):
-    """Each model with two groups of one latent, for images of 2 by 2 pixels."""
+    """Each model with two groups of one latent, for images of 2 by 2 pixels, without labels and with three classes."""
     keras.utils.set_random_seed(0)
-    build, options = TINY[request.param]
-    return shaken(build(context((2, 2, 1)), **options))
+    name, classes = request.param
+    build, options = TINY[name]
+    return shaken(build(context((2, 2, 1), classes=classes), **options))

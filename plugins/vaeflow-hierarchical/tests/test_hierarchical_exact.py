@@ -131,15 +131,23 @@ def test_an_exact_posterior_has_the_exact_evidence_at_each_sample(build, context
 # Any model with two latents
 
 
+def labels_of(model, rows, *, of=None):
+    """Return labels of a conditional model: each row another one, or all the one of a row."""
+    numbers = tf.range(rows) if of is None else tf.fill((rows,), of)
+    return tf.one_hot(numbers % model.classes, model.classes) if model.classes else None
+
+
 def test_evidence_by_two_quadratures(tiny):
     """Over the posterior's noise with importance weights, and over the prior's noise, which `generate` gets."""
     x = tf.constant(np.random.default_rng(2).integers(0, 2, (3, 2, 2, 1)), tf.float32)
     nodes, log_weights = grid()
-    terms = tiny.terms(x, tf.repeat(tf.constant(nodes)[:, None], 3, axis=1))
+    terms = tiny.terms(x, tf.repeat(tf.constant(nodes)[:, None], 3, axis=1), labels=labels_of(tiny, 3))
     ratios = np.asarray(terms.log_likelihood + terms.log_p - terms.log_q, np.float64)
     evidence = logsumexp(ratios + log_weights[:, None], axis=0)
-    p_x = tiny.generate(tf.constant(nodes))
-    likelihood = np.stack([p_x.log_prob(tf.repeat(one[None], len(nodes), axis=0)) for one in x], axis=1)
+    count = len(nodes)
+    p_x = [tiny.generate(tf.constant(nodes), labels=labels_of(tiny, count, of=row)) for row in range(3)]
+    given = zip(p_x, x, strict=True)
+    likelihood = np.stack([of_row.log_prob(tf.repeat(one[None], count, axis=0)) for of_row, one in given], axis=1)
     np.testing.assert_allclose(evidence, logsumexp(likelihood + log_weights[:, None], axis=0), atol=2e-3)
     mean = np.exp(log_weights) @ ratios
     assert (mean < evidence - 1e-3).all()
@@ -149,16 +157,17 @@ def test_the_divergence_is_that_of_the_samples(tiny):
     """Its mean over the noise, by quadrature, is the mean of log q - log p."""
     x = tf.constant(np.random.default_rng(2).integers(0, 2, (2, 2, 2, 1)), tf.float32)
     nodes, log_weights = grid()
-    every = tiny.terms(x, tf.repeat(tf.constant(nodes)[:, None], 2, axis=1))
+    every = tiny.terms(x, tf.repeat(tf.constant(nodes)[:, None], 2, axis=1), labels=labels_of(tiny, 2))
     wanted = np.exp(log_weights) @ np.asarray(every.log_q - every.log_p, np.float64)
-    for one, ratio in zip(x, wanted, strict=True):  # each node is one example of a batch
-        kl = tiny.terms(tf.repeat(one[None], len(nodes), axis=0), tf.constant(nodes)[None]).kl
+    for row, ratio in enumerate(wanted):  # each node is one example of a batch
+        labels = labels_of(tiny, len(nodes), of=row)
+        kl = tiny.terms(tf.repeat(x[row][None], len(nodes), axis=0), tf.constant(nodes)[None], labels=labels).kl
         np.testing.assert_allclose(np.exp(log_weights) @ np.asarray(kl, np.float64), ratio, atol=1e-3)
 
 
 def test_groups_agree_with_tensorflow_probability(tiny):
     x = tf.constant(np.random.default_rng(2).integers(0, 2, (3, 2, 2, 1)), tf.float32)
-    terms = tiny.terms(x, normal(3, 4, 3, 2))
+    terms = tiny.terms(x, normal(3, 4, 3, 2), labels=labels_of(tiny, 3))
     log_q = 0.0
     for group in tiny.latents:
         name, rank = group.name, len(group.shape)

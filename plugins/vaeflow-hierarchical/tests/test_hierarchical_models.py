@@ -22,6 +22,7 @@ from vaeflow.plugin_kit.checks.recipes import check_recipe
 from vaeflow.plugins.registry import Registry
 
 MODULE = "vaeflow_hierarchical"
+NAMES = ("stochastic-layers", "ladder", "residual-hierarchy")
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +77,18 @@ def tiny_maps(context):
     return lambda **given: models.residual_hierarchy(context((4, 4, 1), **given), groups=(1, 1), channels=1, width=3)
 
 
+@pytest.mark.parametrize("tiny", [(name, 3) for name in NAMES], indirect=True)
+def test_means_and_decoded_latents_depend_on_the_label(tiny):
+    x = tf.ones((1, 2, 2, 1))
+    first, second = (tf.one_hot([of], tiny.classes) for of in (0, 1))
+    means, others = tiny.encode(x, labels=first), tiny.encode(x, labels=second)
+    assert all(abs(float(tf.squeeze(means[name] - others[name]))) > 1e-4 for name in means)
+    decoded = [tiny.decode(means, labels=labels).mean() for labels in (first, second)]
+    assert np.abs(decoded[0] - decoded[1]).max() > 1e-4
+
+
 REFUSED = {
     "levels": (models.ladder, {"levels": ()}, {}, "model 'ladder': levels is empty"),
-    "labels": (models.stochastic_layers, {}, {"classes": 3}, "model 'stochastic-layers' takes no labels"),
     "groups": (models.residual_hierarchy, {"groups": ()}, {}, "model 'residual-hierarchy': groups is empty"),
     "sides": (models.residual_hierarchy, {"groups": (1, 1, 1)}, {}, r"sides divisible by 8, .* shape \(4, 4, 1\)"),
     "vectors": (models.residual_hierarchy, {}, {"x_shape": (16,)}, r"needs images .* has shape \(16,\)"),

@@ -15,7 +15,10 @@ MODELS = {
     "ladder": ("ladder-mnist", LEVELS),
     "residual-hierarchy": ("residual-mnist", "model.groups=[1,2]", "model.channels=2", "model.width=6"),
 }
+LABELS = "condition.labels=true"
+MODELS |= {f"{name}, conditional": (*given, LABELS) for name, given in MODELS.items()}
 ELSEWHERE = {"stochastic-layers": ("horovod", 3), "ladder": ("horovod", 2), "residual-hierarchy": ("mirrored", 3)}
+ELSEWHERE |= {f"{name}, conditional": where for name, where in ELSEWHERE.items()}
 
 pytestmark = [pytest.mark.repetition, pytest.mark.distributed]
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from importlib.resources.abc import Traversable
 
-RECIPES = ("burda-2", "burda-2-full", "ladder-mnist", "ladder-mnist-full", "residual-mnist")
+RECIPES = ("burda-2", "burda-2-full", "ladder-mnist", "ladder-mnist-full", "residual-mnist", "residual-mnist-full")
 
 
 @hookimpl

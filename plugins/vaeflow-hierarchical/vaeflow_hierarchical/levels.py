@@ -24,6 +24,7 @@ class LevelsModel(SavedByArguments):
         levels: from x up.
         activation: of the hidden layers.
         batch_norm: whether hidden layers are normalized.
+        classes: C of a conditional model, else 0.
     """
 
     def __init__(
@@ -35,16 +36,18 @@ class LevelsModel(SavedByArguments):
         activation: str,
         *,
         batch_norm: bool,
+        classes: int,
     ) -> None:
         super().__init__(name=name)
         self.x_shape = tuple(x_shape)
         self.likelihood = likelihood
+        self.classes = classes
         networks = {"levels": [asdict(level) for level in levels], "activation": activation, "batch_norm": batch_norm}
         self._networks = networks
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of a subclass's constructor, levels as tables."""
-        return {"x_shape": list(self.x_shape), "likelihood": self.likelihood, **self._networks}
+        return {"x_shape": list(self.x_shape), "likelihood": self.likelihood, "classes": self.classes, **self._networks}
 
     @classmethod
     def of_arguments(cls, **arguments: Any) -> Self:

@@ -53,6 +53,33 @@ class Start(keras.layers.Layer):
         return repeated(tf.convert_to_tensor(self.map)[None], rows)
 
 
+@keras.saving.register_keras_serializable(package="vaeflow_hierarchical")
+class ClassMaps(keras.layers.Layer):
+    """A learned map for each class: what is added to `Start` in a conditional model.
+
+    Args:
+        shape: (H, W, C) of a map.
+    """
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__(name="class_maps", dtype=FULL)
+        self.shape = tuple(shape)
+
+    def build(self, labels_shape: tuple[int | None, ...]) -> None:
+        """Create the maps of the classes, [K, H, W, C]."""
+        initial = keras.initializers.RandomNormal(stddev=0.5)
+        self.maps = self.add_weight(shape=(labels_shape[-1], *self.shape), initializer=initial, name="maps")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return {"shape": list(self.shape)}
+
+    def call(self, labels: tf.Tensor) -> tf.Tensor:
+        """Return [N, H, W, C] for one-hot labels [N, K]."""
+        maps = tf.reshape(tf.convert_to_tensor(self.maps), (labels.shape[-1], -1))
+        return tf.reshape(tf.matmul(labels, maps), (-1, *self.shape))
+
+
 def conv(
     filters: int, size: int = 3, *, strides: int = 1, scale: float = 1.0, dtype: str | None = None
 ) -> list[keras.layers.Layer]:

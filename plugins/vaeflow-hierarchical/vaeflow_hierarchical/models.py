@@ -44,7 +44,8 @@ def stochastic_layers(
     """Layers of Gaussian latents with dense networks between them, inferred from the bottom up (Burda et al. 2015).
 
     p(z_L) p(z_L-1 given z_L) ... p(x given z_1) and q(z_1 given x) q(z_2 given z_1) ... q(z_L given z_L-1). The
-    defaults are the two layers of the article, 100 and 50 latents.
+    defaults are the two layers of the article, 100 and 50 latents. With `condition.labels = true`, labels are beside
+    the inputs of each network, and p(z_L) is standard normal for each of them.
 
     Args:
         context: of the model.
@@ -54,13 +55,15 @@ def stochastic_layers(
             samples of z.
 
     Raises:
-        UsageError: if there is no level, or the config has labels.
+        UsageError: if there is no level.
     """
-    _require("stochastic-layers", context, levels)
+    _require("stochastic-layers", levels)
     from vaeflow_hierarchical.stochastic_layers import StochasticLayers
 
     likelihood = context.parts.likelihood(context.x_shape)
-    return StochasticLayers(context.x_shape, likelihood, levels, activation, batch_norm=normalization == "batch")
+    return StochasticLayers(
+        context.x_shape, likelihood, levels, activation, batch_norm=normalization == "batch", classes=context.classes
+    )
 
 
 def ladder(
@@ -73,7 +76,8 @@ def ladder(
     """The ladder VAE (Sonderby et al. 2016): inference from the top down, on features computed from the bottom up.
 
     The posterior of a layer combines the prior given the layer above with a Gaussian from the features of x, weighted
-    by their precisions. The defaults are the five layers of the article.
+    by their precisions. The defaults are the five layers of the article. With `condition.labels = true`, labels are
+    beside x and beside the latents that priors and p(x given z_1) depend on; p(z_L) is standard normal.
 
     Args:
         context: of the model.
@@ -83,13 +87,15 @@ def ladder(
             samples of z in the networks from the top down.
 
     Raises:
-        UsageError: if there is no level, or the config has labels.
+        UsageError: if there is no level.
     """
-    _require("ladder", context, levels)
+    _require("ladder", levels)
     from vaeflow_hierarchical.ladder import Ladder
 
     likelihood = context.parts.likelihood(context.x_shape)
-    return Ladder(context.x_shape, likelihood, levels, activation, batch_norm=normalization == "batch")
+    return Ladder(
+        context.x_shape, likelihood, levels, activation, batch_norm=normalization == "batch", classes=context.classes
+    )
 
 
 def residual_hierarchy(
@@ -99,7 +105,8 @@ def residual_hierarchy(
 
     The posterior of a group is a residual normal, relative to its prior: mean and log-variance are sums of the prior's
     and of a part computed from x (Vahdat and Kautz 2020). The layers are 3 by 3 convolutions in bottleneck blocks
-    without normalization, whose last weights shrink with the depth (Child 2021).
+    without normalization, whose last weights shrink with the depth (Child 2021). With `condition.labels = true`, labels
+    are maps beside x, and the network from the top down begins with a learned map of the class.
 
     Args:
         context: of the model.
@@ -109,9 +116,9 @@ def residual_hierarchy(
         width: channels of the residual network.
 
     Raises:
-        UsageError: if x is not an image whose sides can be halved that often, or the config has labels.
+        UsageError: if x is not an image whose sides can be halved that often.
     """
-    _require("residual-hierarchy", context, groups, "groups")
+    _require("residual-hierarchy", groups, "groups")
     shape, factor = context.x_shape, 2 ** len(groups)
     if len(shape) != 3 or shape[0] % factor or shape[1] % factor:
         raise UsageError(
@@ -127,11 +134,9 @@ def residual_hierarchy(
             f"model 'residual-hierarchy' computes parameters for each pixel, but the likelihood needs the shape "
             f"{likelihood.parameters_shape} for images of shape {shape}"
         )
-    return ResidualHierarchy(shape, likelihood, groups, channels, width)
+    return ResidualHierarchy(shape, likelihood, groups, channels, width, classes=context.classes)
 
 
-def _require(name: str, context: ModelContext, levels: tuple[object, ...], option: str = "levels") -> None:
+def _require(name: str, levels: tuple[object, ...], option: str = "levels") -> None:
     if not levels:
         raise UsageError(f"model {name!r}: {option} is empty; it needs one entry or more")
-    if context.classes:
-        raise UsageError(f"model {name!r} takes no labels: omit condition.labels")

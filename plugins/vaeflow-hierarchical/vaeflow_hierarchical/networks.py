@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from vaeflow.model.distributions import DiagonalNormal
+from vaeflow.model.latents import beside_labels
 
 if TYPE_CHECKING:
     from vaeflow.contracts import Distribution, Likelihood
@@ -53,24 +54,34 @@ def dense(
     return keras.Sequential(layers, name=name)
 
 
-def over_samples(network: keras.Model, h: tf.Tensor, *, training: bool = False) -> tf.Tensor:
-    """Return a network's float32 outputs [..., F] for inputs [..., D] with any leading axes."""
+def over_samples(
+    network: keras.Model, h: tf.Tensor, *, labels: tf.Tensor | None = None, training: bool = False
+) -> tf.Tensor:
+    """Return a network's float32 outputs [..., F] for inputs [..., B, D], with labels [B, C] beside them."""
+    h = beside_labels(h, labels)
     rows = tf.reshape(h, (-1, h.shape[-1]))
     outputs = tf.cast(network(rows, training=training), tf.float32)
     shape = tf.concat([tf.shape(h)[:-1], tf.shape(outputs)[-1:]], axis=0)
     return tf.ensure_shape(tf.reshape(outputs, shape), h.shape[:-1].concatenate(outputs.shape[-1]))
 
 
-def normal(network: keras.Model, h: tf.Tensor, *, training: bool = False) -> DiagonalNormal:
+def normal(
+    network: keras.Model, h: tf.Tensor, *, labels: tf.Tensor | None = None, training: bool = False
+) -> DiagonalNormal:
     """Return N(mu, sigma^2), [..., D], of a network whose outputs are mu and log sigma^2."""
-    return DiagonalNormal(*tf.split(over_samples(network, h, training=training), 2, axis=-1))
+    return DiagonalNormal(*tf.split(over_samples(network, h, labels=labels, training=training), 2, axis=-1))
 
 
 def likelihood_of(
-    likelihood: Likelihood, network: keras.Model, h: tf.Tensor, *, training: bool = False
+    likelihood: Likelihood,
+    network: keras.Model,
+    h: tf.Tensor,
+    *,
+    labels: tf.Tensor | None = None,
+    training: bool = False,
 ) -> Distribution:
-    """Return p(x given z) for latents [..., D]."""
-    outputs = over_samples(network, h, training=training)
+    """Return p(x given z) for latents [..., B, D], with labels [B, C] beside them."""
+    outputs = over_samples(network, h, labels=labels, training=training)
     shape = likelihood.parameters_shape
     full = tf.reshape(outputs, tf.concat([tf.shape(outputs)[:-1], shape], axis=0))
     return likelihood.distribution(tf.ensure_shape(full, outputs.shape[:-1].concatenate(shape)))

@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from vaeflow.contracts import LatentGroup, Terms
 from vaeflow.model.distributions import diagonal_normal_kl
-from vaeflow.model.latents import split_noise
+from vaeflow.model.latents import beside_labels, maps_of, split_noise
 from vaeflow.model.saved import SavedByArguments
-from vaeflow_hierarchical.maps import FULL, NormalMaps, Start, block, conv, repeated, upsampled, with_lead
+from vaeflow_hierarchical.maps import FULL, ClassMaps, NormalMaps, Start, block, conv, repeated, upsampled, with_lead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,14 +37,24 @@ class ResidualHierarchy(SavedByArguments):
         groups: groups per resolution, from the coarsest up to (H / 2, W / 2).
         channels: of each group's maps.
         width: channels of the network.
+        classes: C; labels are then maps beside x, and the network from the top down begins with a map of the class.
+            Else 0.
     """
 
     def __init__(
-        self, x_shape: tuple[int, ...], likelihood: Likelihood, groups: Sequence[int], channels: int, width: int
+        self,
+        x_shape: tuple[int, ...],
+        likelihood: Likelihood,
+        groups: Sequence[int],
+        channels: int,
+        width: int,
+        *,
+        classes: int = 0,
     ) -> None:
         super().__init__(name="residual_hierarchy")
         self.x_shape = tuple(x_shape)
         self.likelihood = likelihood
+        self.classes = classes
         self._sizes = {"groups": list(groups), "channels": channels, "width": width}
         height, long = x_shape[:2]
         sides = [(height >> level, long >> level) for level in range(len(groups), 0, -1)]
@@ -58,6 +68,7 @@ class ResidualHierarchy(SavedByArguments):
         self.up = [block(width, width, name=f"up_{high}x{wide}", scale=scale) for high, wide in reversed(sides)]
         self.pool = keras.layers.AveragePooling2D(2, dtype=FULL)
         self.start = Start((*sides[0], width))
+        self.starts = [ClassMaps((*sides[0], width))] if classes else []
         self.priors, self.posteriors, self.projections, self.down = [], [], [], []
         for group in self.latents:
             self.priors.append(block(width, 2 * channels, name=f"p_{group.name}", dtype=FULL))
@@ -70,13 +81,20 @@ class ResidualHierarchy(SavedByArguments):
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        return {"x_shape": list(self.x_shape), "likelihood": self.likelihood, **self._sizes}
+        return {"x_shape": list(self.x_shape), "likelihood": self.likelihood, "classes": self.classes, **self._sizes}
 
     @property
     def parts(self) -> Mapping[str, Any]:
         """The blocks by their names, and the likelihood."""
         by_group = (self.priors, self.posteriors, self.projections, self.down)
-        blocks = [self.stem, *self.up, self.start, *(one for some in by_group for one in some), self.outputs_of]
+        blocks = [
+            self.stem,
+            *self.up,
+            self.start,
+            *self.starts,
+            *(one for some in by_group for one in some),
+            self.outputs_of,
+        ]
         return MappingProxyType({**{one.name: one for one in blocks}, "likelihood": self.likelihood})
 
     def terms(
@@ -84,13 +102,13 @@ class ResidualHierarchy(SavedByArguments):
         x: tf.Tensor,
         noise: tf.Tensor,
         *,
-        labels: tf.Tensor | None = None,  # noqa: ARG002  # refused when it is built
+        labels: tf.Tensor | None = None,
         valid: tf.Tensor | None = None,  # noqa: ARG002  # each example is independent of the others
         training: bool = False,  # noqa: ARG002  # no layer has another mode in training
     ) -> Terms:
         """Return the terms of the ELBO for x [B, *X] and standard normal noise [L, B, N]."""
         lead = tf.shape(noise)[:-1]
-        own, features = split_noise(noise, self.latents), self._features(x, repeats=lead[0])
+        own, features = split_noise(noise, self.latents), self._features(x, labels, repeats=lead[0])
         q, p, z, log_q = {}, {}, {}, []
 
         def choose(number: int, h: tf.Tensor) -> tf.Tensor:
@@ -103,7 +121,7 @@ class ResidualHierarchy(SavedByArguments):
             log_q.append(q[group.name].log_prob(z[group.name]))
             return tf.reshape(z[group.name], (-1, *group.shape))
 
-        p_x = self._likelihood_of(self._walk(tf.reduce_prod(lead), choose), lead)
+        p_x = self._likelihood_of(self._walk(self._top(lead, labels), choose), lead)
         kl = {name: tf.reduce_sum(diagonal_normal_kl(q[name], p[name]), axis=(-3, -2, -1)) for name in z}
         return Terms(
             log_likelihood=p_x.log_prob(x),
@@ -115,14 +133,25 @@ class ResidualHierarchy(SavedByArguments):
             p_x=p_x,
         )
 
-    def _walk(self, rows: tf.Tensor, choose: Callable[[int, tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    def _top(self, lead: tf.Tensor, labels: tf.Tensor | None) -> tf.Tensor:
+        """Return the maps [N, h, w, F] above all groups: the learned one, and for labels [B, C] that of the class.
+
+        Args:
+            lead: (L, B) or (B,), whose product is N.
+            labels: of a conditional model.
+        """
+        h = self.start(tf.reduce_prod(lead))
+        if labels is None:
+            return h
+        return h + repeated(self.starts[0](labels), tf.reduce_prod(lead[:-1]))
+
+    def _walk(self, h: tf.Tensor, choose: Callable[[int, tf.Tensor], tf.Tensor]) -> tf.Tensor:
         """Return the maps [N, H / 2, W / 2, F] below all groups; `choose` gives the latents of a group.
 
         Args:
-            rows: N.
+            h: the maps above all groups, [N, h, w, F].
             choose: takes the number of a group and the maps [N, h, w, F] above it to its latents [N, h, w, C].
         """
-        h = self.start(rows)
         for number, group in enumerate(self.latents):
             if h.shape[1] != group.shape[0]:
                 h = upsampled(h)
@@ -131,9 +160,11 @@ class ResidualHierarchy(SavedByArguments):
             h += tf.cast(self.down[number](h), tf.float32)
         return h
 
-    def _features(self, x: tf.Tensor, *, repeats: tf.Tensor | int = 1) -> dict[int, tf.Tensor]:
-        """Return features of x by height, [repeats * B, h, w, F]."""
-        h, found = tf.cast(self.stem(x), tf.float32), {}
+    def _features(
+        self, x: tf.Tensor, labels: tf.Tensor | None, *, repeats: tf.Tensor | int = 1
+    ) -> dict[int, tf.Tensor]:
+        """Return features of x and its label by height, [repeats * B, h, w, F]."""
+        h, found = tf.cast(self.stem(beside_labels(x, maps_of(labels, x.shape.rank))), tf.float32), {}
         for number, network in enumerate(self.up):
             h = self.pool(h) if number else h
             h += tf.cast(network(h), tf.float32)
@@ -164,7 +195,7 @@ class ResidualHierarchy(SavedByArguments):
         self,
         noise: tf.Tensor,
         *,
-        labels: tf.Tensor | None = None,  # noqa: ARG002  # refused when it is built
+        labels: tf.Tensor | None = None,
         temperature: float = 1.0,
     ) -> Distribution:
         """Return p(x given z) for z from the prior, for noise [B, N]."""
@@ -175,34 +206,35 @@ class ResidualHierarchy(SavedByArguments):
             return self._prior(number, h).sample(tf.reshape(own[group.name], (-1, *group.shape)))
 
         lead = tf.shape(noise)[:-1]
-        return self._likelihood_of(self._walk(lead[0], choose), lead)
+        return self._likelihood_of(self._walk(self._top(lead, labels), choose), lead)
 
     def encode(
         self,
         x: tf.Tensor,
         *,
-        labels: tf.Tensor | None = None,  # noqa: ARG002  # refused when it is built
+        labels: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Return the means by group, [B, h, w, C] each, for x [B, *X]."""
-        features, means = self._features(x), {}
+        features, means = self._features(x, labels), {}
 
         def choose(number: int, h: tf.Tensor) -> tf.Tensor:
             q = self._posterior(number, h, features, self._prior(number, h))
             means[self.latents[number].name] = q.mean()
             return q.mean()
 
-        self._walk(tf.shape(x)[0], choose)
+        self._walk(self._top(tf.shape(x)[:1], labels), choose)
         return means
 
     def decode(
         self,
         z: Mapping[str, tf.Tensor],
         *,
-        labels: tf.Tensor | None = None,  # noqa: ARG002  # refused when it is built
+        labels: tf.Tensor | None = None,
     ) -> Distribution:
         """Return p(x given z) for latents by group, [B, h, w, C] each."""
         lead = tf.shape(z[self.latents[0].name])[:1]
-        h = self._walk(lead[0], lambda number, _: tf.cast(z[self.latents[number].name], tf.float32))
+        top = self._top(lead, labels)
+        h = self._walk(top, lambda number, _: tf.cast(z[self.latents[number].name], tf.float32))
         return self._likelihood_of(h, lead)
 
 

@@ -34,6 +34,7 @@ class StochasticLayers(LevelsModel):
         levels: from x up.
         activation: of the hidden layers.
         batch_norm: whether hidden layers are normalized.
+        classes: C; labels are then beside the inputs of each network. Else 0.
     """
 
     def __init__(
@@ -44,8 +45,10 @@ class StochasticLayers(LevelsModel):
         activation: str,
         *,
         batch_norm: bool,
+        classes: int = 0,
     ) -> None:
-        super().__init__("stochastic_layers", x_shape, likelihood, levels, activation, batch_norm=batch_norm)
+        name = "stochastic_layers"
+        super().__init__(name, x_shape, likelihood, levels, activation, batch_norm=batch_norm, classes=classes)
         sizes = [math.prod(x_shape), *(level.latent_size for level in levels)]
         self.names = [f"z{number}" for number in range(1, len(sizes))]
         groups = zip(reversed(self.names), reversed(sizes), strict=False)
@@ -53,11 +56,11 @@ class StochasticLayers(LevelsModel):
         below = [math.prod(likelihood.parameters_shape), *(2 * size for size in sizes[1:-1])]
         network = partial(dense, activation=activation, batch_norm=batch_norm)
         self.up = [
-            network(low, level.hidden, 2 * high, name=f"q_z{number}", from_latents=number > 1)
+            network(low + classes, level.hidden, 2 * high, name=f"q_z{number}", from_latents=number > 1)
             for number, ((low, high), level) in enumerate(zip(pairwise(sizes), levels, strict=True), start=1)
         ]
         self.down = [
-            network(level.latent_size, level.hidden[::-1], outputs, name=f"p_{name}")
+            network(level.latent_size + classes, level.hidden[::-1], outputs, name=f"p_{name}")
             for level, outputs, name in zip(levels, below, ["x", *self.names], strict=False)
         ]
 
@@ -72,7 +75,7 @@ class StochasticLayers(LevelsModel):
         x: tf.Tensor,
         noise: tf.Tensor,
         *,
-        labels: tf.Tensor | None = None,  # noqa: ARG002  # refused when it is built
+        labels: tf.Tensor | None = None,
         valid: tf.Tensor | None = None,  # noqa: ARG002  # vaeflow excludes padding from batch normalization
         training: bool = False,
     ) -> Terms:
@@ -80,10 +83,10 @@ class StochasticLayers(LevelsModel):
         own, h = split_noise(noise, self.latents), flat(x, self.x_shape)
         q, z = {}, {}
         for name, network in zip(self.names, self.up, strict=True):
-            q[name] = normal(network, h, training=training)
+            q[name] = normal(network, h, labels=labels, training=training)
             z[name] = h = q[name].sample(own[name])
-        p = self._priors(z, training=training)
-        p_x = likelihood_of(self.likelihood, self.down[0], z["z1"], training=training)
+        p = self._priors(z, labels, training=training)
+        p_x = likelihood_of(self.likelihood, self.down[0], z["z1"], labels=labels, training=training)
         order = [group.name for group in self.latents]
         return Terms(
             log_likelihood=p_x.log_prob(x),
@@ -95,12 +98,14 @@ class StochasticLayers(LevelsModel):
             p_x=p_x,
         )
 
-    def _priors(self, z: Mapping[str, tf.Tensor], *, training: bool) -> dict[str, Distribution]:
+    def _priors(
+        self, z: Mapping[str, tf.Tensor], labels: tf.Tensor | None, *, training: bool
+    ) -> dict[str, Distribution]:
         """Return p(z_l given z_l+1) by name, and p(z_L), the standard normal distribution."""
         top = self.latents[0]
         given = zip(self.names, self.names[1:], self.down[1:], strict=False)
         priors: dict[str, Distribution] = {
-            low: normal(network, z[high], training=training) for low, high, network in given
+            low: normal(network, z[high], labels=labels, training=training) for low, high, network in given
         }
         return {**priors, top.name: StandardNormal(*top.shape)}
 
@@ -122,33 +127,33 @@ class StochasticLayers(LevelsModel):
         self,
         noise: tf.Tensor,
         *,
-        labels: tf.Tensor | None = None,  # noqa: ARG002  # refused when it is built
+        labels: tf.Tensor | None = None,
         temperature: float = 1.0,
     ) -> Distribution:
         """Return p(x given z) for z from the prior, for noise [B, N]."""
         own = split_noise(noise * temperature, self.latents, generating=True)
         z = own[self.latents[0].name]
         for group, network in zip(self.latents[1:], reversed(self.down[1:]), strict=True):
-            z = normal(network, z).sample(own[group.name])
-        return likelihood_of(self.likelihood, self.down[0], z)
+            z = normal(network, z, labels=labels).sample(own[group.name])
+        return likelihood_of(self.likelihood, self.down[0], z, labels=labels)
 
     def encode(
         self,
         x: tf.Tensor,
         *,
-        labels: tf.Tensor | None = None,  # noqa: ARG002  # refused when it is built
+        labels: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Return means by group, [B, D] each, for x [B, *X]: of a layer, given the mean of the layer below."""
         means, h = {}, flat(x, self.x_shape)
         for name, network in zip(self.names, self.up, strict=True):
-            means[name] = h = normal(network, h).mean()
+            means[name] = h = normal(network, h, labels=labels).mean()
         return {group.name: means[group.name] for group in self.latents}
 
     def decode(
         self,
         z: Mapping[str, tf.Tensor],
         *,
-        labels: tf.Tensor | None = None,  # noqa: ARG002  # refused when it is built
+        labels: tf.Tensor | None = None,
     ) -> Distribution:
         """Return p(x given z) for latents by group, which depends on z1 alone."""
-        return likelihood_of(self.likelihood, self.down[0], z["z1"])
+        return likelihood_of(self.likelihood, self.down[0], z["z1"], labels=labels)

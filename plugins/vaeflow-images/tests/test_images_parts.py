@@ -1,6 +1,10 @@
-"""The beta-binomial likelihood against SciPy, the networks' shapes, the discriminator's gradients, errors."""
+"""The beta-binomial likelihood against SciPy, the networks' shapes, the losses' gradients, errors."""
 
 from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -113,6 +117,65 @@ def test_each_loss_trains_its_own():
     np.testing.assert_allclose(before, -terms.log_likelihood[0], rtol=1e-6)
     verdict = tf.reduce_mean(objective.network(terms.p_x.mean()[0]), axis=(1, 2, 3))
     np.testing.assert_allclose(before - later, verdict, rtol=1e-3, atol=1e-3)
+
+
+@pytest.fixture
+def features(tmp_path):
+    """The file of a network with two maps of features."""
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((8, 8, 1))
+    first = keras.layers.Conv2D(3, 3, activation="tanh", name="first")(inputs)
+    second = keras.layers.Conv2D(4, 3, 2, activation="tanh", name="second")(first)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy, by Keras's save itself
+        keras.Model(inputs, [first, second]).save(tmp_path / "features.keras")
+    return tmp_path / "features.keras"
+
+
+def test_the_perceptual_distance_is_its_formula(features):
+    """In NumPy; an image has the distance 0 from itself; the network's weights have no gradient."""
+    rng = np.random.default_rng(0)
+    x, other = (tf.constant(rng.uniform(size=(5, 8, 8, 1)), tf.float32) for _ in range(2))
+    perceptual = components.adversarial(features=str(features)).perceptual
+    expected, network = 0.0, keras.models.load_model(features)
+    for maps in zip(network(x), network(other), strict=True):
+        one, two = (np.asarray(m, np.float64) / np.linalg.norm(m, axis=-1, keepdims=True) for m in maps)
+        expected += np.square(one - two).sum(-1).mean((1, 2))
+    with tf.GradientTape() as tape:
+        tape.watch(other)
+        found = perceptual(x, other)
+    assert tape.watched_variables() == ()
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert np.abs(tape.gradient(found, other)).max() > 1e-3
+    np.testing.assert_array_equal(perceptual(x, x), np.zeros(5))
+
+
+def test_the_perceptual_distance_is_part_of_the_loss(features):
+    built, x = model(), tf.constant(np.random.default_rng(0).integers(0, 2, (3, 8, 8, 1)), tf.float32)
+    terms = replace(built.terms(x, tf.zeros((1, 3, 32))), x=x)
+    free = SimpleNamespace(penalty=lambda kl, _step: kl)
+    given = {"weight": 0.0, "features": str(features), "perceptual_weight": 7.0}
+    without, with_it = (components.adversarial(**options) for options in ({"weight": 0.0}, given))
+    more = with_it.loss(terms, free, 0) - without.loss(terms, free, 0)
+    np.testing.assert_allclose(more, 7.0 * with_it.perceptual(x, terms.p_x.mean()[0]), rtol=1e-2)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras's save
+def test_a_file_that_does_not_fit_is_one_line(features, tmp_path):
+    (tmp_path / "text.keras").write_text("no network")
+    layer = keras.layers.Lambda(lambda x: x, output_shape=(8, 8, 1))
+    keras.Sequential([keras.Input((8, 8, 1)), layer]).save(tmp_path / "code.keras")
+    for name in ("text", "code"):
+        with pytest.raises(UsageError, match=rf"objective\.features: .*{name}\.keras can't be loaded"):
+            components.adversarial(features=str(tmp_path / f"{name}.keras"))
+    with pytest.raises(UsageError, match=r"has the SHA-256 \w{64}, not objective\.features_sha256 = 00"):
+        components.adversarial(features=str(features), features_sha256="00")
+    missing = components.adversarial(features=str(tmp_path / "missing.keras"))
+    with pytest.raises(UsageError, match=r"objective\.features: there is no file .*missing\.keras"):
+        missing.perceptual(tf.zeros((1, 8, 8, 1)), tf.zeros((1, 8, 8, 1)))
+    fits_not = components.adversarial(features=str(features))
+    with pytest.raises(UsageError, match=r"features\.keras can't take x \[1, 8, 8, 3\]"):
+        fits_not.perceptual(tf.zeros((1, 8, 8, 3)), tf.zeros((1, 8, 8, 3)))
 
 
 @pytest.mark.parametrize(

@@ -97,21 +97,38 @@ def beta_binomial(x_shape: tuple[int, ...], *, levels: Annotated[int, Field(ge=2
 
 
 def adversarial(
-    *, weight: Weight = 10.0, start: Steps = 0, widths: Widths = (32, 64), learning_rate: Rate = 1e-4
+    *,
+    weight: Weight = 10.0,
+    start: Steps = 0,
+    widths: Widths = (32, 64),
+    learning_rate: Rate = 1e-4,
+    features: str | None = None,
+    features_sha256: str | None = None,
+    perceptual_weight: Weight = 1.0,
 ) -> Objective:
     """The negative ELBO, and a patch discriminator's verdict on the expected x (hinge loss; Esser et al. 2021).
 
-    The discriminator is a second player. It is trained from the first step. The KL schedule weighs the divergence.
+    The discriminator is a second player. It is trained from the first step. The KL schedule weighs the divergence. With
+    `features`, a perceptual distance of x and the expected x is added (Zhang et al. 2018), in nats by its weight.
 
     Args:
         weight: of the verdict, in nats per unit of the discriminator's mean output.
         start: the step from which the model is trained against it.
         widths: channels of the discriminator's convolutions, each of which halves the image.
         learning_rate: of the discriminator's Adam.
+        features: path of a .keras file, a network from images [B, H, W, C] to one or several maps of features. It is
+            loaded in Keras's safe mode and not trained. The weights of the run depend on it.
+        features_sha256: of that file; another file is an error.
+        perceptual_weight: of the perceptual distance, in nats.
+
+    Raises:
+        UsageError: if `features` can't be loaded, or has another sum.
     """
     from vaeflow_images.discriminator import Adversarial
+    from vaeflow_images.perceptual import Perceptual
 
-    return Adversarial(weight, start, widths, learning_rate)
+    perceptual = None if features is None else Perceptual(features, features_sha256)
+    return Adversarial(weight, start, widths, learning_rate, perceptual=perceptual, perceptual_weight=perceptual_weight)
 
 
 def bits_per_dimension() -> Metric:

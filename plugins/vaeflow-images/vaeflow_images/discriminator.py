@@ -1,4 +1,4 @@
-"""A patch discriminator as a second player."""
+"""A patch discriminator as a second player, beside a perceptual distance."""
 
 from __future__ import annotations
 
@@ -13,25 +13,39 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vaeflow.contracts import Schedule, Terms
+    from vaeflow_images.perceptual import Perceptual
 
 
 class Adversarial:
     """The negative ELBO less `weight` times the discriminator's mean output for the expected x.
 
     The discriminator's loss is the hinge loss, max(0, 1 - d(x)) + max(0, 1 + d(expected x)), a mean over patches
-    (Lim and Ye 2017; for autoencoders Esser, Rombach and Ommer 2021).
+    (Lim and Ye 2017; for autoencoders Esser, Rombach and Ommer 2021). With a perceptual distance, its weight times that
+    of x and the expected x is added.
 
     Args:
         weight: of the verdict.
         start: the step from which it counts.
         widths: channels of the discriminator.
         learning_rate: of its optimizer.
+        perceptual: a distance of images, or None.
+        perceptual_weight: of the distance.
     """
 
     samples = 1
 
-    def __init__(self, weight: float, start: int, widths: Sequence[int], learning_rate: float) -> None:
+    def __init__(
+        self,
+        weight: float,
+        start: int,
+        widths: Sequence[int],
+        learning_rate: float,
+        *,
+        perceptual: Perceptual | None = None,
+        perceptual_weight: float = 1.0,
+    ) -> None:
         self.weight, self.start = weight, start
+        self.perceptual, self.perceptual_weight = perceptual, perceptual_weight
         self.network = patch_discriminator(widths)
         optimizer = keras.optimizers.Adam(learning_rate, beta_1=0.5)
         self.players = (Player("discriminator", self.network, optimizer, self._discriminator_loss),)
@@ -40,7 +54,10 @@ class Adversarial:
         """Return the loss of each example, [B] nats."""
         fit = tf.reduce_mean(terms.log_likelihood, axis=0) - schedule.penalty(terms.kl, step)
         weight = tf.where(step >= self.start, self.weight, 0.0)
-        return -fit - weight * self._verdict(terms.p_x.mean()[0])
+        loss = -fit - weight * self._verdict(terms.p_x.mean()[0])
+        if self.perceptual is None:
+            return loss
+        return loss + self.perceptual_weight * self.perceptual(terms.x, terms.p_x.mean()[0])
 
     def _discriminator_loss(self, terms: Terms, x: tf.Tensor, _step: tf.Tensor) -> tf.Tensor:
         of_real, of_made = (tf.nn.relu(1.0 - self._patches(x)), tf.nn.relu(1.0 + self._patches(terms.p_x.mean()[0])))

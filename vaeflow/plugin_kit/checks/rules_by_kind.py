@@ -67,6 +67,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "mean": ("density",),
         "divergence": ("density",),
         "importance": (*VALUES, "noise", "rows"),
+        "decode": VALUES,
         "labels": VALUES,
         "padding": VALUES,
         "modes": VALUES,

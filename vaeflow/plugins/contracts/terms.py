@@ -47,6 +47,7 @@ class Terms:
         penalty: [B], what the model adds to the loss of each example, or None.
         valid: [B] float32, 1 for an example and 0 for padding; None if all are examples.
         labels: [B, C] one-hot float32, what the model was given; None without labels.
+        x: [B, *X], the examples, for objectives that compare them with p(x given z). vaeflow sets it.
         path: changes the gradient of the samples, if the objective has `path_gradient = True`; else None.
         y: [B] int32, the label of each example, for metrics and objectives; None if the data have none.
         kl: KL(q, p), [B], nats: the sum of `kl_terms` over groups and K.
@@ -63,6 +64,7 @@ class Terms:
     valid: tf.Tensor | None = None
     labels: tf.Tensor | None = None
     y: tf.Tensor | None = None
+    x: tf.Tensor | None = None
     path: PathGradient | None = None
     kl: tf.Tensor = field(init=False)
 

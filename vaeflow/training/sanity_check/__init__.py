@@ -58,5 +58,9 @@ def sanity_check(resolved: Resolved, built: Built) -> None:
         try_single_layer(resolved, built.model, classes=built.classes)
     else:
         try_model(resolved.model, built.model, classes=built.classes)
-    try_objective(resolved.objective, built.objective, built.schedule, built.model, classes=built.classes)
+    try_objective(
+        *(resolved.objective, built.objective, built.schedule, built.model),
+        classes=built.classes,
+        of_model=resolved.model,
+    )
     try_metrics(resolved.metrics, built.metrics, built.model, classes=built.classes)

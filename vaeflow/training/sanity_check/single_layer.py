@@ -10,9 +10,8 @@ import tensorflow as tf
 
 from vaeflow.errors import UsageError
 from vaeflow.model import elbo
-from vaeflow.model.latents import zero_inputs
+from vaeflow.model.latents import beside_labels, maps_of, zero_inputs
 from vaeflow.model.modes import in_mode
-from vaeflow.model.vae import beside_labels, maps_of
 from vaeflow.training.sanity_check.hidden_variables import hidden_variables, require_none
 from vaeflow.training.sanity_check.returned import computed, described, has, tensor
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from vaeflow.contracts import Player
 from vaeflow.data.batches import Batch
 from vaeflow.engine.forward import forward, path_of
-from vaeflow.engine.players import players_of, require_players
+from vaeflow.engine.players import NO_PLAYERS, players_of, require_players
 from vaeflow.engine.whole_split import by_kind
 from vaeflow.errors import PluginError, UsageError, nearest
 from vaeflow.model.latents import zero_inputs
@@ -76,7 +76,13 @@ def try_metrics(
 
 
 def try_objective(
-    bound: Bound, objective: Objective, schedule: Schedule, model: LatentVariableModel, *, classes: int = 0
+    bound: Bound,
+    objective: Objective,
+    schedule: Schedule,
+    model: LatentVariableModel,
+    *,
+    classes: int = 0,
+    of_model: Bound | None = None,
 ) -> None:
     """Check an objective and the second players, whose networks this builds.
 
@@ -86,6 +92,7 @@ def try_objective(
         schedule: the weight of the KL divergence.
         model: any model.
         classes: C of a conditional model, else 0.
+        of_model: the model's component, which an error of one of its players names; by default the objective's.
 
     Raises:
         UsageError: if the model has no gradient of samples, or the schedule no weight, that the objective needs.
@@ -95,12 +102,14 @@ def try_objective(
     _require_partners(bound.registered.label, objective, schedule, model)
     x, terms = _terms(model, objective.samples, classes, path_of(objective))
     at, players, label = tf.constant(0, tf.int64), players_of(model, objective), bound.registered.label
+    own = len(getattr(objective, "players", NO_PLAYERS))
+    owners = [of_model or bound] * (len(players) - own) + [bound] * own
     with tf.GradientTape() as tape:
         _try(bound, lambda: in_mode(lambda: objective.loss(terms, schedule, at), training=False), ())
-        for player in players:
+        for owner, player in zip(owners, players, strict=True):
             if isinstance(player, Player):
-                _try(bound, partial(player.loss, terms, x, at), ())
-    require_players(label, players, model)
+                _try(owner, partial(player.loss, terms, x, at), ())
+    require_players([owner.registered.label for owner in owners], players, model)
     require_none(hidden_variables(model, tape.watched_variables(), players), label)
 
 
