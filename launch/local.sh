@@ -129,12 +129,28 @@ case $STRATEGY in
   *) complain "--strategy: '$STRATEGY' is not horovod or multiworker" ;;
 esac
 
+# Sets `code` to 0 if all jobs end with 0, else to the code of the first that fails.
+wait_for_jobs() {
+  local job
+  for _ in "${jobs[@]}"; do
+    code=0
+    wait -n || code=$?
+    if [ "$code" = 127 ]; then # bash may drop a job that ends between two waits; it still knows its code
+      for job in "${jobs[@]}"; do
+        code=0
+        wait "$job" || code=$?
+        [ "$code" = 0 ] || return 0
+      done
+      return 0
+    fi
+    [ "$code" = 0 ] || return 0
+  done
+}
+
 for ((restart = 1; ; restart++)); do
   start_all "$@"
-  code=0
-  for _ in "${jobs[@]}"; do
-    wait -n || { code=$?; sleep "$PAUSE"; break; }
-  done
+  wait_for_jobs
+  [ "$code" = 0 ] || sleep "$PAUSE"
   if [ -s "$scratch/code" ]; then code=$(cat "$scratch/code"); fi
   # 1: environment error, or another process failed; 128 and more: killed. Other codes are vaeflow's and are not
   # retried.

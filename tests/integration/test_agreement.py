@@ -146,6 +146,22 @@ def test_other_code_in_the_plugin_file(tmp_path, data, strategy):
     assert_named(done, seconds, "the code of mine.py is 'sha256 ")
 
 
+BY_RANK = PLUGIN.replace("    from keras", "    import os\n    from keras").replace(
+    '"{activation}"', '("relu", "tanh")[int(os.environ.get("HOROVOD_RANK", "1}" in os.environ.get("TF_CONFIG", "")))]'
+)
+
+
+def test_code_that_depends_on_the_rank(tmp_path, data):
+    (tmp_path / "mine.py").write_text(BY_RANK)
+    settings = on(data, "steps=12", "microbatches=4")
+    encoder = [s for s in settings if not s.startswith("encoder")] + ["encoder=small"]
+    run = tmp_path / "run"
+    command = ["train", "mnist-2d", "--run-dir", run, "--plugin", tmp_path / "mine.py", *encoder]
+    done, _ = ranks("multiworker", command, command)
+    assert_named(done, 0.0, "rank 1 and rank 0 differ in the first microbatch of step 0")
+    assert not (run / "checkpoints").exists()
+
+
 def _in_folders(strategy, commands):
     """Run each rank in a folder of its own."""
     inside = "import os, sys; os.chdir(sys.argv.pop(1)); " + RUN

@@ -314,6 +314,15 @@ def test_local_ends_all_with_the_code_of_the_first_failure(stand_in):
     assert not alive(folder)
 
 
+@pytest.mark.parametrize("code", [0, 5])
+def test_local_finds_the_code_of_a_job_that_bash_dropped(code, stand_in):
+    folder = stand_in(f"case $TF_CONFIG in *'\"index\": 1'*) exit {code} ;; esac")
+    (folder / "dropped").write_text('wait() { [ "$1" != -n ] || { sleep 0.5; return 127; }; builtin wait "$@"; }')
+    arguments = ("--processes", "2", "--strategy", "multiworker", "r")
+    done = run("local.sh", *arguments, PAUSE="0.1", BASH_ENV=str(folder / "dropped"))
+    assert (done.returncode, done.stderr) == (code, "")
+
+
 @pytest.mark.parametrize(("code", "tries"), [(1, 3), (2, 1), (75, 1)])
 def test_local_starts_again_what_died_and_nothing_else(code, tries, stand_in):
     folder = stand_in(f'echo "$*" >> calls; exit {code}')

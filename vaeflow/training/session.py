@@ -140,11 +140,14 @@ class Session:
             MembersChangedError: if processes of an elastic job join or leave, or one was lost.
         """
         from vaeflow.training.checkpoints.background import BackgroundSaves
+        from vaeflow.training.same_gradients import require_same_gradients
 
         folder = self._checkpoints()
         if self.processes.chief:
             clean(self.directory.path)
         self._share_state()
+        if self.resolved.config.microbatches != "auto":
+            require_same_gradients(self.experiment.trainer.step.microbatches, progress.step, self.processes)
         self.members.snapshot_now(str(self.directory.path), self.experiment.state, progress)
         saves = BackgroundSaves(folder, say)
         watch = Watch(
