@@ -80,6 +80,6 @@ def rows(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
-    """Return every file below a folder with its content, and every folder; locks aside, which hold nothing."""
-    paths = [path for path in sorted(folder.rglob("*")) if path.name != ".lock"]
+    """Return every file below a folder with its content, and every folder; locks and bytecode aside."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.name != ".lock" and "__pycache__" not in path.parts]
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
