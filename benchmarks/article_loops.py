@@ -11,31 +11,19 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from typing import TYPE_CHECKING
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import numpy as np
+from loops import Timed, step_of
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-BATCH, WARM_UP, STEPS_PER_CALL = 100, 20, 10
+BATCH, STEPS_PER_CALL = 100, 10
+TIMED = Timed(BATCH, warm_up=20)
 
 
 def images(path: str) -> np.ndarray:
     with np.load(path) as arrays:
         return arrays["x_train"].reshape(-1, 28, 28, 1)
-
-
-def rate(step: Callable[[], object], steps: int, per_call: int = 1) -> float:
-    for _ in range(WARM_UP // per_call):
-        step()
-    started = time.perf_counter()
-    for _ in range(steps // per_call):
-        step()
-    return steps * BATCH / (time.perf_counter() - started)
 
 
 def networks(output: str | None):
@@ -75,10 +63,7 @@ def article_model():
             return tf.reduce_mean(errors + divergence)
 
         def train_step(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-            with tf.GradientTape() as tape:
-                loss = self(x)
-            self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
-            return {"loss": loss}
+            return step_of(self, x)
 
     model = Article()
     model.compile(optimizer=keras.optimizers.RMSprop(1e-3))
@@ -99,17 +84,14 @@ def plain(x: np.ndarray, steps: int) -> float:
 
     model, batches = article_model(), iter(pipeline(x))
     compiled = tf.function(model.train_step)
-    return rate(lambda: compiled(next(batches)), steps)
+    return TIMED.steps(lambda: compiled(next(batches)), steps)
 
 
 def fit(x: np.ndarray, steps: int) -> float:
     import tensorflow as tf
 
     model, batches = article_model(), pipeline(x).prefetch(tf.data.AUTOTUNE)
-    model.fit(batches, steps_per_epoch=WARM_UP, verbose=0)
-    started = time.perf_counter()
-    model.fit(batches, steps_per_epoch=steps, verbose=0)
-    return steps * BATCH / (time.perf_counter() - started)
+    return TIMED.fit(model, batches, steps)
 
 
 def hand(x: np.ndarray, steps: int, precision: str = "float32") -> float:
@@ -144,7 +126,7 @@ def hand(x: np.ndarray, steps: int, precision: str = "float32") -> float:
         first = tf.identity(done)
         done.assign(tf.while_loop(lambda step: step < first + STEPS_PER_CALL, body, [first], parallel_iterations=1)[0])
 
-    return rate(several, steps, STEPS_PER_CALL)
+    return TIMED.steps(several, steps, STEPS_PER_CALL)
 
 
 def torch(x: np.ndarray, steps: int, precision: str = "float32") -> float:
@@ -179,7 +161,7 @@ def torch(x: np.ndarray, steps: int, precision: str = "float32") -> float:
         ((loss + 0.5 * (m.square() + s.exp() - s - 1.0).sum()) / BATCH).backward()
         optimizer.step()
 
-    return rate(step, steps)
+    return TIMED.steps(step, steps)
 
 
 LOOPS = {

@@ -11,32 +11,20 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-import time
-from typing import TYPE_CHECKING
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import numpy as np
+from loops import Timed, step_of
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-BATCH, WARM_UP = 20, 300
+BATCH = 20
+TIMED = Timed(BATCH, warm_up=300)
 WIDTHS, LATENTS = (200, 200), 50
 
 
 def pixels(path: str) -> np.ndarray:
     with np.load(path) as arrays:
         return arrays["x_train"].reshape(-1, 784).astype("float32") / 255.0
-
-
-def rate(step: Callable[[], object], steps: int) -> float:
-    for _ in range(WARM_UP):
-        step()
-    started = time.perf_counter()
-    for _ in range(steps):
-        step()
-    return steps * BATCH / (time.perf_counter() - started)
 
 
 def tensorflow_model():
@@ -64,10 +52,7 @@ def tensorflow_model():
             return tf.reduce_mean(tf.reduce_sum(cross_entropy, axis=-1) + divergence)
 
         def train_step(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-            with tf.GradientTape() as tape:
-                loss = self(x)
-            self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
-            return {"loss": loss}
+            return step_of(self, x)
 
     model = Network()
     model.compile(optimizer=keras.optimizers.Adam(1e-3, epsilon=1e-4))
@@ -88,15 +73,12 @@ def plain(x: np.ndarray, steps: int) -> float:
 
     model, data = tensorflow_model(), iter(batches(x))
     compiled = tf.function(model.train_step)
-    return rate(lambda: compiled(next(data)), steps)
+    return TIMED.steps(lambda: compiled(next(data)), steps)
 
 
 def fit(x: np.ndarray, steps: int) -> float:
     model, data = tensorflow_model(), batches(x)
-    model.fit(data, steps_per_epoch=WARM_UP, verbose=0)
-    started = time.perf_counter()
-    model.fit(data, steps_per_epoch=steps, verbose=0)
-    return steps * BATCH / (time.perf_counter() - started)
+    return TIMED.fit(model, data, steps)
 
 
 def torch(x: np.ndarray, steps: int) -> float:
@@ -129,7 +111,7 @@ def torch(x: np.ndarray, steps: int) -> float:
         (loss / BATCH).backward()
         optimizer.step()
 
-    return rate(step, steps)
+    return TIMED.steps(step, steps)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-TESTS = Path(__file__).parents[1] / "tests"
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+from helpers.kill_callback import killing_at
+
 STEPS = (
     *("batch_size=24", "microbatches=6", "steps=30", "checkpoint.every_steps=10"),
     *("log.tensorboard=false", "log.every_steps=10", "plots.draw=[]"),
@@ -44,27 +47,6 @@ FAMILIES = {
     "counts": ("counts-nb", COUNTS, "model={name='counts', hidden=[6]}"),
 }
 TOPOLOGIES = (("single", 1), ("mirrored", 2), ("mirrored", 3), ("multiworker", 2), ("horovod", 2), ("horovod", 3))
-KILL = """
-import os, signal, time
-from vaeflow import Component, hookimpl
-from vaeflow.callbacks import Callback
-
-class Kill(Callback):
-    def on_steps(self, run, step):
-        if step < 20 or run.first_step >= 10:
-            return
-        while not (run.directory / "checkpoints" / "step-000000010").exists():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def kill():
-    return Kill()
-
-@hookimpl
-def vaeflow_components():
-    yield Component("callback", "kill", kill)
-"""
-"""A callback that kills its process at step 20, if the run was not resumed."""
 
 
 def topology(strategy: str, replicas: int) -> list[str]:
@@ -107,7 +89,7 @@ def resumed(run_dir: Path, settings: tuple[str, ...]) -> str:
     if (run_dir / "summary.json").exists():
         return state(run_dir)
     shutil.rmtree(run_dir, ignore_errors=True)
-    plugin.write_text(KILL)
+    plugin.write_text(killing_at(20, saved=10))
     settings = tuple(one for one in settings if not one.startswith("callbacks"))
     killing = ("callbacks=['kill']", f"--plugin={plugin}")
     code = start(log, "vaeflow", *command("mirrored", 2, run_dir, (*settings, *killing)))
@@ -139,7 +121,6 @@ def programs(*, forked: bool) -> Path:
     """Return the folder of `vaeflow` and `horovodrun`: this Python's, or that of a fork server."""
     if not forked:
         return Path(sys.executable).parent
-    sys.path.append(str(TESTS))
     from helpers.fork_server import end_all, server
 
     atexit.register(end_all)

@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from helpers.jobs import job, summary_of
+from helpers.kill_callback import killing_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,27 +18,6 @@ STEPS = (
     *("log.tensorboard=false", "plots.draw=[]", "checkpoint.every_steps=4"),
 )
 """12 steps of 24 and 17 of those digits by turns, in 6 microbatches."""
-KILL = """
-import os, signal, time
-from vaeflow import Component, hookimpl
-from vaeflow.callbacks import Callback
-
-class Kill(Callback):
-    def on_steps(self, run, step):
-        if step < 8 or run.first_step >= 4:
-            return
-        while not (run.directory / "checkpoints" / "step-000000004").exists():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def kill():
-    return Kill()
-
-@hookimpl
-def vaeflow_components():
-    yield Component("callback", "kill", kill)
-"""
-"""A callback that kills its process at step 8, if the run was not resumed."""
 
 
 def state_of(run: Path) -> str:
@@ -66,7 +46,7 @@ def killed_and_resumed(
         data: settings of the data set.
     """
     run, plugin = folder / "run", folder / "kill.py"
-    plugin.write_text(KILL)
+    plugin.write_text(killing_at(8, saved=4))
     given = (*arguments, f"--plugin={plugin}")
     finished = job("single", 1, "train", recipe, *data, *STEPS, *given, "callbacks=['kill']", f"--run-dir={run}")
     assert set(finished.codes) <= {-signal.SIGKILL, 128 + signal.SIGKILL}, finished.outputs

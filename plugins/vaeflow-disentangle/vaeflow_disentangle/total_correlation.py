@@ -76,10 +76,10 @@ class BetaTC:
     def _densities(self, groups: list[Codes]) -> Densities:
         """Return the sums over groups of the estimated log-densities."""
         codes = groups[0]  # the weights depend on the rows alone
-        stratified = self.stratified
-        weights = (
-            stratified_weights(codes, self.examples or 1) if stratified else weighted_weights(codes, self.examples)
-        )
+        if self.stratified:
+            weights = stratified_weights(codes, self.examples or 1)
+        else:
+            weights = weighted_weights(codes, self.examples)
         each = [densities(one, weights) for one in groups]
         return Densities(reduce(tf.add, [one.joint for one in each]), reduce(tf.add, [one.product for one in each]))
 

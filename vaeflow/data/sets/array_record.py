@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vaeflow.contracts import Dataset, Split
+from vaeflow.data.sets.arrays import SPLITS
 from vaeflow.data.sets.checks import Named, checked_split
 from vaeflow.data.sets.lazy import LazyRows, Shards
 from vaeflow.data.sets.npy import open_npy
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SUFFIX = ".array_record"
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
